@@ -1,0 +1,5 @@
+"""The operator library (C++ and CUDA) as PyTorch operators: one file per operator, `library` loads the shared object."""
+
+from . import dice_loss
+
+__all__ = ["dice_loss"]

@@ -1,0 +1,232 @@
+"""Which backends exist, which of them implements an operator, and which one a call gets.
+
+An operator file uses it like this, and needs nothing else::
+
+    # condinst/ops/nms.py
+    from condinst.backends import select
+
+    def nms(boxes: Tensor, scores: Tensor, *, threshold: float, backend: str | None = None) -> Tensor:
+        ...  # check the arguments
+        return select("nms", backend, boxes, scores)(boxes, scores, threshold=threshold)
+
+``select(op, backend, *tensors)`` returns a function with the signature of ``condinst.reference.<op>``. `tensors` are
+the tensor arguments that decide what a backend can do; the first one's device is the device of the call.
+
+An operator exists when ``condinst.reference`` exports a function of its name (one import line there, one in
+``condinst.ops``). Every other backend adds itself with `register`; until it does, the table says "not written yet".
+
+The choice is made in this order:
+
+1. the ``backend=`` argument,
+2. the innermost ``with condinst.use_backend(name):``,
+3. the environment variable ``CONDINST_BACKEND``, read when the package is imported,
+4. auto: the first of `AUTO_ORDER` for the device that can do the call. The ones passed over are logged, once each.
+
+A backend that was chosen by name (1-3) and cannot do the call raises ``ValueError`` with the reason. Nothing falls back
+after a kernel has started.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condinst import reference
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("reference", "cpp", "cuda", "triton")
+
+DEVICES: dict[str, tuple[str, ...]] = {"cpp": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
+"""The devices a backend computes on. The reference is not listed: it runs wherever PyTorch does."""
+
+AUTO_ORDER: dict[str, tuple[str, ...]] = {
+    "cpu": ("cpp", "reference"),
+    "cuda": ("cuda", "triton", "reference"),
+}
+"""Fastest first, by the measurements in benchmarks/results. Other devices get the reference."""
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One operator on one backend.
+
+    Attributes:
+        call: the function, with the signature of the reference.
+        unavailable: why this backend cannot run here at all (library not built, no GPU, ...), or None.
+        unsupported_reason: given the tensors of a call, why this one call cannot be done, or None.
+    """
+
+    call: Callable[..., Any]
+    unavailable: str | None = None
+    unsupported_reason: Callable[..., str | None] | None = None
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """One row of the support table. `status` is "available", "unavailable" or "not written yet"."""
+
+    op: str
+    backend: str
+    status: str
+    reason: str
+
+
+_implementations: dict[tuple[str, str], Implementation] = {}
+_logged: set[str] = set()
+# A plain global and not a ContextVar: reading a ContextVar breaks torch.compile(fullgraph=True).
+_chosen: str | None = None
+
+
+def _checked(backend: str, source: str) -> str:
+    if backend not in BACKENDS:
+        raise ValueError(f"{source}: expected one of {', '.join(BACKENDS)}; got {backend!r}")
+    return backend
+
+
+def _from_environment() -> str | None:
+    name = os.environ.get("CONDINST_BACKEND", "auto")
+    return None if name in ("", "auto") else _checked(name, "environment variable CONDINST_BACKEND")
+
+
+# Read once: the environment cannot be guarded by torch.compile, so a later change would be missed in compiled code.
+_environment = _from_environment()
+
+
+def ops() -> tuple[str, ...]:
+    """Names of all operators."""
+    return tuple(reference.__all__)
+
+
+def register(
+    op: str,
+    backend: str,
+    call: Callable[..., Any],
+    *,
+    unavailable: str | None = None,
+    unsupported_reason: Callable[..., str | None] | None = None,
+) -> None:
+    """Add the implementation of an operator on a backend.
+
+    Args:
+        op: name of the operator; ``condinst.reference`` must export it.
+        backend: one of `BACKENDS`, except "reference".
+        call: the function, with the signature of the reference.
+        unavailable: why it cannot run on this machine at all, or None.
+        unsupported_reason: called with the tensors given to `select`; returns why that call cannot be done, or None.
+
+    Raises:
+        ValueError: `op` has no reference, `backend` is unknown, or the pair is registered already.
+    """
+    _checked(backend, "backend")
+    if op not in ops():
+        raise ValueError(f"op: expected one of {', '.join(ops())} (condinst.reference exports them); got {op!r}")
+    if backend == "reference" or (op, backend) in _implementations:
+        raise ValueError(f"{op} on backend {backend} is registered already")
+    _implementations[op, backend] = Implementation(call, unavailable, unsupported_reason)
+
+
+def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...]) -> str | None:
+    """Why `backend` cannot do this call, or None."""
+    if backend == "reference":
+        return None
+    implementation = _implementations.get((op, backend))
+    if implementation is None:
+        return "not written yet"
+    if implementation.unavailable is not None:
+        return implementation.unavailable
+    for tensor in tensors:
+        if tensor.device.type not in DEVICES[backend]:
+            return f"computes on {' or '.join(DEVICES[backend])} tensors, got a {tensor.device.type} tensor"
+    return None if implementation.unsupported_reason is None else implementation.unsupported_reason(*tensors)
+
+
+def _callable(op: str, backend: str) -> Callable[..., Any]:
+    if backend == "reference":
+        return getattr(reference, op)  # type: ignore[no-any-return]
+    return _implementations[op, backend].call
+
+
+def select(op: str, backend: str | None, *tensors: Tensor) -> Callable[..., Any]:
+    """The implementation of an operator that this call gets; see the module for how it is chosen.
+
+    Args:
+        op: name of the operator.
+        backend: one of `BACKENDS`, "auto", or None (the surrounding `use_backend`, the environment, or auto).
+        *tensors: at least one; the tensor arguments of the call.
+
+    Returns:
+        A function with the signature of ``condinst.reference.<op>``.
+
+    Raises:
+        ValueError: the backend chosen by name is unknown or cannot do this call; the message says why.
+    """
+    named = backend or _chosen or _environment
+    if named is not None and named != "auto":
+        reason = _reason_against(op, _checked(named, "backend"), tensors)
+        if reason is not None:
+            raise ValueError(f"{op}: backend {named!r} cannot do this call: {reason}")
+        return _callable(op, named)
+
+    for candidate in AUTO_ORDER.get(tensors[0].device.type, ("reference",)):
+        reason = _reason_against(op, candidate, tensors)
+        if reason is None:
+            return _callable(op, candidate)
+        _log_once(op, candidate, reason)
+    raise AssertionError("the reference takes every call")
+
+
+def _log_once(op: str, backend: str, reason: str) -> None:
+    if torch.compiler.is_compiling():  # logging breaks the graph; the eager call of the same op logs
+        return
+    message = f"{op}: backend {backend} passed over: {reason}"
+    if message not in _logged:
+        _logged.add(message)
+        logger.info(message)
+
+
+@contextmanager
+def use_backend(backend: str) -> Iterator[None]:
+    """Use one backend for every operator called inside the ``with`` block (a ``backend=`` argument still wins).
+
+    The choice is one global of the process, not of the thread.
+
+    Args:
+        backend: one of `BACKENDS`, or "auto".
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    global _chosen
+    if backend != "auto":
+        _checked(backend, "backend")
+    before, _chosen = _chosen, backend
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def backend_table() -> list[BackendStatus]:
+    """One row per operator and backend, for ``condinst backends``."""
+    rows = []
+    for op in ops():
+        for backend in BACKENDS:
+            implementation = _implementations.get((op, backend))
+            if backend == "reference":
+                status, reason = "available", "plain PyTorch, any device"
+            elif implementation is None:
+                status, reason = "not written yet", ""
+            elif implementation.unavailable is not None:
+                status, reason = "unavailable", implementation.unavailable
+            else:
+                status, reason = "available", f"on {' and '.join(DEVICES[backend])}"
+            rows.append(BackendStatus(op, backend, status, reason))
+    return rows

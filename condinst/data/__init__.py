@@ -1,0 +1,1 @@
+"""Reading images and annotations, and changing them for training."""

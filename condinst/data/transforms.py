@@ -1,0 +1,140 @@
+"""Random changes of a training image together with its objects."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+Target = dict[str, Any]
+
+
+class TrainingTransform:
+    """Random scale and crop, mirrorings and colours, drawn from torch's global random numbers.
+
+    Args:
+        crop_size: side of the crop in pixels of the network input. 0 leaves image sizes alone (the model resizes
+            then); otherwise the result is `crop_size` square, or smaller where the scaled image is.
+        scale_range: lowest and highest factor on the scale at which the model is tested; with a crop only.
+        min_size, max_size: the shorter side is tested at `min_size` unless the longer one would exceed `max_size`.
+        horizontal_flip, vertical_flip: probability of each mirroring.
+        transpose: probability of swapping x and y. 0.5 for all three gives every mirroring and quarter turn alike,
+            right for images without an up and down.
+        colour_jitter: largest relative change of brightness, contrast and saturation.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop_size: int = 0,
+        scale_range: tuple[float, float] = (1.0, 1.0),
+        min_size: int = 800,
+        max_size: int = 1333,
+        horizontal_flip: float = 0.5,
+        vertical_flip: float = 0.0,
+        transpose: float = 0.0,
+        colour_jitter: float = 0.0,
+    ) -> None:
+        self.crop_size = crop_size
+        self.scale_range = scale_range
+        self.min_size = min_size
+        self.max_size = max_size
+        self.transpose = transpose
+        self._flips_and_colours = v2.Compose(
+            [
+                v2.RandomHorizontalFlip(horizontal_flip),
+                v2.RandomVerticalFlip(vertical_flip),
+                v2.ColorJitter(colour_jitter, colour_jitter, colour_jitter),
+            ]
+        )
+
+    def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+        """Changes one sample.
+
+        Args:
+            image: uint8 [3, H, W].
+            target: `boxes` float32 [G, 4] xyxy px, `labels` int64 [G], `masks` bool [G, H, W]; other entries are kept.
+
+        Returns:
+            The new image and target, with the objects that are still visible.
+        """
+        if self.crop_size:
+            low, high = self.scale_range
+            height, width = image.shape[-2:]
+            test_scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
+            scale = test_scale * math.exp(_uniform(math.log(low), math.log(high)))
+            image, target = crop_and_scale(image, target, size=self.crop_size, scale=scale)
+        if _uniform(0, 1) < self.transpose:
+            image, target = transpose(image, target)
+        size = (image.shape[-2], image.shape[-1])
+        image, boxes, masks = self._flips_and_colours(
+            tv_tensors.Image(image),
+            tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=size),
+            tv_tensors.Mask(target["masks"]),
+        )
+        plain = {"boxes": boxes.as_subclass(Tensor), "masks": masks.as_subclass(Tensor)}
+        return image.as_subclass(Tensor), {**target, **plain}
+
+
+def crop_and_scale(image: Tensor, target: Target, *, size: int, scale: float) -> tuple[Tensor, Target]:
+    """Cuts a random part out of an image and scales it to at most `size` x `size`.
+
+    Args:
+        image: uint8 [3, H, W].
+        target: see `TrainingTransform`.
+        size: side of the result in pixels; a side of the scaled image that is shorter is taken whole.
+        scale: pixels of the result per pixel of the image.
+
+    Returns:
+        The part (antialiased bilinear, as PIL does it) and its objects: boxes are those of the cropped masks, objects
+        outside the part are dropped.
+    """
+    height, width = image.shape[-2:]
+    part = [min(side, max(1, round(size / scale))) for side in (height, width)]
+    top = int(torch.randint(height - part[0] + 1, ()))
+    left = int(torch.randint(width - part[1] + 1, ()))
+    new_size = [min(size, max(1, round(side * scale))) for side in part]
+    image = F.resize(F.crop(image, top, left, *part), new_size, antialias=True)
+
+    x1, y1, x2, y2 = target["boxes"].unbind(1)
+    seen = (x1 < left + part[1]) & (x2 > left) & (y1 < top + part[0]) & (y2 > top)
+    masks = F.crop(target["masks"], top, left, *part)[seen]
+    # Bilinear and thresholded: nearest neighbours would shift the outline by up to half a pixel of the image.
+    masks = F.resize(masks.to(torch.uint8) * 255, new_size, antialias=True) > 127
+    labels = target["labels"][seen]
+    kept = masks.flatten(1).any(1)
+    masks = masks[kept]
+    return image, {**target, "boxes": boxes_of_masks(masks), "labels": labels[kept], "masks": masks}
+
+
+def transpose(image: Tensor, target: Target) -> tuple[Tensor, Target]:
+    """Swaps x and y of an image and its objects."""
+    swapped = {"boxes": target["boxes"][:, [1, 0, 3, 2]], "masks": target["masks"].mT.contiguous()}
+    return image.mT.contiguous(), {**target, **swapped}
+
+
+def boxes_of_masks(masks: Tensor) -> Tensor:
+    """The smallest box round each mask, with the far edges outside the last pixel.
+
+    Args:
+        masks: bool [G, H, W], none of them empty.
+
+    Returns:
+        float32 [G, 4] xyxy px.
+    """
+    height, width = masks.shape[-2:]
+    if not len(masks):
+        return torch.zeros(0, 4)
+    rows, columns = masks.any(2).to(torch.uint8), masks.any(1).to(torch.uint8)
+    x1, y1 = columns.argmax(1), rows.argmax(1)
+    x2, y2 = width - columns.flip(1).argmax(1), height - rows.flip(1).argmax(1)
+    return torch.stack([x1, y1, x2, y2], 1).to(torch.float32)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))

@@ -1,0 +1,73 @@
+"""What a run needs to go on exactly where it stopped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from condinst.models.condinst import CondInst
+
+
+class TrainingState:
+    """A model in training, with its optimizer, average, step and random numbers.
+
+    Args:
+        model: what is trained.
+        optimizer: of its parameters.
+        average: moving average of its weights, or None.
+    """
+
+    def __init__(self, model: CondInst, optimizer: torch.optim.Optimizer, average: AveragedModel | None) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.average = average
+        self.step = 0
+        self.unreadable: list[str] = []
+
+    @property
+    def result(self) -> CondInst:
+        """The model that the training is for: the average where there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def save(self, path: Path) -> None:
+        """Writes everything to a file, which is the old one or the new one but never half of it."""
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "step": self.step,
+            "unreadable": self.unreadable,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "config": self.model.config.to_json(),
+        }
+        partial = path.with_name(f"{path.name}.partial")
+        torch.save(content, partial)
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        """Restores what `save` wrote.
+
+        Raises:
+            FileNotFoundError: when there is nothing to resume.
+            ValueError: when the file is of another model or another kind of run.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"nothing to resume: no such file: {path}")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["config"] != self.model.config.to_json():
+            raise ValueError(f"{path}: is of a model with another config: {content['config']}")
+        if (content["average"] is None) != (self.average is None):
+            raise ValueError(f"{path}: ema_decay: expected as before, with or without a moving average of the weights")
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(content["average"])
+        self.step = content["step"]
+        self.unreadable = content["unreadable"]
+        torch.set_rng_state(content["random"])
+        if content["random_cuda"]:
+            torch.cuda.set_rng_state_all(content["random_cuda"])

@@ -1,0 +1,6 @@
+"""The model and its configuration."""
+
+from .condinst import CondInst
+from .config import CondInstConfig, config_names, load_config
+
+__all__ = ["CondInst", "CondInstConfig", "config_names", "load_config"]

@@ -1,0 +1,5 @@
+"""Feature extractors."""
+
+from .resnet import ResNet
+
+__all__ = ["ResNet"]

@@ -1,0 +1,93 @@
+"""ResNet-18/34/50/101 (He et al., 2016), of torchvision's blocks and with torchvision's key names."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from .frozen_norm import FrozenBatchNorm
+
+STAGES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "FrozenBN": FrozenBatchNorm,
+    "BN": nn.BatchNorm2d,
+    "SyncBN": nn.SyncBatchNorm,
+}
+
+
+class ResNet(nn.Module):
+    """The feature extractor: C2-C5 at strides 4, 8, 16 and 32.
+
+    Args:
+        name: "resnet18", "resnet34", "resnet50" or "resnet101".
+        base_channels: width of the stem (64 in the published networks).
+        norm: "FrozenBN", "BN" or "SyncBN".
+        stride_in_1x1: a bottleneck that halves the resolution does so in its first 1x1 convolution (as the Caffe weights
+            expect) rather than in its 3x3 (as the torchvision weights expect). No effect on ResNet-18/34.
+        freeze_at: stages without gradient and with frozen norms: 1 the stem, 2 also res2, up to 5.
+    """
+
+    def __init__(
+        self, name: str, *, base_channels: int = 64, norm: str = "FrozenBN", stride_in_1x1: bool, freeze_at: int = 0
+    ) -> None:
+        super().__init__()
+        block, depths = STAGES[name]
+        norms = [NORMS["FrozenBN" if stage < freeze_at else norm] for stage in range(5)]
+        self.conv1 = nn.Conv2d(3, base_channels, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = norms[0](base_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+
+        self.out_channels: dict[str, int] = {}
+        in_channels = base_channels
+        for stage, depth in enumerate(depths):
+            width = base_channels * 2**stage
+            blocks = []
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(_make_block(block, in_channels, width, stride, norms[stage + 1], stride_in_1x1))
+                in_channels = width * block.expansion
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
+            self.out_channels[f"res{stage + 2}"] = in_channels
+
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        for module in (self.conv1, self.layer1, self.layer2, self.layer3, self.layer4)[:freeze_at]:
+            module.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Normalised images [B, 3, H, W] to {"res2": [B, C2, H/4, W/4], .., "res5": [B, C5, H/32, W/32]}."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        features = {}
+        for stage, layer in enumerate((self.layer1, self.layer2, self.layer3, self.layer4)):
+            x = layer(x)
+            features[f"res{stage + 2}"] = x
+        return features
+
+
+def _make_block(
+    block: type[BasicBlock] | type[Bottleneck],
+    in_channels: int,
+    width: int,
+    stride: int,
+    norm_layer: Callable[[int], nn.Module],
+    stride_in_1x1: bool,
+) -> nn.Module:
+    out_channels = width * block.expansion
+    downsample = None
+    if stride != 1 or in_channels != out_channels:
+        downsample = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False), norm_layer(out_channels)
+        )
+    # base_width is the width per 64 channels, so 64 leaves `width` as it is
+    built = block(in_channels, width, stride, downsample, base_width=64, norm_layer=norm_layer)
+    if stride_in_1x1 and isinstance(built, Bottleneck):
+        built.conv1.stride, built.conv2.stride = built.conv2.stride, built.conv1.stride
+    return built

@@ -1,0 +1,190 @@
+"""AdelaiDet's CondInst checkpoints: their key names, and the architecture that the keys and shapes tell (SPEC 3)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ...ops.dynamic_mask_head import num_mask_head_params
+from ..config import CondInstConfig, load_config
+from .errors import CheckpointError
+
+State = Mapping[str, Tensor]
+
+# in this order, each applied to the result of the one before
+_RENAMES = [
+    (r"^backbone\.bottom_up\.stem\.conv1\.norm\.", "backbone.bn1."),
+    (r"^backbone\.bottom_up\.stem\.", "backbone."),
+    (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.norm\.", r"backbone.res\1.\2.downsample.1."),
+    (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.", r"backbone.res\1.\2.downsample.0."),
+    (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.norm\.", r"backbone.res\1.\2.bn\3."),
+    (r"^backbone\.bottom_up\.res", "backbone.res"),
+    (r"^backbone\.fpn_lateral(\d)\.", r"neck.inner_blocks.p\1.0."),
+    (r"^backbone\.fpn_output(\d)\.", r"neck.layer_blocks.p\1.0."),
+    (r"^backbone\.top_block\.", "neck.extra_blocks."),
+    (r"^proposal_generator\.fcos_head\.scales\.(\d)\.scale$", r"head.scales.\1"),
+    (r"^proposal_generator\.fcos_head\.", "head."),
+    (r"^controller\.", "head.controller."),
+]
+
+# constants that the config holds, and counters
+_DROPPED = ("mask_head.sizes_of_interest", "mask_head._iter")
+
+_UNSUPPORTED = {
+    "backbone.repeated_bifpn.": "a BiFPN neck",
+    "backbone.bottom_up.base_layer.": "a DLA backbone",
+    ".conv2_offset.": "deformable convolutions in the backbone",
+}
+
+
+def is_adelaidet(state: State) -> bool:
+    """Whether these keys are those of an AdelaiDet CondInst."""
+    return "controller.weight" in state and "proposal_generator.fcos_head.cls_logits.weight" in state
+
+
+def rename_key(key: str, config: CondInstConfig) -> str | None:
+    """Our name of an AdelaiDet key; None for one that the model has no use for."""
+    if key in _DROPPED or (key.startswith("mask_head.") and key.endswith("num_batches_tracked")):
+        return None
+    for pattern, replacement in _RENAMES:
+        key = re.sub(pattern, replacement, key)
+    key = re.sub(r"^backbone\.res(\d)\.", lambda match: f"backbone.layer{int(match[1]) - 1}.", key)
+    first_level = int(config.fpn_in_features[0][3:])
+    return re.sub(r"(inner|layer)_blocks\.p(\d)", lambda match: f"{match[1]}_blocks.{int(match[2]) - first_level}", key)
+
+
+def convert_state(state: State, config: CondInstConfig) -> dict[str, Tensor]:
+    """A state dict with AdelaiDet's names to one with ours."""
+    renamed = {rename_key(key, config): value for key, value in state.items()}
+    return {key: value for key, value in renamed.items() if key is not None}
+
+
+def detect_config(state: State, source: str) -> CondInstConfig:
+    """The config of an AdelaiDet state dict, read off its keys and shapes.
+
+    What they cannot tell (mask output stride, thresholds, image sizes, where the stride of a bottleneck sits) has
+    AdelaiDet's default.
+
+    Args:
+        state: the state dict.
+        source: what error messages call it.
+
+    Raises:
+        CheckpointError: an architecture that is not supported, or one that contradicts itself.
+    """
+    for part, meaning in _UNSUPPORTED.items():
+        if any(part in key for key in state):
+            raise CheckpointError(f"{source}: {meaning} ({part.strip('.')}) is not supported yet")
+    try:
+        return CondInstConfig(
+            name="adelaidet", **_backbone(state), **_head(state), **_mask_branch(state), **_mask_head(state, source)
+        )
+    except KeyError as error:
+        raise CheckpointError(f"{source}: an AdelaiDet CondInst without the key {error}") from error
+
+
+def _count(state: State, pattern: str) -> int:
+    """How many distinct first groups the pattern finds among the keys."""
+    return len({match[1] for key in state if (match := re.match(pattern, key))})
+
+
+def _backbone(state: State) -> dict[str, object]:
+    blocks = _count(state, r"backbone\.bottom_up\.res4\.(\d+)\.")
+    bottleneck = "backbone.bottom_up.res4.0.conv3.weight" in state
+    depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}.get((blocks, bottleneck))
+    if depth is None:
+        raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (found {blocks} blocks)")
+    trained_norm = any(key.startswith("backbone.bottom_up.") and "num_batches_tracked" in key for key in state)
+    return {
+        "backbone": f"resnet{depth}",
+        "backbone_base_channels": state["backbone.bottom_up.stem.conv1.weight"].shape[0],
+        "backbone_norm": "SyncBN" if trained_norm else "FrozenBN",
+        "fpn_in_features": tuple(f"res{level}" for level in range(_first_level(state), 6)),
+        "fpn_channels": state["backbone.fpn_output5.weight"].shape[0],
+        "fpn_top_levels": 2 if "backbone.top_block.p6.weight" in state else 0,
+    }
+
+
+def _head(state: State) -> dict[str, object]:
+    head = "proposal_generator.fcos_head."
+    num_classes = state[head + "cls_logits.weight"].shape[0]
+    coco_names = load_config("condinst_r50_1x").class_names
+    top_level = 7 if "backbone.top_block.p6.weight" in state else 5
+    num_scales = _count(state, r"proposal_generator\.fcos_head\.scales\.(\d)\.")
+    sizes = state.get("mask_head.sizes_of_interest")
+    num_levels = num_scales or (len(sizes) if sizes is not None else top_level - 2)
+    towers = {name: _tower_convs(state, f"{head}{name}_tower.") for name in ("share", "cls", "bbox")}
+    fields: dict[str, object] = {
+        "num_classes": num_classes,
+        "class_names": coco_names if num_classes == len(coco_names) else (),
+        "head_in_features": tuple(f"p{level}" for level in range(top_level - num_levels + 1, top_level + 1)),
+        "head_norm": _head_norm(state),
+        "num_share_convs": towers["share"],
+        "num_cls_convs": towers["cls"],
+        "num_box_convs": towers["bbox"],
+        "head_deformable": any("_tower." in key and ".offset." in key for key in state),
+        "use_scale": num_scales > 0,
+    }
+    if sizes is not None:
+        fields["sizes_of_interest"] = tuple(sizes.tolist()[:-1])
+    elif num_levels == 3:
+        fields["sizes_of_interest"] = (64, 128)
+    return fields
+
+
+def _first_level(state: State) -> int:
+    """The finest level of the FPN: 3, or 2 with P2."""
+    return 6 - _count(state, r"backbone\.fpn_lateral(\d)\.")
+
+
+def _tower_convs(state: State, prefix: str) -> int:
+    return sum(
+        key.startswith(prefix) and key.endswith(".weight") and ".offset." not in key and value.dim() == 4
+        for key, value in state.items()
+    )
+
+
+def _head_norm(state: State) -> str:
+    towers = re.compile(r"proposal_generator\.fcos_head\.\w+_tower\.\d+\.")
+    keys = [key for key in state if towers.match(key)]
+    if any(key.endswith("running_mean") for key in keys):
+        return "SyncBN"
+    has_norm = any(state[key].dim() == 1 and key.endswith(".weight") for key in keys)
+    return "GN" if has_norm else "none"
+
+
+def _mask_branch(state: State) -> dict[str, object]:
+    num_levels = _count(state, r"mask_branch\.refine\.(\d)\.")
+    num_convs = _count(state, r"mask_branch\.tower\.(\d)\.0\.weight")
+    first = _first_level(state)
+    return {
+        "mask_branch_in_features": tuple(f"p{first + index}" for index in range(num_levels)),
+        "mask_branch_channels": state["mask_branch.refine.0.0.weight"].shape[0],
+        "num_mask_branch_convs": num_convs,
+        "mask_branch_norm": "BN" if "mask_branch.refine.0.1.running_mean" in state else "none",
+        "mask_feature_channels": state[f"mask_branch.tower.{num_convs}.weight"].shape[0],
+        "semantic_loss": "mask_branch.logits.weight" in state,
+    }
+
+
+def _mask_head(state: State, source: str) -> dict[str, object]:
+    """Depth, width and coordinates of the dynamic mask head from the number of its parameters."""
+    num_params = state["controller.weight"].shape[0]
+    num_convs = _count(state, r"mask_branch\.tower\.(\d)\.0\.weight")
+    features = state[f"mask_branch.tower.{num_convs}.weight"].shape[0]
+    # the published head first, then the paper's ablations
+    for channels in (8, 4, 16, 2, 1):
+        for layers in (3, 2, 4, 1):
+            for coordinates, extra in (("relative", 2), ("none", 0)):
+                if num_mask_head_params(features + extra, channels, layers) == num_params:
+                    return {
+                        "mask_head_channels": channels,
+                        "mask_head_layers": layers,
+                        "mask_head_coordinates": coordinates,
+                    }
+    raise CheckpointError(
+        f"{source}: no dynamic mask head on {features} feature channels has {num_params} parameters (controller.weight)"
+    )
+

@@ -1,0 +1,275 @@
+"""CondInst (Tian et al., 2022): instance segmentation by conditional convolutions."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import ops
+from .backbones import ResNet
+from .config import CondInstConfig
+from .detections import Detections, Locations, make_locations, select_detections
+from .heads import FCOSHead, HeadOutputs, MaskBranch
+from .losses import DetectionLoss, MaskLocations, semantic_loss
+from .necks import make_fpn
+from .preprocessing import (
+    Targets,
+    check_images,
+    check_targets,
+    join_targets,
+    make_batch,
+    network_size,
+    resize_image,
+    resize_target,
+)
+
+if TYPE_CHECKING:
+    from .predictions import Predictions
+
+
+class CondInst(nn.Module):
+    """Instance segmentation in torchvision's convention: losses in training, detections in eval.
+
+    Args:
+        config: the architecture and the rules; see `CondInstConfig`. Weights start as in AdelaiDet (SPEC 2.7), the
+            backbone at random.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, config: CondInstConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
+        self.backbone = ResNet(
+            config.backbone,
+            base_channels=config.backbone_base_channels,
+            norm=config.backbone_norm,
+            stride_in_1x1=config.stride_in_1x1,
+            freeze_at=config.freeze_at,
+        )
+        in_channels = [self.backbone.out_channels[stage] for stage in config.fpn_in_features]
+        self.neck = make_fpn(in_channels, config.fpn_channels, config.fpn_top_levels)
+        self.head = FCOSHead(config)
+        self.mask_branch = MaskBranch(config)
+        self.detection_loss = DetectionLoss(config)
+
+    def forward(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[dict[str, Tensor]] | None = None,
+        *,
+        resize: bool = True,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Any:
+        """Losses in training mode, detections in eval mode.
+
+        Args:
+            images: [3, H_i, W_i] RGB tensors of any sizes, uint8 or floating in 0..1, on any device.
+            targets: in training, one dict per image: `boxes` [G, 4] float (x1, y1, x2, y2) in pixels of the image,
+                `labels` [G] int64 in 0 .. num_classes - 1, `masks` [G, H_i, W_i] bool. G may be 0.
+            resize: bring images (and targets) to the network size of the config, in training to a random one of
+                `min_size_train`; False takes them as they are.
+            output_sizes: in eval, (height, width) of the results of each image instead of the image's own.
+
+        Returns:
+            In training a dict of scalars: `loss_cls`, `loss_box`, `loss_centerness`, `loss_mask` and, with
+            `semantic_loss`, `loss_semantic`. In eval one dict per image, detections by falling score: `boxes` [K, 4]
+            float32 (x1, y1, x2, y2) within the output, `scores` [K] in 0..1, `labels` [K] int64, `masks`
+            [K, height, width] bool.
+
+        Raises:
+            TypeError: wrong types or dtypes.
+            ValueError: wrong shapes or values; targets missing in training; `output_sizes` in training.
+        """
+        check_images(images)
+        if self.training:
+            if targets is None:
+                raise ValueError("targets: expected one dict per image in training mode, got None")
+            if output_sizes is not None:
+                raise ValueError("output_sizes: only for inference, and the model is in training mode")
+            return self._losses(images, targets, resize)
+        if output_sizes is None:
+            output_sizes = [(image.shape[1], image.shape[2]) for image in images]
+        elif len(output_sizes) != len(images):
+            raise ValueError(f"output_sizes: expected one per image ({len(images)}), got {len(output_sizes)}")
+        with torch.no_grad():
+            return self._detect(images, resize, output_sizes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pixel_mean.device
+
+    def predict(self, source: Any, *, score_threshold: float | None = None) -> Predictions | list[Predictions]:
+        """Segment one image, or a list of them, and get something to look at and to save.
+
+        Args:
+            source: a path, PIL image, uint8 array [H, W, 3] or tensor [3, H, W]; or a list of these.
+            score_threshold: drop detections that score lower; by default the config's `score_threshold` alone counts.
+
+        Returns:
+            `Predictions`, or a list of them for a list. The model's mode is left as it was.
+
+        Raises:
+            ValueError: an image that cannot be read, with its name.
+        """
+        from .predictions import predict
+
+        return predict(self, source, score_threshold=score_threshold)
+
+    def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, Tensor]:
+        """The network without its dynamic part.
+
+        Args:
+            batch: [B, 3, H, W] normalised and padded images.
+
+        Returns:
+            Predictions at all locations, mask features [B, C, H/8, W/8], and the finest level of the mask branch.
+        """
+        stages = self.backbone(batch)
+        config = self.config
+        names = config.fpn_levels[: len(config.fpn_in_features)]
+        chosen = OrderedDict(
+            (name, stages[stage]) for name, stage in zip(names, config.fpn_in_features, strict=True)
+        )
+        pyramid = self.neck(chosen)
+        mask_levels = [pyramid[name] for name in config.mask_branch_in_features]
+        outputs = self.head([pyramid[name] for name in config.head_in_features])
+        return outputs, self.mask_branch(mask_levels), mask_levels[0]
+
+    def mask_logits(
+        self,
+        mask_features: Tensor,
+        params: Tensor,
+        locations: Locations,
+        image_indices: Tensor,
+        location_indices: Tensor,
+    ) -> Tensor:
+        """Mask logits [K, h, w] at `mask_output_stride` for K (image, location) pairs with their filters [K, P]."""
+        config = self.config
+        return ops.dynamic_mask_head(
+            mask_features,
+            params,
+            locations.points[location_indices],
+            image_indices,
+            locations.sizes_of_interest[location_indices],
+            feature_stride=config.mask_feature_stride,
+            num_layers=config.mask_head_layers,
+            channels=config.mask_head_channels,
+            coordinates=config.mask_head_coordinates,
+            upsample_factor=config.mask_feature_stride // config.mask_output_stride,
+        )
+
+    def detect(self, batch: Tensor) -> tuple[Detections, Locations, Tensor]:
+        """Detections of a normalised, padded batch [B, 3, H, W] in network pixels, and their mask logits [K, h, w]."""
+        outputs, mask_features, _ = self.features(batch)
+        locations = make_locations(outputs.level_sizes, self.config, batch.device)
+        found = select_detections(outputs, locations, self.config)
+        logits = self.mask_logits(
+            mask_features, found.mask_head_params, locations, found.image_indices, found.location_indices
+        )
+        return found, locations, logits
+
+    def _detect(
+        self, images: Sequence[Tensor], resize: bool, output_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        if not images:
+            return []
+        config = self.config
+        if resize:
+            images = [
+                resize_image(
+                    image, network_size(image.shape[1], image.shape[2], config.min_size_test, config.max_size_test)
+                )
+                for image in images
+            ]
+        found, _, logits = self.detect(make_batch(images, config, self.pixel_mean, self.pixel_std))
+        results = []
+        for index, (image, output_size) in enumerate(zip(images, output_sizes, strict=True)):
+            own = found.image_indices == index
+            boxes = scale_boxes(found.boxes[own], (image.shape[1], image.shape[2]), output_size)
+            visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            masks = ops.masks_to_image(
+                logits[own][visible],
+                mask_stride=config.mask_output_stride,
+                network_size=(image.shape[1], image.shape[2]),
+                output_size=output_size,
+                threshold=config.mask_threshold,
+            )
+            results.append(
+                {
+                    "boxes": boxes[visible],
+                    "scores": found.scores[own][visible],
+                    "labels": found.labels[own][visible],
+                    "masks": masks,
+                }
+            )
+        return results
+
+    def _losses(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], resize: bool
+    ) -> dict[str, Tensor]:
+        batch, joined = self.training_batch(images, targets, resize=resize)
+        return self.losses(batch, joined)[0]
+
+    def training_batch(
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], *, resize: bool = True
+    ) -> tuple[Tensor, Targets]:
+        """The normalised, padded batch [B, 3, H, W] and its objects in network pixels."""
+        config = self.config
+        if not images:
+            raise ValueError("images: expected at least one image in training mode, got none")
+        check_targets(targets, images, config.num_classes)
+        if resize:
+            resized = []
+            for image, target in zip(images, targets, strict=True):
+                shortest = config.min_size_train[int(torch.randint(len(config.min_size_train), ()))]
+                size = network_size(image.shape[1], image.shape[2], shortest, config.max_size_train)
+                old = (image.shape[1], image.shape[2])
+                resized.append((resize_image(image, size), resize_target(target, old, size)))
+            images, targets = [image for image, _ in resized], [target for _, target in resized]
+        batch = make_batch(images, config, self.pixel_mean, self.pixel_std)
+        return batch, join_targets(targets, (batch.shape[2], batch.shape[3]), self.device)
+
+    def losses(self, batch: Tensor, targets: Targets) -> tuple[dict[str, Tensor], MaskLocations]:
+        """The losses of a batch made by `training_batch`, and the locations that fed `loss_mask`."""
+        config = self.config
+        outputs, mask_features, finest = self.features(batch)
+        locations = make_locations(outputs.level_sizes, config, batch.device)
+        losses, chosen = self.detection_loss(outputs, locations, targets)
+        losses["loss_mask"] = self._mask_loss(outputs, mask_features, locations, chosen, targets)
+        if config.semantic_loss:
+            logits = self.mask_branch.semantic_logits(finest)
+            losses["loss_semantic"] = semantic_loss(logits, targets, config.mask_feature_stride, config)
+        return losses, chosen
+
+    def _mask_loss(
+        self,
+        outputs: HeadOutputs,
+        mask_features: Tensor,
+        locations: Locations,
+        chosen: MaskLocations,
+        targets: Targets,
+    ) -> Tensor:
+        """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
+        params = outputs.mask_head_params[chosen.image_indices, chosen.location_indices]
+        logits = self.mask_logits(
+            mask_features, params, locations, chosen.image_indices, chosen.location_indices
+        )
+        stride = self.config.mask_output_stride
+        sampled = targets.masks[:, stride // 2 :: stride, stride // 2 :: stride]
+        return ops.dice_loss(logits.sigmoid(), sampled[chosen.object_indices])
+
+
+def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Brings boxes [K, 4] (x1, y1, x2, y2) from an image of size `old` (height, width) to `new` and clips them to it."""
+    scale = boxes.new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
+    limit = boxes.new_tensor([new[1], new[0]]).repeat(2)
+    return torch.minimum((boxes * scale).clamp(min=0), limit)

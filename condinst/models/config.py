@@ -1,0 +1,318 @@
+"""The configuration of a CondInst model: every choice that SPEC chapters 1 and 2 leave open, as a flat dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+LocationSelection = Literal["all", "random", "top"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "pixel_order": ("rgb", "bgr"),
+    "backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
+    "backbone_norm": ("FrozenBN", "BN", "SyncBN"),
+    "head_norm": ("GN", "NaiveGN", "BN", "SyncBN", "none"),
+    "mask_branch_norm": ("BN", "SyncBN", "none"),
+    "mask_head_coordinates": ("relative", "none"),
+    "box_quality": ("centerness", "iou"),
+    "cls_loss_normalizer": ("fg", "moving_fg", "all"),
+    "mask_loss_locations": ("all", "random", "top"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CondInstConfig:
+    """Everything that decides what a CondInst model computes.
+
+    The defaults are AdelaiDet's `MS_R_50_1x`. Sizes are in pixels of the network input unless said otherwise; boxes are
+    (x1, y1, x2, y2).
+
+    Args:
+        name: what the model calls itself.
+        num_classes: number of foreground classes, labels are 0 .. num_classes - 1.
+        class_names: one name per class, or empty.
+        pixel_order: channel order that the network works in; images given to the model are always RGB.
+        pixel_mean, pixel_std: subtracted from and divided into 0..255 pixel values, in `pixel_order`.
+        min_size_test, max_size_test: the shorter side is brought to `min_size_test` unless the longer one would exceed
+            `max_size_test`.
+        min_size_train, max_size_train: the same in training; one of `min_size_train` is drawn per image.
+        size_divisibility: the batch is padded on the right and bottom to a multiple of it.
+        backbone: ResNet depth.
+        backbone_base_channels: width of the stem; 64 is the published network, 32 half of it.
+        backbone_norm: normalisation of the backbone. "FrozenBN" has constant statistics and constant affine terms.
+        stride_in_1x1: True puts the stride of a bottleneck in the first 1x1 convolution (Caffe / MSRA weights), False in
+            the 3x3 (torchvision weights).
+        freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none.
+        fpn_in_features: backbone stages that the FPN takes, finest first.
+        fpn_channels: channels of all pyramid levels.
+        fpn_top_levels: extra levels above the last stage: 2 gives P6 and P7, 0 none.
+        head_in_features: pyramid levels that the FCOS head runs on.
+        head_norm: norm in the towers. "NaiveGN" is GroupNorm; "BN" and "SyncBN" keep separate statistics per level.
+        num_share_convs, num_cls_convs, num_box_convs: depth of the towers.
+        head_deformable: the last convolution of the class and box towers is a modulated deformable one.
+        use_scale: one learnable factor per level on the box regression.
+        prior_probability: initial foreground probability of the class logits.
+        sizes_of_interest: upper bounds of max(l, t, r, b) on all levels but the last, in pixels. They assign objects to
+            levels and, with twice the last one appended, normalise the relative coordinates.
+        mask_branch_in_features: pyramid levels that feed the mask branch, finest first; the first gives its stride.
+        mask_branch_channels, num_mask_branch_convs: width and depth of the mask branch.
+        mask_branch_norm: norm in the mask branch.
+        mask_feature_channels: channels of the mask features (C_bottom of Table 2).
+        mask_head_layers, mask_head_channels: depth and width of the dynamic mask head (Table 1).
+        mask_head_coordinates: "relative" appends coordinates relative to the instance's location.
+        mask_output_stride: stride of the mask logits; a divisor of the mask feature stride.
+        semantic_loss: an auxiliary semantic segmentation branch on the first mask branch level, in training only.
+        score_threshold: detections with a reported score (the square root of class probability times centre-ness) at or
+            below it are dropped, before NMS.
+        threshold_with_centerness: False applies `score_threshold ** 2` to the class probability alone, AdelaiDet's
+            `THRESH_WITH_CTR False`; the reported score stays the product's root, so it can then be lower.
+        pre_nms_top_k: candidates kept per pyramid level.
+        nms_threshold: boxes of one class with an IoU above it are duplicates.
+        max_detections: detections kept per image; 0 keeps all. Equal scores at the end are all kept.
+        mask_threshold: a pixel belongs to the mask when its probability is above it.
+        focal_loss_alpha, focal_loss_gamma: of the class loss (and of the semantic loss).
+        center_sampling_radius: half-side of the positive region around an object's centre, in strides.
+        box_quality: "centerness" learns Eq. 3 of FCOS; "iou" learns the IoU of the predicted box in its place.
+        cls_loss_normalizer: the class loss is divided by the number of positives ("fg"), its moving average
+            ("moving_fg") or the number of locations ("all").
+        mask_loss_locations: which positive locations feed the mask loss: "all", "random"
+            (`mask_loss_max_locations` per batch) or "top" (the best scoring of each object, about
+            `mask_loss_top_per_image` per image; the paper's rule).
+        mask_loss_max_locations: see above.
+        mask_loss_top_per_image: see above.
+    """
+
+    name: str = "condinst"
+    num_classes: int = 80
+    class_names: tuple[str, ...] = ()
+
+    pixel_order: str = "bgr"
+    pixel_mean: tuple[float, float, float] = (103.530, 116.280, 123.675)
+    pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    min_size_test: int = 800
+    max_size_test: int = 1333
+    min_size_train: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
+    max_size_train: int = 1333
+    size_divisibility: int = 32
+
+    backbone: str = "resnet50"
+    backbone_base_channels: int = 64
+    backbone_norm: str = "FrozenBN"
+    stride_in_1x1: bool = True
+    freeze_at: int = 2
+
+    fpn_in_features: tuple[str, ...] = ("res3", "res4", "res5")
+    fpn_channels: int = 256
+    fpn_top_levels: int = 2
+
+    head_in_features: tuple[str, ...] = ("p3", "p4", "p5", "p6", "p7")
+    head_norm: str = "GN"
+    num_share_convs: int = 0
+    num_cls_convs: int = 4
+    num_box_convs: int = 4
+    head_deformable: bool = False
+    use_scale: bool = True
+    prior_probability: float = 0.01
+    sizes_of_interest: tuple[int, ...] = (64, 128, 256, 512)
+
+    mask_branch_in_features: tuple[str, ...] = ("p3", "p4", "p5")
+    mask_branch_channels: int = 128
+    num_mask_branch_convs: int = 4
+    mask_branch_norm: str = "BN"
+    mask_feature_channels: int = 8
+    mask_head_layers: int = 3
+    mask_head_channels: int = 8
+    mask_head_coordinates: str = "relative"
+    mask_output_stride: int = 4
+    semantic_loss: bool = False
+
+    score_threshold: float = math.sqrt(0.05)
+    threshold_with_centerness: bool = True
+    pre_nms_top_k: int = 1000
+    nms_threshold: float = 0.6
+    max_detections: int = 100
+    mask_threshold: float = 0.5
+
+    focal_loss_alpha: float = 0.25
+    focal_loss_gamma: float = 2.0
+    center_sampling_radius: float = 1.5
+    box_quality: str = "centerness"
+    cls_loss_normalizer: str = "fg"
+    mask_loss_locations: str = "random"
+    mask_loss_max_locations: int = 500
+    mask_loss_top_per_image: int = 64
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+            _check_type(field.name, getattr(self, field.name), field.default)
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        self._check_ranges()
+        self._check_levels()
+
+    def _check_ranges(self) -> None:
+        at_least_one = (
+            "num_classes min_size_test max_size_test max_size_train size_divisibility backbone_base_channels fpn_channels"
+            " mask_branch_channels mask_feature_channels mask_head_layers mask_head_channels mask_output_stride"
+            " pre_nms_top_k mask_loss_max_locations mask_loss_top_per_image"
+        ).split()
+        for name in at_least_one:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        not_negative = "num_share_convs num_cls_convs num_box_convs num_mask_branch_convs fpn_top_levels max_detections"
+        for name in not_negative.split():
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        for name in ("score_threshold", "nms_threshold", "mask_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"class_names: expected {self.num_classes} names (num_classes), got {len(self.class_names)}"
+            )
+        if not 0 <= self.freeze_at <= 5:
+            raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
+        if not self.min_size_train or min(self.min_size_train) < 1:
+            raise ValueError(f"min_size_train: expected sizes of at least 1, got {self.min_size_train}")
+
+    def _check_levels(self) -> None:
+        allowed = ("res2", "res3", "res4", "res5")
+        if tuple(self.fpn_in_features) not in {allowed[i:] for i in range(4)}:
+            raise ValueError(
+                f"fpn_in_features: expected consecutive stages ending in res5, got {self.fpn_in_features}"
+            )
+        if self.fpn_top_levels not in (0, 2):
+            raise ValueError(f"fpn_top_levels: expected 0 or 2, got {self.fpn_top_levels}")
+        for name in ("head_in_features", "mask_branch_in_features"):
+            unknown = set(getattr(self, name)) - set(self.fpn_levels)
+            if unknown or not getattr(self, name):
+                raise ValueError(f"{name}: expected levels of {self.fpn_levels}, got {getattr(self, name)}")
+        if len(self.sizes_of_interest) != len(self.head_in_features) - 1:
+            raise ValueError(
+                f"sizes_of_interest: expected {len(self.head_in_features) - 1} sizes, one less than head_in_features,"
+                f" got {self.sizes_of_interest}"
+            )
+        if self.mask_feature_stride % self.mask_output_stride:
+            raise ValueError(
+                f"mask_output_stride: expected a divisor of the mask feature stride {self.mask_feature_stride},"
+                f" got {self.mask_output_stride}"
+            )
+
+    @property
+    def fpn_levels(self) -> tuple[str, ...]:
+        """Names of all pyramid levels, finest first: "p3" has stride 8, "p4" 16 and so on."""
+        first = int(self.fpn_in_features[0][3:])
+        return tuple(f"p{level}" for level in range(first, 6 + self.fpn_top_levels))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of `head_in_features` in pixels."""
+        return tuple(2 ** int(level[1:]) for level in self.head_in_features)
+
+    @property
+    def mask_feature_stride(self) -> int:
+        """Stride of the mask features in pixels: that of the first level of the mask branch."""
+        return 2 ** int(self.mask_branch_in_features[0][1:])
+
+    @property
+    def level_sizes_of_interest(self) -> tuple[int, ...]:
+        """Divisor of the relative coordinates for each level of `head_in_features`, in pixels."""
+        if not self.sizes_of_interest:
+            return (64,)
+        return (*self.sizes_of_interest, 2 * self.sizes_of_interest[-1])
+
+    @property
+    def num_mask_head_params(self) -> int:
+        """Numbers that the controller predicts per location: all weights, then all biases, of the dynamic mask head."""
+        coordinates = 0 if self.mask_head_coordinates == "none" else 2
+        widths = [self.mask_feature_channels + coordinates] + [self.mask_head_channels] * (self.mask_head_layers - 1) + [1]
+        return sum(widths[i] * widths[i + 1] + widths[i + 1] for i in range(self.mask_head_layers))
+
+    def replace(self, **overrides: Any) -> CondInstConfig:
+        """A copy with some fields changed.
+
+        Raises:
+            ValueError: for a name that is not a field, with the nearest one.
+        """
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in overrides:
+            if name not in known:
+                raise ValueError(f"{name}: not a field of CondInstConfig{_did_you_mean(name, known)}")
+        return dataclasses.replace(self, **overrides)
+
+    def to_json(self) -> str:
+        """All fields as a JSON object."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> CondInstConfig:
+        """The inverse of `to_json`."""
+        return cls().replace(**json.loads(text))
+
+
+def config_names() -> list[str]:
+    """Names of the built-in configs, sorted."""
+    return sorted(entry.name[: -len(".toml")] for entry in _config_files().iterdir() if entry.name.endswith(".toml"))
+
+
+def load_config(source: str | Path) -> CondInstConfig:
+    """Reads a built-in config by its name, or a TOML file by its path.
+
+    A file holds fields of `CondInstConfig`; `base = "name"` starts from another built-in config.
+
+    Raises:
+        ValueError: for an unknown name or a file that is not a config; the message lists what there is.
+    """
+    path = Path(source)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise ValueError(f"config: no such file: {path}")
+        text, name = path.read_text(encoding="utf-8"), path.stem
+    else:
+        name = str(source)
+        if name not in config_names():
+            raise ValueError(
+                f"config: expected a .toml file or one of {', '.join(config_names())}, got {name!r}"
+                f"{_did_you_mean(name, config_names())}"
+            )
+        text = (_config_files() / f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        fields = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"config: {source} is not TOML: {error}") from error
+    base = fields.pop("base", None)
+    start = CondInstConfig() if base is None else load_config(base)
+    return start.replace(**{"name": name, **fields})
+
+
+def _config_files() -> Any:
+    return resources.files("condinst") / "configs"
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _check_type(name: str, value: object, default: object) -> None:
+    """A field takes values of its default's type; integers pass as floats, booleans do not pass as numbers."""
+    if isinstance(default, bool):
+        fits = isinstance(value, bool)
+    elif isinstance(default, float):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
+    elif isinstance(default, int):
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, type(default))
+    if not fits:
+        raise TypeError(f"{name}: expected {type(default).__name__}, got {type(value).__name__} {value!r}")

@@ -1,0 +1,179 @@
+"""The training losses (section 3.3, SPEC chapter 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .. import ops
+from ..reference.giou_loss import distances_iou
+from .config import CondInstConfig
+from .detections import Locations
+from .heads import HeadOutputs
+from .preprocessing import Targets
+
+
+@dataclass
+class MaskLocations:
+    """The M positive locations that feed the mask loss.
+
+    Args:
+        image_indices: [M].
+        location_indices: [M] into the L locations of all levels.
+        object_indices: [M] into the objects of the batch.
+    """
+
+    image_indices: Tensor
+    location_indices: Tensor
+    object_indices: Tensor
+
+
+class DetectionLoss(nn.Module):
+    """Losses of the FCOS head, and the locations on which the mask loss is taken.
+
+    Args:
+        config: SPEC 2.2 and 2.3 as fields.
+    """
+
+    moving_num_positives: Tensor
+
+    def __init__(self, config: CondInstConfig) -> None:
+        super().__init__()
+        self.config = config
+        # AdelaiDet starts its average at 100 and does not save it
+        self.register_buffer("moving_num_positives", torch.tensor(100.0), persistent=False)
+
+    def forward(
+        self, outputs: HeadOutputs, locations: Locations, targets: Targets
+    ) -> tuple[dict[str, Tensor], MaskLocations]:
+        """`loss_cls`, `loss_box` and `loss_centerness`, and the locations for the mask loss."""
+        config = self.config
+        assigned = ops.fcos_targets(
+            targets.boxes,
+            targets.labels,
+            ops.mask_centers(targets.masks),
+            targets.image_indices,
+            num_images=outputs.class_logits.shape[0],
+            num_classes=config.num_classes,
+            level_sizes=outputs.level_sizes,
+            strides=config.strides,
+            sizes_of_interest=config.sizes_of_interest,
+            radius=config.center_sampling_radius,
+        )
+        positive = assigned.object_indices >= 0
+        image, location = torch.nonzero(positive, as_tuple=True)
+        num_positives = mean_over_processes(positive.sum().float()).clamp(min=1.0)
+
+        loss_cls = ops.sigmoid_focal_loss(
+            outputs.class_logits.flatten(0, 1),
+            assigned.labels.flatten(),
+            alpha=config.focal_loss_alpha,
+            gamma=config.focal_loss_gamma,
+        )
+        predicted = outputs.box_distances[image, location].float()
+        distances = assigned.distances[image, location]
+        centerness_logits = outputs.centerness_logits[image, location].float()
+        if config.box_quality == "centerness":
+            quality = assigned.centerness[image, location]
+            normalizer = mean_over_processes(quality.sum()).clamp(min=1e-6)
+            loss_box = ops.giou_loss(predicted, distances, quality) / normalizer
+        else:
+            quality = distances_iou(predicted.detach(), distances, smooth=True)[0]
+            loss_box = ops.giou_loss(predicted, distances) / num_positives
+        loss_centerness = F.binary_cross_entropy_with_logits(centerness_logits, quality, reduction="sum")
+        losses = {
+            "loss_cls": loss_cls / self._cls_normalizer(num_positives, positive.numel()),
+            "loss_box": loss_box,
+            "loss_centerness": loss_centerness / num_positives,
+        }
+        chosen = self._select_mask_locations(outputs, image, location, assigned.object_indices[image, location])
+        return losses, chosen
+
+    def _cls_normalizer(self, num_positives: Tensor, num_locations: int) -> Tensor:
+        if self.config.cls_loss_normalizer == "all":
+            return num_positives.new_tensor(num_locations)
+        if self.config.cls_loss_normalizer == "moving_fg":
+            self.moving_num_positives.mul_(0.9).add_(0.1 * num_positives)
+            return self.moving_num_positives.clone()
+        return num_positives
+
+    @torch.no_grad()
+    def _select_mask_locations(
+        self, outputs: HeadOutputs, image: Tensor, location: Tensor, objects: Tensor
+    ) -> MaskLocations:
+        config, num_positives = self.config, len(image)
+        chosen = torch.arange(num_positives, device=image.device)
+        if config.mask_loss_locations == "random" and num_positives > config.mask_loss_max_locations:
+            chosen = torch.randperm(num_positives, device=image.device)[: config.mask_loss_max_locations]
+        elif config.mask_loss_locations == "top":
+            classes = outputs.class_logits[image, location].float().sigmoid()
+            scores = (classes * outputs.centerness_logits[image, location].float().sigmoid()[:, None]).amax(dim=1)
+            num_images = outputs.class_logits.shape[0]
+            chosen = _best_of_each_object(scores, image, objects, num_images, config.mask_loss_top_per_image)
+        return MaskLocations(image[chosen], location[chosen], objects[chosen])
+
+
+def _best_of_each_object(
+    scores: Tensor, image: Tensor, objects: Tensor, num_images: int, top_per_image: int
+) -> Tensor:
+    """For each image, max(top_per_image // matched objects, 1) best scoring positives of every object (SPEC 2.3).
+
+    Args:
+        scores: [M].
+        image, objects: [M] the image and the object of each positive location.
+        num_images: images in the batch.
+        top_per_image: the budget that the matched objects of an image share.
+
+    Returns:
+        Indices into the M positives; of equal scores the lower index comes first.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[objects[order].argsort(stable=True)]  # by object, then by falling score
+    _, group, counts = objects[order].unique_consecutive(return_inverse=True, return_counts=True)
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[group]
+    first = rank == 0
+    num_matched = image[order][first].bincount(minlength=num_images)
+    quota = (top_per_image // num_matched.clamp(min=1)).clamp(min=1)
+    return order[rank < quota[image[order]]]
+
+
+def semantic_loss(logits: Tensor, targets: Targets, stride: int, config: CondInstConfig) -> Tensor:
+    """Focal loss of the semantic branch (SPEC 2.6): each pixel has the class of the smallest mask that covers it.
+
+    Args:
+        logits: [B, num_classes, H, W] at `stride`.
+        targets: objects with masks at the padded image size.
+        stride: pixels per logit.
+        config: the number of classes and the focal loss.
+
+    Returns:
+        [] summed over everything, divided by the number of foreground pixels of this process.
+    """
+    num_images, num_classes, height, width = logits.shape
+    labels = targets.labels.new_full((num_images, height, width), num_classes)
+    areas = targets.masks.sum(dim=(1, 2))
+    sampled = targets.masks[:, stride // 2 :: stride, stride // 2 :: stride]
+    # the largest first, so that smaller ones overwrite it; of equal areas the first object stays
+    for index in reversed(areas.argsort(stable=True).tolist()):
+        labels[targets.image_indices[index]][sampled[index]] = targets.labels[index]
+    num_positives = (labels < num_classes).sum().clamp(min=1)
+    loss = ops.sigmoid_focal_loss(
+        logits.permute(0, 2, 3, 1).reshape(-1, num_classes),
+        labels.flatten(),
+        alpha=config.focal_loss_alpha,
+        gamma=config.focal_loss_gamma,
+    )
+    return loss / num_positives
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a scalar over the processes of a distributed run; the value itself in a single process."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    total = value.clone()
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()

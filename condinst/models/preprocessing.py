@@ -1,0 +1,169 @@
+"""Images and targets as users have them, to the batch that the network sees (SPEC 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from .config import CondInstConfig
+
+
+@dataclass
+class Targets:
+    """The objects of a batch in network pixels; G objects over all images.
+
+    Args:
+        boxes: [G, 4] (x1, y1, x2, y2).
+        labels: [G].
+        masks: [G, H, W] bool at the size of the padded batch.
+        image_indices: [G] the image of each object.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor
+    image_indices: Tensor
+
+
+def network_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+    """Size (height, width) to which an image is resized: the shorter side to `min_size` unless the longer would exceed `max_size`."""
+    scale = min_size / min(height, width)
+    if height < width:
+        new_height, new_width = float(min_size), scale * width
+    else:
+        new_height, new_width = scale * height, float(min_size)
+    longest = max(new_height, new_width)
+    if longest > max_size:
+        new_height, new_width = new_height * max_size / longest, new_width * max_size / longest
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
+
+
+def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """PIL's bilinear resize (antialiased when shrinking, rounded to 8 bits), which AdelaiDet's models expect.
+
+    Args:
+        image: [3, H, W] uint8, or float in 0..1, which is rounded to 8 bits first.
+        size: (height, width).
+
+    Returns:
+        [3, *size] uint8, on the device of `image`.
+    """
+    if image.is_floating_point():
+        image = (image * 255).round().to(torch.uint8)
+    if image.shape[-2:] == size:
+        return image
+    # the resize itself is PIL's, so it happens on the CPU
+    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
+    resized = pixels.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).to(image.device)
+
+
+def check_images(images: Sequence[Tensor]) -> None:
+    """Raise unless `images` is a list of [3, H, W] RGB tensors, uint8 or floating in 0..1 without NaN."""
+    if isinstance(images, Tensor) or not isinstance(images, Sequence):
+        raise TypeError(f"images: expected a list of [3, H, W] tensors, got {type(images).__name__}")
+    for index, image in enumerate(images):
+        name = f"images[{index}]"
+        if not isinstance(image, Tensor):
+            raise TypeError(f"{name}: expected a tensor, got {type(image).__name__}")
+        if image.dim() != 3 or image.shape[0] != 3 or image.numel() == 0:
+            raise ValueError(f"{name}: expected shape [3, H, W] with H, W of at least 1, got {list(image.shape)}")
+        if image.is_floating_point():
+            least, most = torch.stack(image.aminmax()).tolist()
+            if not (least >= 0 and most <= 1):
+                raise ValueError(
+                    f"{name}: expected floats in 0..1, got values in {least}..{most}"
+                    + (" (it contains NaN)" if least != least else "; 0..255 pixels are given as uint8")
+                )
+        elif image.dtype != torch.uint8:
+            raise TypeError(f"{name}: expected dtype uint8 or floating point, got {image.dtype}")
+
+
+def check_targets(targets: Sequence[dict[str, Tensor]], images: Sequence[Tensor], num_classes: int) -> None:
+    """Raise unless there is one dict per image with `boxes` [G, 4], `labels` [G] and `masks` [G, H, W] that fit it."""
+    if len(targets) != len(images):
+        raise ValueError(f"targets: expected one dict per image ({len(images)}), got {len(targets)}")
+    for index, (target, image) in enumerate(zip(targets, images, strict=True)):
+        for key in ("boxes", "labels", "masks"):
+            if not isinstance(target.get(key), Tensor):
+                raise ValueError(f"targets[{index}]: expected a tensor under {key!r}, got keys {sorted(target)}")
+        boxes, labels, masks = target["boxes"], target["labels"], target["masks"]
+        expected = {
+            "boxes": (boxes, (boxes.shape[0], 4)),
+            "labels": (labels, (boxes.shape[0],)),
+            "masks": (masks, (boxes.shape[0], *image.shape[1:])),
+        }
+        for key, (value, shape) in expected.items():
+            if value.shape != shape:
+                raise ValueError(f"targets[{index}][{key!r}]: expected shape {list(shape)}, got {list(value.shape)}")
+        if not boxes.is_floating_point():
+            raise TypeError(f"targets[{index}]['boxes']: expected floating point, got {boxes.dtype}")
+        if labels.dtype != torch.int64:
+            raise TypeError(f"targets[{index}]['labels']: expected int64, got {labels.dtype}")
+        if masks.dtype not in (torch.bool, torch.uint8):
+            raise TypeError(f"targets[{index}]['masks']: expected bool or uint8, got {masks.dtype}")
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+            raise ValueError(
+                f"targets[{index}]['labels']: expected 0 .. {num_classes - 1},"
+                f" got {int(labels.min())} .. {int(labels.max())}"
+            )
+        if not boxes.isfinite().all():
+            raise ValueError(f"targets[{index}]['boxes']: expected finite numbers, got NaN or infinity")
+
+
+def make_batch(images: Sequence[Tensor], config: CondInstConfig, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalise images [3, H_i, W_i] and pad them on the right and bottom to one batch.
+
+    Args:
+        images: RGB, uint8 or float in 0..1.
+        config: gives the channel order and the divisibility of the padded size.
+        mean: [3, 1, 1] in 0..255, in the channel order of the network; its device is the batch's.
+        std: [3, 1, 1] likewise.
+
+    Returns:
+        [B, 3, H, W] float32; the padding is 0, the mean colour.
+    """
+    divisor = config.size_divisibility
+    height = -(-max(image.shape[1] for image in images) // divisor) * divisor
+    width = -(-max(image.shape[2] for image in images) // divisor) * divisor
+    batch = mean.new_zeros(len(images), 3, height, width)
+    for row, image in zip(batch, images, strict=True):
+        pixels = image.to(mean.device).to(mean.dtype)
+        if image.is_floating_point():
+            pixels = pixels * 255
+        if config.pixel_order == "bgr":
+            pixels = pixels.flip(0)
+        row[:, : image.shape[1], : image.shape[2]] = (pixels - mean) / std
+    return batch
+
+
+def resize_target(target: dict[str, Tensor], old: tuple[int, int], new: tuple[int, int]) -> dict[str, Tensor]:
+    """Brings boxes and masks of one image from size `old` (height, width) to `new`."""
+    scale = target["boxes"].new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
+    masks = target["masks"]
+    if old != new:
+        masks = F.interpolate(masks[None].to(torch.uint8), size=new, mode="nearest-exact")[0]
+    return {"boxes": target["boxes"] * scale, "labels": target["labels"], "masks": masks}
+
+
+def join_targets(targets: Sequence[dict[str, Tensor]], size: tuple[int, int], device: torch.device) -> Targets:
+    """The objects of all images in one, their masks padded to the batch's `size` (height, width)."""
+    counts = torch.tensor([len(target["labels"]) for target in targets])
+    masks = torch.zeros(int(counts.sum()), *size, dtype=torch.bool, device=device)
+    start = 0
+    for target in targets:
+        num_objects, height, width = target["masks"].shape
+        masks[start : start + num_objects, :height, :width] = target["masks"].to(device)
+        start += num_objects
+    return Targets(
+        boxes=torch.cat([target["boxes"].to(device, torch.float32) for target in targets]),
+        labels=torch.cat([target["labels"].to(device) for target in targets]),
+        masks=masks,
+        image_indices=torch.arange(len(targets)).repeat_interleave(counts).to(device),
+    )

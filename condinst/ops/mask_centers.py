@@ -1,0 +1,28 @@
+"""`mask_centers`: the mass centres that decide which locations are positive (section 3.2, SPEC 2.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from condinst.backends import select
+
+from .checks import check_tensor
+
+
+def mask_centers(masks: Tensor, *, backend: str | None = None) -> Tensor:
+    """Mean pixel index of each mask: the centre is ``(sum(x * m), sum(y * m)) / sum(m)``, without half a pixel added.
+
+    Args:
+        masks: [G, H, W] bool or uint8 of 0 and 1.
+        backend: see `condinst.backends.registry`.
+
+    Returns:
+        [G, 2] float32 (x, y) in pixels; NaN for an empty mask.
+
+    Raises:
+        TypeError: wrong dtype.
+        ValueError: fewer than three dimensions.
+    """
+    check_tensor("masks", masks, (torch.bool, torch.uint8), min_dims=3)
+    return select("mask_centers", backend, masks)(masks)  # type: ignore[no-any-return]

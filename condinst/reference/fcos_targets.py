@@ -1,0 +1,111 @@
+"""`fcos_targets` in plain PyTorch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .dynamic_mask_head import pixel_locations
+
+
+class FCOSTargets(NamedTuple):
+    """What every location of a batch should predict; L locations over all levels, finest first, row-major.
+
+    labels [B, L] int64 (num_classes is background), distances [B, L, 4] (l, t, r, b) in strides, centerness [B, L] in
+    0..1, object_indices [B, L] int64 into the batch's objects (-1 for background). Distances and centre-ness of
+    background are 0.
+    """
+
+    labels: Tensor
+    distances: Tensor
+    centerness: Tensor
+    object_indices: Tensor
+
+
+def fcos_targets(
+    boxes: Tensor,
+    labels: Tensor,
+    centers: Tensor,
+    image_indices: Tensor,
+    *,
+    num_images: int,
+    num_classes: int,
+    level_sizes: list[tuple[int, int]],
+    strides: tuple[int, ...],
+    sizes_of_interest: tuple[int, ...],
+    radius: float = 1.5,
+) -> FCOSTargets:
+    """The definition of `condinst.ops.fcos_targets`; arguments and result are described there."""
+    locations = [
+        pixel_locations(height, width, stride, boxes)
+        for (height, width), stride in zip(level_sizes, strides, strict=True)
+    ]
+    counts = [location.shape[0] for location in locations]
+    points = torch.cat(locations)  # [L, 2]
+    bounds = (-1.0, *map(float, sizes_of_interest), 1e8)
+
+    def per_location(values: tuple[float, ...]) -> Tensor:  # one value per level to [L]
+        repeats = torch.tensor(counts, device=boxes.device)
+        return torch.tensor(values, dtype=boxes.dtype, device=boxes.device).repeat_interleave(repeats)
+
+    lowest, highest = per_location(bounds[:-1]), per_location(bounds[1:])  # [L]
+    stride = per_location(strides)  # [L]
+
+    results = []
+    for image in range(num_images):
+        members = torch.nonzero(image_indices == image).squeeze(1)  # [g]
+        results.append(_targets_of_image(boxes, labels, centers, members, points, stride, lowest, highest, radius, num_classes))
+    return FCOSTargets(*(torch.stack(parts) for parts in zip(*results, strict=True)))
+
+
+def _targets_of_image(
+    boxes: Tensor,
+    labels: Tensor,
+    centers: Tensor,
+    members: Tensor,
+    points: Tensor,
+    stride: Tensor,
+    lowest: Tensor,
+    highest: Tensor,
+    radius: float,
+    num_classes: int,
+) -> FCOSTargets:
+    num_points = points.shape[0]
+    if members.shape[0] == 0:
+        return FCOSTargets(
+            torch.full((num_points,), num_classes, device=boxes.device),
+            points.new_zeros(num_points, 4),
+            points.new_zeros(num_points),
+            torch.full((num_points,), -1, device=boxes.device),
+        )
+    box, center = boxes[members], centers[members]  # [g, 4], [g, 2]
+    reach = (radius * stride)[:, None, None]  # [L, 1, 1]
+    window_min = torch.maximum(center - reach, box[:, :2])  # [L, g, 2]
+    window_max = torch.minimum(center + reach, box[:, 2:])  # [L, g, 2]
+    point = points[:, None]  # [L, 1, 2]
+    # an empty mask has a centre of NaN, for which every comparison is false
+    inside = ((point - window_min > 0) & (window_max - point > 0)).all(dim=2)  # [L, g]
+
+    distances = torch.cat([point - box[:, :2], box[:, 2:] - point], dim=2)  # [L, g, 4]
+    longest = distances.amax(dim=2)  # [L, g]
+    fits_level = (longest >= lowest[:, None]) & (longest <= highest[:, None])  # [L, g]
+
+    area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])  # [g]
+    candidate = torch.where(inside & fits_level, area, torch.inf)  # [L, g]
+    smallest, index = candidate.min(dim=1)  # [L], [L]
+    positive = smallest < torch.inf  # [L]
+
+    chosen = distances[torch.arange(num_points, device=boxes.device), index]  # [L, 4]
+    chosen = torch.where(positive[:, None], chosen / stride[:, None], 0.0)  # [L, 4]
+    left, top, right, bottom = chosen.unbind(1)  # [L] each
+    ratios = (torch.minimum(left, right) / torch.maximum(left, right)) * (
+        torch.minimum(top, bottom) / torch.maximum(top, bottom)
+    )  # [L]
+    return FCOSTargets(
+        torch.where(positive, labels[members][index], num_classes),
+        chosen,
+        torch.where(positive, ratios.clamp(min=0).sqrt(), 0.0),
+        torch.where(positive, members[index], -1),
+    )

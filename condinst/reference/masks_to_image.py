@@ -1,0 +1,34 @@
+"""`masks_to_image` in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .aligned_bilinear import aligned_bilinear
+
+CHUNK_PIXELS = 1 << 22
+"""Pixels brought to image size at a time: bounds the float masks at about 100 MB, whatever the number of instances."""
+
+
+def masks_to_image(
+    mask_logits: Tensor,
+    *,
+    mask_stride: int,
+    network_size: tuple[int, int],
+    output_size: tuple[int, int],
+    threshold: float = 0.5,
+) -> Tensor:
+    """The definition of `condinst.ops.masks_to_image`; arguments and result are described there."""
+    num_instances, height, width = mask_logits.shape
+    masks = torch.empty(num_instances, *output_size, dtype=torch.bool, device=mask_logits.device)  # [K, H, W]
+    pixels = max(height * width * mask_stride**2, output_size[0] * output_size[1])
+    chunk = max(1, CHUNK_PIXELS // pixels)
+    for start in range(0, num_instances, chunk):
+        probabilities = mask_logits[start : start + chunk].float().sigmoid()  # [k, h, w]
+        fine = aligned_bilinear(probabilities, mask_stride)  # [k, h*stride, w*stride]
+        fine = fine[:, : network_size[0], : network_size[1]]  # [k, H_network, W_network] without the padding
+        fine = F.interpolate(fine[:, None], size=output_size, mode="bilinear", align_corners=False)  # [k, 1, H, W]
+        torch.gt(fine[:, 0], threshold, out=masks[start : start + chunk])
+    return masks

@@ -1,0 +1,23 @@
+"""Specifications of the operators, used by the tests and by the benchmarks.
+
+To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`.
+"""
+
+from . import dice_loss
+from .compare import Results, check, check_sample, in_float64, run
+from .spec import BadInput, OpSpec, Sample, Tolerance
+
+SPECS: tuple[OpSpec, ...] = (dice_loss.SPEC,)
+
+__all__ = [
+    "SPECS",
+    "BadInput",
+    "OpSpec",
+    "Results",
+    "Sample",
+    "Tolerance",
+    "check",
+    "check_sample",
+    "in_float64",
+    "run",
+]

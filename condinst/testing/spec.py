@@ -1,0 +1,82 @@
+"""What there is to know about an operator in order to test and to time it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from condinst import ops, reference
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a result may be from the reference in float64.
+
+    Attributes:
+        relative: allowed share of each expected value.
+        of_largest: allowed share of the largest expected magnitude, for values that cancel.
+        reason: where the two numbers come from.
+    """
+
+    relative: float
+    of_largest: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call of an operator. Gradients are taken for every floating tensor in `args`."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """A call that must be refused with `error`, in words that match the regular expression `message`."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    error: type[Exception]
+    message: str
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One operator.
+
+    Attributes:
+        name: the operator's name in every room.
+        dtypes: element types to test; float64 is for the CPU only.
+        tolerances: by the dtype of the result.
+        samples: (dtype, device) to calls of odd shapes and layouts, K = 0 and empty maps among them.
+        small_samples: device to calls in float64, small enough for gradcheck.
+        native_calls: device to (name in ``torch.ops.condinst``, arguments) for opcheck: contiguous, sliced,
+            transposed and empty.
+        bad_inputs: calls that must be refused.
+        benchmark_samples: (dtype, device) to calls of realistic size.
+    """
+
+    name: str
+    dtypes: tuple[torch.dtype, ...]
+    tolerances: Mapping[torch.dtype, Tolerance]
+    samples: Callable[[torch.dtype, torch.device], list[Sample]]
+    small_samples: Callable[[torch.device], list[Sample]]
+    native_calls: Callable[[torch.device], list[tuple[str, tuple[Any, ...]]]]
+    bad_inputs: Callable[[], list[BadInput]]
+    benchmark_samples: Callable[[torch.dtype, torch.device], list[Sample]]
+
+    @property
+    def op(self) -> Callable[..., Any]:
+        """The public function."""
+        return getattr(ops, self.name)  # type: ignore[no-any-return]
+
+    @property
+    def reference(self) -> Callable[..., Any]:
+        """The definition of correct."""
+        return getattr(reference, self.name)  # type: ignore[no-any-return]

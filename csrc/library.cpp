@@ -1,0 +1,28 @@
+// What the operator library says about itself. Each operator's schema is in its own file.
+#include <torch/csrc/stable/library.h>
+
+#include <string>
+
+#if defined(CONDINST_WITH_CUDA)
+#include "../kernels/common/cuda_info.h"
+#endif
+
+namespace {
+
+std::string cuda_info() {
+#if defined(CONDINST_WITH_CUDA)
+  return condinst::cuda_info();
+#else
+  return "compiled without CUDA";
+#endif
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
+  m.def("cuda_info() -> str");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(condinst, CompositeExplicitAutograd, m) {
+  m.impl("cuda_info", TORCH_BOX(&cuda_info));
+}

@@ -1,0 +1,35 @@
+// The element types kernels read and write. Half precision is kept as its bits; simd.h and the CUDA kernels convert.
+#pragma once
+
+#include <cstdint>
+
+namespace condinst {
+
+enum class ElementType { uint8, float16, bfloat16, float32, float64 };
+
+struct Half {
+  uint16_t bits;
+};
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// Calls f with a value of the C++ type, so that a template can be picked by it.
+template <class F>
+static inline void with_element_type(ElementType type, const F& f) {
+  switch (type) {
+    case ElementType::uint8:
+      return f(uint8_t{});
+    case ElementType::float16:
+      return f(Half{});
+    case ElementType::bfloat16:
+      return f(BFloat16{});
+    case ElementType::float32:
+      return f(float{});
+    case ElementType::float64:
+      return f(double{});
+  }
+}
+
+}  // namespace condinst

@@ -1,0 +1,40 @@
+"""Drives CMake; what is built, and how, is in CMakeLists.txt."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+OPS = "condinst.libcondinst_ops"
+
+
+class CMakeBuild(build_ext):
+    """Builds both shared objects with one CMake run, into the folder where setuptools expects them."""
+
+    def build_extensions(self) -> None:
+        build = Path(self.build_temp).resolve()
+        package = Path(self.get_ext_fullpath(OPS)).resolve().parent
+        options = [
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DCONDINST_VERSION={self.distribution.get_version()}",
+        ]
+        for name in ("CONDINST_CUDA", "CONDINST_CUDA_ARCHITECTURES"):
+            if name in os.environ:
+                options.append(f"-D{name}={os.environ[name]}")
+        subprocess.check_call(["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", *options])
+        subprocess.check_call(["cmake", "--build", build])
+        subprocess.check_call(["cmake", "--install", build, "--prefix", package])
+
+    def get_ext_filename(self, fullname: str) -> str:
+        # The operator library holds no Python, so its name carries no Python version.
+        return "condinst/libcondinst_ops.so" if fullname == OPS else super().get_ext_filename(fullname)
+
+
+setup(
+    ext_modules=[Extension(OPS, sources=[]), Extension("condinst._host", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
+)

@@ -1,0 +1,106 @@
+"""What was built: it is there, it is linked as promised, and it chooses the instruction set at run time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import condinst
+from condinst import _host
+from condinst.backends.native import library
+
+
+def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_operator_library_is_loaded() -> None:
+    assert library.ERROR is None
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
+def test_the_operator_library_needs_libtorch_cpu_and_no_python() -> None:
+    dynamic = subprocess.run(["readelf", "-d", library.PATH], capture_output=True, text=True, check=True).stdout
+    needed = {line.split("[")[1].rstrip("]") for line in dynamic.splitlines() if "(NEEDED)" in line}
+    assert "libtorch_cpu.so" in needed
+    assert not any("python" in name or "cuda" in name or "c10" in name for name in needed)
+    assert "RPATH" not in dynamic and "RUNPATH" not in dynamic
+
+
+def test_build_information() -> None:
+    info = _host.build_info()
+    assert info["version"] == condinst.__version__
+    assert info["torch_target"] == "2.11"
+    assert info["compiler"]
+    with_cuda = "compiled with CUDA" in torch.ops.condinst.cuda_info()
+    assert bool(info["cuda"]) == with_cuda
+    assert bool(info["cuda_architectures"]) == with_cuda
+
+
+def test_cuda_is_compiled_where_nvcc_is() -> None:
+    if shutil.which("nvcc") and os.environ.get("CONDINST_CUDA", "auto") != "0":
+        assert _host.build_info()["cuda"]
+
+
+def test_cpu_features_agree_with_pytorch() -> None:
+    features = _host.cpu_features()
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability == "AVX512":
+        assert features["avx512f"] and features["avx512vl"] and features["avx2"]
+    assert features["avx2"] or capability not in ("AVX2", "AVX512")
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set_agrees_with_the_reference(isa: str) -> None:
+    if ["baseline", "avx2", "avx512"].index(isa) > ["baseline", "avx2", "avx512"].index(_host.cpu_isa()):
+        pytest.skip(f"this CPU has no {isa}")
+    code = (
+        "import torch\n"
+        "from condinst import _host\n"
+        "from condinst.backends import backend_table\n"
+        "from condinst.testing import SPECS, check\n"
+        "written = {row.op for row in backend_table() if row.backend == 'cpp' and row.status == 'available'}\n"
+        "for spec in SPECS:\n"
+        "    if spec.name in written:\n"
+        "        check(spec, 'cpp', torch.device('cpu'))\n"
+        "print(_host.cpu_isa())"
+    )
+    done = _python(code, CONDINST_CPU_ISA=isa)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == isa
+
+
+def test_unknown_instruction_set_is_refused() -> None:
+    done = _python("from condinst import _host; _host.cpu_isa()", CONDINST_CPU_ISA="mmx")
+    assert "CONDINST_CPU_ISA: expected baseline, avx2 or avx512" in done.stderr
+
+
+def test_without_the_library_the_reference_works_and_the_table_says_why(tmp_path: Path) -> None:
+    package = tmp_path / "condinst"
+    shutil.copytree(Path(condinst.__file__).parent, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import torch, condinst\n"
+        f"assert condinst.__file__.startswith({str(tmp_path)!r})\n"
+        "print(condinst.ops.dice_loss(torch.ones(1, 2), torch.ones(1, 2)).item() < 1e-4)\n"
+        "print([r.reason for r in condinst.backends.backend_table() if (r.op, r.backend) == ('dice_loss', 'cpp')])\n"
+        "condinst.ops.dice_loss(torch.ones(1, 2), torch.ones(1, 2), backend='cpp')\n"
+    )
+    done = _python(code)
+    assert done.stdout.splitlines()[:1] == ["True"], done.stderr
+    assert "is not built; run `make install`" in done.stdout
+    assert "ValueError: dice_loss: backend 'cpp' cannot do this call: the operator library" in done.stderr
+
+
+def test_kernels_are_a_package() -> None:
+    import condinst.kernels.dice_loss
+
+    assert condinst.kernels.dice_loss.__doc__

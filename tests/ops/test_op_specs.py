@@ -1,0 +1,129 @@
+"""Every operator on every backend that can run here, driven by its OpSpec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from condinst.backends import backend_table
+from condinst.backends.registry import DEVICES
+from condinst.testing import SPECS, BadInput, OpSpec, Results, Sample, check_sample, run
+
+CPU = torch.device("cpu")
+
+
+def _cases() -> list[Any]:
+    """(spec, backend, device) for each backend that is available here."""
+    available = {(row.op, row.backend) for row in backend_table() if row.status == "available"}
+    cases = []
+    for spec in SPECS:
+        for backend, devices in {"reference": ("cpu",), **DEVICES}.items():
+            for device in devices:
+                if (spec.name, backend) in available:
+                    marks = [pytest.mark.gpu] if device == "cuda" else []
+                    name = f"{spec.name}-{backend}-{device}"
+                    cases.append(pytest.param(spec, backend, torch.device(device), id=name, marks=marks))
+    return cases
+
+
+def _bad_inputs() -> list[Any]:
+    return [pytest.param(spec, bad, id=f"{spec.name}-{bad.name}") for spec in SPECS for bad in spec.bad_inputs()]
+
+
+each_case = pytest.mark.parametrize(("spec", "backend", "device"), _cases())
+
+
+def _dtypes(spec: OpSpec, device: torch.device) -> list[torch.dtype]:
+    return [dtype for dtype in spec.dtypes if dtype != torch.float64 or device.type == "cpu"]
+
+
+def _largest_sample(spec: OpSpec, device: torch.device) -> Sample:
+    return max(spec.samples(torch.float32, device), key=lambda sample: sample.args[0].numel())
+
+
+def _assert_same_bits(first: Results, second: Results) -> None:
+    for (name, one), (_, other) in zip(first.named(), second.named(), strict=True):
+        if one is not None and other is not None:
+            assert torch.equal(one, other), name
+        else:
+            assert one is other, name
+
+
+@each_case
+def test_agrees_with_reference(
+    spec: OpSpec, backend: str, device: torch.device, subtests: pytest.Subtests, poisoned_memory: None
+) -> None:
+    for dtype in _dtypes(spec, device):
+        for sample in spec.samples(dtype, device):
+            with subtests.test(f"{dtype}, {sample.name}"):
+                check_sample(spec, backend, sample)
+
+
+@each_case
+def test_gradcheck(spec: OpSpec, backend: str, device: torch.device) -> None:
+    if device.type != "cpu":
+        pytest.skip("float64 is for the CPU only")
+    for sample in spec.small_samples(device):
+        args = [
+            arg.clone().requires_grad_() if isinstance(arg, torch.Tensor) and arg.is_floating_point() else arg
+            for arg in sample.args
+        ]
+        call = _bind(spec.op, backend, sample)
+        assert torch.autograd.gradcheck(call, args), sample.name
+
+
+def _bind(op: Callable[..., Any], backend: str, sample: Sample) -> Callable[..., Any]:
+    return lambda *args: op(*args, **sample.kwargs, backend=backend)
+
+
+@each_case
+def test_same_result_every_run_and_any_threads(
+    spec: OpSpec, backend: str, device: torch.device, keep_threads: None
+) -> None:
+    if backend == "reference":
+        pytest.skip("PyTorch's own sums depend on the number of threads")
+    sample = _largest_sample(spec, device)
+    results = []
+    for threads in (1, 1, 2, 3, 8):
+        torch.set_num_threads(threads)
+        results.append(run(spec.op, sample, backend=backend))
+    for other in results[1:]:
+        _assert_same_bits(results[0], other)
+
+
+@each_case
+def test_compiles_in_one_graph(spec: OpSpec, backend: str, device: torch.device) -> None:
+    """aot_eager traces forward and backward through the fake kernels; test_<op>.py goes through Inductor."""
+    torch._dynamo.reset()
+    compiled = torch.compile(spec.op, fullgraph=True, backend="aot_eager")
+    for sample in spec.samples(torch.float32, device)[:4]:
+        eager = run(spec.op, sample, backend=backend)
+        for (name, expected), (_, actual) in zip(
+            eager.named(), run(compiled, sample, backend=backend).named(), strict=True
+        ):
+            torch.testing.assert_close(actual, expected, msg=lambda m, at=(sample.name, name): f"{at}: {m}")
+
+
+@each_case
+def test_autocast_changes_nothing(spec: OpSpec, backend: str, device: torch.device) -> None:
+    sample = spec.samples(torch.float32, device)[0]
+    plain = run(spec.op, sample, backend=backend)
+    with torch.autocast(device.type, torch.bfloat16):
+        _assert_same_bits(run(spec.op, sample, backend=backend), plain)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda"), marks=pytest.mark.gpu)], ids=str)
+def test_opcheck(spec: OpSpec, device: torch.device, subtests: pytest.Subtests) -> None:
+    for name, args in spec.native_calls(device):
+        with subtests.test(f"{name}: {[tuple(a.shape) for a in args if isinstance(a, torch.Tensor)]}"):
+            torch.library.opcheck(getattr(torch.ops.condinst, name).default, args)
+
+
+@pytest.mark.parametrize(("spec", "bad"), _bad_inputs())
+def test_bad_input_is_refused(spec: OpSpec, bad: BadInput) -> None:
+    with pytest.raises(bad.error, match=bad.message):
+        spec.op(*bad.args, **bad.kwargs)
