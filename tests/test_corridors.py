@@ -15,10 +15,6 @@ FORBIDDEN = {
         "kernels/**/*.[ch]*",
         r"#include\s*[<\"][^>\"]*(?:torch|ATen|c10|csrc|pybind11|Python\.h)",
     ),
-    "C++ and CUDA kernels know no torch, no csrc, no Python (.cu)": (
-        "kernels/**/*.cu*",
-        r"#include\s*[<\"][^>\"]*(?:torch|ATen|c10|csrc|pybind11|Python\.h)",
-    ),
     "Python kernels know no torch and no other room": ("kernels/**/*.py", IMPORTS + r"(?:torch|condinst\.(?!kernels))"),
     "csrc knows no Python objects, the pybind11 file aside": (
         "csrc/**/*",
@@ -31,16 +27,16 @@ FORBIDDEN = {
     ),
     "models know condinst.ops, not backends": (
         "condinst/models/**/*.py",
-        IMPORTS + r"(?:condinst\.(?:backends|reference)|\.\.+(?:backends|reference)"
-        r"|condinst import .*\b(?:backends|reference)\b)|torch\.ops\.condinst",
+        IMPORTS + r"(?:condinst\.backends|\.\.+backends|condinst import .*\bbackends\b|\.\.+ import .*\bbackends\b)"
+        r"|torch\.ops\.condinst",
     ),
     "nothing knows the command line": (
         "condinst/**/*.py",
         IMPORTS + r"(?:condinst\.cli|\.+cli\b|(?:condinst|\.+) import .*\bcli\b)",
     ),
-    "operators know backends only": (
+    "operators know nothing that is built on them": (
         "condinst/ops/**/*.py",
-        IMPORTS + r"(?:condinst|\.)\.(?:models|data|engine|evaluation|visualization|reference)",
+        IMPORTS + r"(?:condinst|\.)\.(?:models|data|engine|evaluation|visualization)",
     ),
 }
 EXCEPTIONS = {ROOT / "csrc/host.cpp", ROOT / "condinst/cli.py", ROOT / "condinst/__main__.py"}
@@ -66,13 +62,13 @@ def test_no_forbidden_arrow(rule: str) -> None:
     ("rule", "file", "line"),
     [
         ("C++ and CUDA kernels know no torch, no csrc, no Python", "kernels/a/a.h", "#include <torch/all.h>"),
-        ("C++ and CUDA kernels know no torch, no csrc, no Python (.cu)", "kernels/a/a.cu", '#include "../csrc/a.h"'),
+        ("C++ and CUDA kernels know no torch, no csrc, no Python", "kernels/a/a.cu", '#include "../csrc/a.h"'),
         ("Python kernels know no torch and no other room", "kernels/a/a.py", "import torch"),
         ("csrc knows no Python objects, the pybind11 file aside", "csrc/a.cpp", "#include <Python.h>"),
         ("the reference knows no backends", "condinst/reference/a.py", "from condinst.backends import select"),
         ("models know condinst.ops, not backends", "condinst/models/heads/a.py", "    from ...backends import native"),
         ("nothing knows the command line", "condinst/engine/a.py", "from condinst import cli"),
-        ("operators know backends only", "condinst/ops/a.py", "from ..models import CondInst"),
+        ("operators know nothing that is built on them", "condinst/ops/a.py", "from ..models import CondInst"),
     ],
 )
 def test_the_rules_see_an_arrow(rule: str, file: str, line: str, tmp_path: Path) -> None:
@@ -84,8 +80,16 @@ def test_the_rules_see_an_arrow(rule: str, file: str, line: str, tmp_path: Path)
 
 def test_an_operator_has_its_name_in_every_room() -> None:
     """What has a native adapter has a schema, kernels, a specification, tests and a benchmark of that name."""
-    adapters = [p.stem for p in (ROOT / "condinst/backends/native").glob("*.py") if p.stem not in ("__init__", "library")]
+    adapters = {path.stem for path in (ROOT / "condinst/backends/native").glob("*.py")} - {"__init__", "library"}
     assert adapters
-    rooms = "condinst/ops/{}.py condinst/reference/{}.py condinst/testing/{}.py csrc/{}.cpp kernels/{} tests/ops/test_{}.py benchmarks/bench_{}.py"
-    missing = [room.format(op) for op in adapters for room in rooms.split() if not (ROOT / room.format(op)).exists()]
-    assert not missing
+    rooms = (
+        "condinst/ops/{}.py",
+        "condinst/reference/{}.py",
+        "condinst/testing/{}.py",
+        "csrc/{}.cpp",
+        "kernels/{}",
+        "tests/ops/test_{}.py",
+        "benchmarks/bench_{}.py",
+    )
+    places = [room.format(op) for op in sorted(adapters) for room in rooms]
+    assert not [place for place in places if not (ROOT / place).exists()]

@@ -72,8 +72,14 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         image = self.image(index)
         return image, self.target(index)
 
-    def target(self, index: int) -> Target:
-        """The objects of image `index`, without reading the image."""
+    def target(self, index: int, window: tuple[int, int, int, int] | None = None) -> Target:
+        """The objects of image `index`, without reading the image.
+
+        Args:
+            index: of the image.
+            window: (x1, y1, x2, y2) px: leave out objects whose box is outside; decoding them all takes longer than
+                the rest of a crop. Coordinates and masks stay those of the whole image.
+        """
         image_id = self.image_ids[index]
         info = self.coco.imgs[image_id]
         height, width = info["height"], info["width"]
@@ -83,8 +89,11 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
                 continue
             x, y, w, h = annotation["bbox"]
             box = (max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
+            x1, y1, x2, y2 = window or (0, 0, width, height)
+            if min(box[2], x2) <= max(box[0], x1) or min(box[3], y2) <= max(box[1], y1):
+                continue
             code = self._run_lengths(annotation, height, width)
-            if box[2] > box[0] and box[3] > box[1] and rle.area(code):
+            if rle.area(code):
                 boxes.append(box)
                 labels.append(self._label_of[annotation["category_id"]])
                 codes.append(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,6 +13,23 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 Target = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """A part of an image, in pixels of the image, and the size it is brought to."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    new_height: int
+    new_width: int
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """The part as (x1, y1, x2, y2)."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
 
 
 class TrainingTransform:
@@ -53,22 +71,36 @@ class TrainingTransform:
             ]
         )
 
-    def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+    def draw_crop(self, height: int, width: int) -> Crop | None:
+        """A random part of an image of this size and the scale for it; None where images stay whole."""
+        if not self.crop_size:
+            return None
+        low, high = (math.log(limit) for limit in self.scale_range)
+        test_scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
+        scale = test_scale * math.exp(_uniform(low, high))
+        part_height, part_width = (min(side, max(1, round(self.crop_size / scale))) for side in (height, width))
+        return Crop(
+            top=int(torch.randint(height - part_height + 1, ())),
+            left=int(torch.randint(width - part_width + 1, ())),
+            height=part_height,
+            width=part_width,
+            new_height=min(self.crop_size, max(1, round(part_height * scale))),
+            new_width=min(self.crop_size, max(1, round(part_width * scale))),
+        )
+
+    def __call__(self, image: Tensor, target: Target, crop: Crop | None) -> tuple[Tensor, Target]:
         """Changes one sample.
 
         Args:
             image: uint8 [3, H, W].
             target: `boxes` float32 [G, 4] xyxy px, `labels` int64 [G], `masks` bool [G, H, W]; other entries are kept.
+            crop: what `draw_crop` gave. It is drawn apart so that objects outside it need not be decoded.
 
         Returns:
             The new image and target, with the objects that are still visible.
         """
-        if self.crop_size:
-            low, high = self.scale_range
-            height, width = image.shape[-2:]
-            test_scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
-            scale = test_scale * math.exp(_uniform(math.log(low), math.log(high)))
-            image, target = crop_and_scale(image, target, size=self.crop_size, scale=scale)
+        if crop is not None:
+            image, target = crop_and_scale(image, target, crop)
         if _uniform(0, 1) < self.transpose:
             image, target = transpose(image, target)
         size = (image.shape[-2], image.shape[-1])
@@ -81,30 +113,26 @@ class TrainingTransform:
         return image.as_subclass(Tensor), {**target, **plain}
 
 
-def crop_and_scale(image: Tensor, target: Target, *, size: int, scale: float) -> tuple[Tensor, Target]:
-    """Cuts a random part out of an image and scales it to at most `size` x `size`.
+def crop_and_scale(image: Tensor, target: Target, crop: Crop) -> tuple[Tensor, Target]:
+    """Cuts a part out of an image and scales it.
 
     Args:
         image: uint8 [3, H, W].
         target: see `TrainingTransform`.
-        size: side of the result in pixels; a side of the scaled image that is shorter is taken whole.
-        scale: pixels of the result per pixel of the image.
+        crop: the part and its new size.
 
     Returns:
         The part (antialiased bilinear, as PIL does it) and its objects: boxes are those of the cropped masks, objects
         outside the part are dropped.
     """
-    height, width = image.shape[-2:]
-    part = [min(side, max(1, round(size / scale))) for side in (height, width)]
-    top = int(torch.randint(height - part[0] + 1, ()))
-    left = int(torch.randint(width - part[1] + 1, ()))
-    new_size = [min(size, max(1, round(side * scale))) for side in part]
-    image = F.resize(F.crop(image, top, left, *part), new_size, antialias=True)
+    part = (crop.top, crop.left, crop.height, crop.width)
+    new_size = [crop.new_height, crop.new_width]
+    image = F.resize(F.crop(image, *part), new_size, antialias=True)
 
     x1, y1, x2, y2 = target["boxes"].unbind(1)
-    seen = (x1 < left + part[1]) & (x2 > left) & (y1 < top + part[0]) & (y2 > top)
-    masks = F.crop(target["masks"], top, left, *part)[seen]
-    # Bilinear and thresholded: nearest neighbours would shift the outline by up to half a pixel of the image.
+    left, top, right, bottom = crop.box
+    seen = (x1 < right) & (x2 > left) & (y1 < bottom) & (y2 > top)
+    masks = F.crop(target["masks"], *part)[seen]
     masks = F.resize(masks.to(torch.uint8) * 255, new_size, antialias=True) > 127
     labels = target["labels"][seen]
     kept = masks.flatten(1).any(1)

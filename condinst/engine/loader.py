@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from condinst.data.coco import CocoInstances
+from condinst.data.transforms import TrainingTransform
 
 Target = dict[str, Any]
 
@@ -39,13 +39,11 @@ class SampleStream(Dataset[Sample]):
 
     Args:
         data: where the samples come from.
-        transform: (image, target) -> (image, target), with torch's global random numbers.
+        transform: the random changes.
         seed: of order and changes.
     """
 
-    def __init__(
-        self, data: CocoInstances, transform: Callable[[Tensor, Target], tuple[Tensor, Target]], seed: int
-    ) -> None:
+    def __init__(self, data: CocoInstances, transform: TrainingTransform, seed: int) -> None:
         if not len(data):
             raise ValueError(f"{data.annotations}: expected at least one image to train on, got none")
         self.data = data
@@ -60,7 +58,10 @@ class SampleStream(Dataset[Sample]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed * 1_000_003 + position)
             try:
-                image, target = self.transform(*self.data[index])
+                image = self.data.image(index)
+                crop = self.transform.draw_crop(image.shape[1], image.shape[2])
+                target = self.data.target(index, None if crop is None else crop.box)
+                image, target = self.transform(image, target, crop)
             except (OSError, ValueError) as error:
                 return Sample(path, problem=str(error))
         return Sample(path, image, target)

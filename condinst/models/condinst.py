@@ -14,7 +14,7 @@ from .backbones import ResNet
 from .config import CondInstConfig
 from .detections import Detections, Locations, make_locations, select_detections
 from .heads import FCOSHead, HeadOutputs, MaskBranch
-from .losses import DetectionLoss, MaskLocations, semantic_loss
+from .losses import DetectionLoss, MaskLocations, at_locations, semantic_loss
 from .necks import make_fpn
 from .preprocessing import (
     Targets,
@@ -259,7 +259,7 @@ class CondInst(nn.Module):
         targets: Targets,
     ) -> Tensor:
         """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
-        params = outputs.mask_head_params[chosen.image_indices, chosen.location_indices]
+        params = at_locations(outputs.mask_head_params, chosen.image_indices, chosen.location_indices)
         logits = self.mask_logits(
             mask_features, params, locations, chosen.image_indices, chosen.location_indices
         )

@@ -74,9 +74,9 @@ class DetectionLoss(nn.Module):
             alpha=config.focal_loss_alpha,
             gamma=config.focal_loss_gamma,
         )
-        predicted = outputs.box_distances[image, location].float()
+        predicted = at_locations(outputs.box_distances, image, location).float()
         distances = assigned.distances[image, location]
-        centerness_logits = outputs.centerness_logits[image, location].float()
+        centerness_logits = at_locations(outputs.centerness_logits, image, location).float()
         if config.box_quality == "centerness":
             quality = assigned.centerness[image, location]
             normalizer = mean_over_processes(quality.sum()).clamp(min=1e-6)
@@ -115,6 +115,14 @@ class DetectionLoss(nn.Module):
             num_images = outputs.class_logits.shape[0]
             chosen = _best_of_each_object(scores, image, objects, num_images, config.mask_loss_top_per_image)
         return MaskLocations(image[chosen], location[chosen], objects[chosen])
+
+
+def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor) -> Tensor:
+    """Rows of `values` [B, L, ...] at M (image, location) pairs: [M, ...].
+
+    The same as ``values[image_indices, location_indices]``, whose gradient on the CPU differs from run to run.
+    """
+    return values.flatten(0, 1).index_select(0, image_indices * values.shape[1] + location_indices)
 
 
 def _best_of_each_object(

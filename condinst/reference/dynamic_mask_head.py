@@ -24,7 +24,8 @@ def dynamic_mask_head(
     """The definition of `condinst.ops.dynamic_mask_head`; arguments and result are described there."""
     num_instances = params.shape[0]
     height, width = mask_features.shape[-2:]
-    x = mask_features[image_indices].flatten(2)  # [K, C, H*W]
+    # index_select, as the gradient of indexing by a tensor differs from run to run on the CPU
+    x = mask_features.index_select(0, image_indices).flatten(2)  # [K, C, H*W]
     if coordinates == "relative":
         pixels = pixel_locations(height, width, feature_stride, locations)  # [H*W, 2]
         relative = (locations[:, None] - pixels) / sizes_of_interest[:, None, None]  # [K, H*W, 2]

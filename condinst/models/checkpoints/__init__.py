@@ -1,0 +1,7 @@
+"""Loading and saving models: our safetensors files, AdelaiDet's checkpoints, ImageNet backbones."""
+
+from .backbone import load_backbone
+from .errors import CheckpointError
+from .model import load, save_checkpoint
+
+__all__ = ["CheckpointError", "load", "load_backbone", "save_checkpoint"]

@@ -46,7 +46,7 @@ def is_adelaidet(state: State) -> bool:
 
 def rename_key(key: str, config: CondInstConfig) -> str | None:
     """Our name of an AdelaiDet key; None for one that the model has no use for."""
-    if key in _DROPPED or (key.startswith("mask_head.") and key.endswith("num_batches_tracked")):
+    if key in _DROPPED:
         return None
     for pattern, replacement in _RENAMES:
         key = re.sub(pattern, replacement, key)

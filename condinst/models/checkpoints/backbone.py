@@ -1,0 +1,99 @@
+"""ImageNet weights for the backbone: torchvision's, detectron2's and Caffe's (SPEC 1.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torchvision
+from torch import Tensor
+
+from ..condinst import CondInst
+from .errors import check_keys
+from .files import read_state
+
+# Caffe2 blobs, as in detectron2's MSRA/R-50.pkl
+_CAFFE2_RENAMES = [
+    (r"^conv1_w$", "conv1.weight"),
+    (r"^res_conv1_bn_", "bn1."),
+    (r"^res(\d)_(\d+)_branch1_w$", r"res\1.\2.downsample.0.weight"),
+    (r"^res(\d)_(\d+)_branch1_bn_", r"res\1.\2.downsample.1."),
+    (r"^res(\d)_(\d+)_branch2a_w$", r"res\1.\2.conv1.weight"),
+    (r"^res(\d)_(\d+)_branch2b_w$", r"res\1.\2.conv2.weight"),
+    (r"^res(\d)_(\d+)_branch2c_w$", r"res\1.\2.conv3.weight"),
+    (r"^res(\d)_(\d+)_branch2a_bn_", r"res\1.\2.bn1."),
+    (r"^res(\d)_(\d+)_branch2b_bn_", r"res\1.\2.bn2."),
+    (r"^res(\d)_(\d+)_branch2c_bn_", r"res\1.\2.bn3."),
+    (r"\.s$", ".weight"),
+    (r"\.b$", ".bias"),
+    (r"\.rm$", ".running_mean"),
+    (r"\.riv$", ".running_var"),
+]
+
+# detectron2's own names
+_DETECTRON2_RENAMES = [
+    (r"^(backbone\.bottom_up\.|backbone\.)?(?=stem\.|res\d\.)", ""),
+    (r"^stem\.conv1\.norm\.", "bn1."),
+    (r"^stem\.", ""),
+    (r"^(res\d\.\d+)\.shortcut\.norm\.", r"\1.downsample.1."),
+    (r"^(res\d\.\d+)\.shortcut\.", r"\1.downsample.0."),
+    (r"^(res\d\.\d+)\.conv(\d)\.norm\.", r"\1.bn\2."),
+]
+
+_CLASSIFIER = re.compile(r"^(fc\.|fc1000_|pred_|linear\.|stem\.fc\.)")
+
+
+def load_backbone(model: CondInst, source: str | Path) -> None:
+    """Initialises the backbone of a model with ImageNet weights, in place.
+
+    The weights must suit the config: Caffe and MSRA weights want `stride_in_1x1 = True`, BGR input and a std of 1;
+    torchvision's want `stride_in_1x1 = False`, RGB input, and ImageNet's mean and std times 255. A norm without running
+    statistics in the file (MSRA) gets mean 0 and a variance that makes its factor exactly its weight.
+
+    Args:
+        model: its config tells the depth.
+        source: "torchvision" (downloads, unless cached), or a file: detectron2's `.pkl` (Caffe2 or detectron2 names),
+            or `.safetensors` / `.pth` with torchvision's or detectron2's names.
+
+    Raises:
+        CheckpointError: a file that cannot be read or does not fit; the message lists the keys.
+        ValueError: torchvision's weights for a config with `stride_in_1x1` or BGR input.
+    """
+    if source == "torchvision":
+        config = model.config
+        if config.stride_in_1x1 or config.pixel_order != "rgb":
+            raise ValueError(
+                "source: torchvision's weights need stride_in_1x1 = False and pixel_order = 'rgb', got"
+                f" stride_in_1x1 = {config.stride_in_1x1} and pixel_order = {config.pixel_order!r}"
+            )
+        weights = torchvision.models.get_model_weights(config.backbone)["IMAGENET1K_V1"]
+        state = dict(weights.get_state_dict(progress=True))
+    else:
+        state, _ = read_state(Path(source))
+    load_backbone_state(model, state, str(source))
+
+
+def load_backbone_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
+    """`load_backbone` from tensors in torchvision's, detectron2's or Caffe2's names."""
+    expected = model.backbone.state_dict()
+    given = {_rename(key): value for key, value in state.items() if not _CLASSIFIER.match(key)}
+    for key, value in expected.items():
+        missing = key not in given
+        if missing and key.endswith("num_batches_tracked"):
+            given[key] = value
+        elif missing and key.endswith("running_mean"):
+            given[key] = value.new_zeros(value.shape)
+        elif missing and key.endswith("running_var"):
+            given[key] = value.new_full(value.shape, 1.0 - 1e-5)
+    # a frozen norm does not count batches, a file of a trained one does
+    given = {key: value for key, value in given.items() if key in expected or "num_batches_tracked" not in key}
+    check_keys(given, expected, source)
+    model.backbone.load_state_dict(given)
+
+
+def _rename(key: str) -> str:
+    """Our (torchvision's) name for a backbone key of any of the three families."""
+    for pattern, replacement in _CAFFE2_RENAMES + _DETECTRON2_RENAMES:
+        key = re.sub(pattern, replacement, key)
+    return re.sub(r"^res(\d)\.", lambda match: f"layer{int(match[1]) - 1}.", key)

@@ -1,0 +1,111 @@
+"""Whole models: `condinst.load` and its inverse."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..condinst import CondInst
+from ..config import CondInstConfig, config_names, load_config
+from . import adelaidet
+from .errors import CheckpointError, check_keys
+from .files import read_state
+
+CONFIG_KEY = "condinst_config"
+"""Where our safetensors files keep the config, as JSON, in their metadata."""
+
+_SEMANTIC = ("mask_branch.seg_head.", "mask_branch.logits.")
+
+
+def load(
+    source: str | Path,
+    config: str | CondInstConfig | None = None,
+    device: str | torch.device = "cpu",
+    **overrides: Any,
+) -> CondInst:
+    """A model in eval mode, from the name of a built-in config or from a weights file.
+
+    Args:
+        source: name of a built-in config (with its packaged weights where there are some, else at random with a
+            warning), our own `.safetensors`, or an AdelaiDet checkpoint. The architecture of an AdelaiDet checkpoint
+            is detected from its keys and shapes; `mask_head._iter` and `num_batches_tracked` may be missing.
+        config: a config, or the name or TOML file of one, used instead of the one found.
+        device: where the model goes.
+        **overrides: fields of `CondInstConfig` to change, such as `mask_output_stride=4` or `score_threshold=0.5`.
+
+    Raises:
+        CheckpointError: (a ValueError) unreadable file, code in it, or weights that do not fit; the message lists
+            missing, unexpected and misshapen keys.
+        ValueError: an unknown name, field or value.
+    """
+    chosen = load_config(config) if isinstance(config, str | Path) else config
+    path = Path(source)
+    if not path.is_file() and str(source) in config_names():
+        packaged = resources.files("condinst") / "weights" / f"{source}.safetensors"
+        if not packaged.is_file():
+            warnings.warn(f"{source}: no weights come with this config; the model has random ones", stacklevel=2)
+            return CondInst((chosen or load_config(source)).replace(**overrides)).to(device).eval()
+        path = Path(str(packaged))
+    elif not path.exists() and path.suffix == "":
+        raise ValueError(f"source: expected a weights file or one of {', '.join(config_names())}, got {str(source)!r}")
+
+    state, metadata = read_state(path)
+    if CONFIG_KEY in metadata:
+        chosen = chosen or CondInstConfig.from_json(metadata[CONFIG_KEY])
+        model = CondInst(chosen.replace(**overrides))
+    elif adelaidet.is_adelaidet(state):
+        chosen = chosen or adelaidet.detect_config(state, str(path))
+        model = CondInst(chosen.replace(**overrides))
+        state = adelaidet.convert_state(state, model.config)
+    else:
+        raise CheckpointError(
+            f"{path}: expected a condinst safetensors file or an AdelaiDet CondInst checkpoint (controller.weight,"
+            f" proposal_generator.fcos_head.*), got keys such as {', '.join(list(state)[:5])}"
+        )
+    load_state(model, state, str(path))
+    return model.to(device).eval()
+
+
+def load_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
+    """Puts the tensors of a file, under our names, into a model.
+
+    Missing `num_batches_tracked` keep their value; a semantic branch is dropped when the config has none.
+
+    Raises:
+        CheckpointError: missing, unexpected or misshapen keys; the message lists them.
+    """
+    expected = model.state_dict()
+    given = dict(state)
+    if not model.config.semantic_loss:
+        given = {key: value for key, value in given.items() if not key.startswith(_SEMANTIC)}
+    for key, value in expected.items():
+        if key.endswith("num_batches_tracked"):
+            given.setdefault(key, value)
+    check_keys(given, expected, source)
+    model.load_state_dict(given)
+
+
+def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) -> None:
+    """Writes weights and config to one safetensors file, atomically.
+
+    Args:
+        model: what to save.
+        path: the file; its folder must exist.
+        half: store parameters in half precision (running statistics stay as they are). Loading widens them again.
+    """
+    target = Path(path)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:
+        parameters = dict(model.named_parameters())
+        state = {key: value.half() if key in parameters else value for key, value in state.items()}
+    temporary = target.with_name(target.name + ".part")
+    save_file(state, temporary, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()})
+    os.replace(temporary, target)
