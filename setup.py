@@ -1,11 +1,11 @@
-"""Drives CMake; what is built, and how, is in CMakeLists.txt."""
+"""Drives CMake and lists the packages; what is compiled, and how, is in CMakeLists.txt."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -35,6 +35,11 @@ class CMakeBuild(build_ext):
 
 
 setup(
+    packages=[
+        *find_packages(include=["condinst", "condinst.*"]),
+        "condinst.kernels",
+        *(f"condinst.kernels.{name}" for name in find_packages("kernels")),
+    ],
     ext_modules=[Extension(OPS, sources=[]), Extension("condinst._host", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )

@@ -15,11 +15,13 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from condinst.backends import BACKENDS, backend_table
 from condinst.backends.registry import DEVICES
@@ -86,24 +88,20 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def _peak_mib(call: Callable[[], object], device: torch.device) -> float:
-    """Memory one call adds at its peak: PyTorch's count on a GPU, the resident set (Linux only) on a CPU."""
+    """Memory that one call holds at its peak, as PyTorch's allocators count it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
         torch.cuda.synchronize(device)
         return (torch.cuda.max_memory_allocated(device) - before) / MIB
-    if not Path("/proc/self/clear_refs").exists():
-        return float("nan")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again at the present size
-    before = _status_kib("VmRSS")
-    call()
-    return (_status_kib("VmHWM") - before) / 1024
-
-
-def _status_kib(name: str) -> int:
-    found = re.search(rf"{name}:\s*(\d+) kB", _read("/proc/self/status"))
-    return int(found.group(1)) if found else 0
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    kineto = profiler.profiler
+    assert kineto is not None and kineto.kineto_results is not None
+    changes = [event for event in kineto.kineto_results.events() if event.name() == "[memory]"]
+    held = accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
+    return max(held, default=0) / MIB
 
 
 def _bytes_per_second(device: torch.device) -> float:

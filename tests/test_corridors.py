@@ -15,7 +15,10 @@ FORBIDDEN = {
         "kernels/**/*.[ch]*",
         r"#include\s*[<\"][^>\"]*(?:torch|ATen|c10|csrc|pybind11|Python\.h)",
     ),
-    "Python kernels know no torch and no other room": ("kernels/**/*.py", IMPORTS + r"(?:torch|condinst\.(?!kernels))"),
+    "Python kernels know no torch and no other room": (
+        "kernels/**/*.py",
+        IMPORTS + r"(?:torch|condinst\.(?!kernels))",
+    ),
     "csrc knows no Python objects, the pybind11 file aside": (
         "csrc/**/*",
         r"#include\s*[<\"](?:pybind11|Python\.h|torch/(?:extension|python)\.h|ATen|c10)",
@@ -62,13 +65,29 @@ def test_no_forbidden_arrow(rule: str) -> None:
     ("rule", "file", "line"),
     [
         ("C++ and CUDA kernels know no torch, no csrc, no Python", "kernels/a/a.h", "#include <torch/all.h>"),
-        ("C++ and CUDA kernels know no torch, no csrc, no Python", "kernels/a/a.cu", '#include "../csrc/a.h"'),
+        (
+            "C++ and CUDA kernels know no torch, no csrc, no Python",
+            "kernels/a/a.cu",
+            '#include "../csrc/a.h"',
+        ),
         ("Python kernels know no torch and no other room", "kernels/a/a.py", "import torch"),
         ("csrc knows no Python objects, the pybind11 file aside", "csrc/a.cpp", "#include <Python.h>"),
-        ("the reference knows no backends", "condinst/reference/a.py", "from condinst.backends import select"),
-        ("models know condinst.ops, not backends", "condinst/models/heads/a.py", "    from ...backends import native"),
+        (
+            "the reference knows no backends",
+            "condinst/reference/a.py",
+            "from condinst.backends import select",
+        ),
+        (
+            "models know condinst.ops, not backends",
+            "condinst/models/heads/a.py",
+            "    from ...backends import native",
+        ),
         ("nothing knows the command line", "condinst/engine/a.py", "from condinst import cli"),
-        ("operators know nothing that is built on them", "condinst/ops/a.py", "from ..models import CondInst"),
+        (
+            "operators know nothing that is built on them",
+            "condinst/ops/a.py",
+            "from ..models import CondInst",
+        ),
     ],
 )
 def test_the_rules_see_an_arrow(rule: str, file: str, line: str, tmp_path: Path) -> None:
@@ -80,7 +99,10 @@ def test_the_rules_see_an_arrow(rule: str, file: str, line: str, tmp_path: Path)
 
 def test_an_operator_has_its_name_in_every_room() -> None:
     """What has a native adapter has a schema, kernels, a specification, tests and a benchmark of that name."""
-    adapters = {path.stem for path in (ROOT / "condinst/backends/native").glob("*.py")} - {"__init__", "library"}
+    adapters = {path.stem for path in (ROOT / "condinst/backends/native").glob("*.py")} - {
+        "__init__",
+        "library",
+    }
     assert adapters
     rooms = (
         "condinst/ops/{}.py",

@@ -150,7 +150,7 @@ def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...]) -> str |
 
 def _callable(op: str, backend: str) -> Callable[..., Any]:
     if backend == "reference":
-        return getattr(reference, op)  # type: ignore[no-any-return]
+        return getattr(reference, op)
     return _implementations[op, backend].call
 
 

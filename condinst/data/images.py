@@ -14,11 +14,12 @@ from torch import Tensor
 ImageSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
 
 IMAGE_EXTENSIONS = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
+    | {".ppm", ".tif", ".tiff", ".webp"}
 )
 """Endings, in lower case, of the files that `list_images` takes from a folder."""
 
-_EXIF_TRANSPOSES = {
+_EXIF_TRANSPOSES: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,22 +33,23 @@ _EXIF_TRANSPOSES = {
 def read_image(source: ImageSource) -> Tensor:
     """Any image as 8-bit RGB.
 
-    Files are turned upright by their EXIF orientation; of an animation or a stack the first frame counts. Greyscale,
-    palette, 1-bit and CMYK become RGB, and an alpha channel is dropped, as in detectron2. Deeper pixels become 8-bit so:
+    Images are turned upright by their EXIF orientation; of an animation or a stack the first frame counts.
+    Greyscale, palette, 1-bit and CMYK become RGB; an alpha channel is dropped, as in detectron2. Deeper
+    pixels become 8-bit by these rules:
 
     - 16-bit: value / 257, rounded, so that 65535 gives 255. (PIL itself reads 16-bit colour as value // 256.)
-    - 32-bit integers: like 16-bit if all lie in 0..65535, else stretched from their minimum..maximum to 0..255.
-    - floats: times 255 if all lie in 0..1, as they are if all lie in 0..255, else stretched like the integers.
+    - 32-bit integers: like 16-bit if all lie in 0..65535, else stretched, their range becoming 0..255.
+    - floats: times 255 if all lie in 0..1, as they are if all lie in 0..255, else stretched.
 
     Args:
-        source: a file, a PIL image, an array [H, W] or [H, W, C], or a tensor [C, H, W]; C is 1, 3 (RGB, not OpenCV's
-            BGR) or 4 (RGB and alpha). Arrays and tensors are bool, uint8, uint16 or floating in 0..1.
+        source: a file, a PIL image, an array [H, W] or [H, W, C], or a tensor [C, H, W]; C is 1, 3 (RGB, not
+            OpenCV's BGR) or 4 (RGB and alpha). Arrays and tensors are bool, uint8, uint16 or floats in 0..1.
 
     Returns:
         uint8 [3, H, W] on the CPU.
 
     Raises:
-        ValueError: a file that is missing, damaged or no image, with its name; pixels of another kind, or none at all.
+        ValueError: a file that is missing, damaged or no image (the message names it); other or no pixels.
         TypeError: `source` is of another type.
     """
     if isinstance(source, Image.Image):
@@ -68,9 +70,9 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
     """The image files that paths stand for.
 
     Args:
-        paths: files, which are kept whatever their name and whether they exist or not, and folders, of which the files
-            right inside (not in folders below) with one of `IMAGE_EXTENSIONS` are taken, sorted by name and without
-            hidden ones.
+        paths: files and folders. Files are kept whatever their name and whether they exist or not. Of a
+            folder the files with one of `IMAGE_EXTENSIONS` are taken, sorted by name; not hidden ones, and
+            none of the folders below.
 
     Returns:
         Files in the order of `paths`, each once.
@@ -83,7 +85,7 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(file for file in path.iterdir() if _is_image_name(file.name) and file.is_file())
             if not inside:
-                raise ValueError(f"{path}: no images in this folder (looked for {' '.join(sorted(IMAGE_EXTENSIONS))})")
+                raise ValueError(f"{path}: no images in this folder ({' '.join(sorted(IMAGE_EXTENSIONS))})")
             files += inside
         else:
             files.append(path)
@@ -107,7 +109,7 @@ def _from_file(path: Path) -> Tensor:
         raise ValueError(f"{path}: not an image, or of a format that PIL cannot read") from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path}: too large: {error}; PIL.Image.MAX_IMAGE_PIXELS sets the limit") from error
-    except Exception as error:  # PIL's decoders raise whatever they stumble over: SyntaxError, struct.error, EOFError
+    except Exception as error:  # PIL's decoders raise whatever they stumble over: SyntaxError, EOFError ...
         raise ValueError(f"{path}: damaged or unreadable image: {error}") from error
     return _from_pil(image, str(path))
 
@@ -115,7 +117,7 @@ def _from_file(path: Path) -> Tensor:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # PIL's EXIF parser raises whatever it stumbles over; damaged EXIF must not cost the picture
+    except Exception:  # PIL's parser raises whatever it stumbles over; damaged EXIF must not cost the picture
         return image
     method = _EXIF_TRANSPOSES.get(orientation)
     return image if method is None else image.transpose(method)
@@ -140,8 +142,8 @@ def _from_array(pixels: np.ndarray) -> Tensor:
         pixels = pixels[:, :, None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or pixels.size == 0:
         raise ValueError(
-            f"image: expected [H, W] or [H, W, C] (a tensor: [C, H, W]) with at least one pixel and 1, 3 or 4 channels,"
-            f" got height, width and channels {list(pixels.shape)}"
+            "image: expected [H, W] or [H, W, C] (a tensor: [C, H, W]) with at least one pixel and 1, 3 or 4"
+            f" channels, got height, width and channels {list(pixels.shape)}"
         )
     pixels = pixels[:, :, :3]
     if pixels.dtype == np.bool_:

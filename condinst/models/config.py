@@ -182,6 +182,12 @@ class CondInstConfig:
             )
         if not 0 <= self.freeze_at <= 5:
             raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
+        # one channel per group would leave nothing to normalise on a map of one cell
+        if self.head_norm in ("GN", "NaiveGN") and (self.fpn_channels % 32 or self.fpn_channels < 64):
+            raise ValueError(
+                f"fpn_channels: expected a multiple of 32, at least 64, with head_norm {self.head_norm},"
+                f" got {self.fpn_channels}"
+            )
         if not self.min_size_train or min(self.min_size_train) < 1:
             raise ValueError(f"min_size_train: expected sizes of at least 1, got {self.min_size_train}")
 

@@ -148,7 +148,7 @@ def resize_target(target: dict[str, Tensor], old: tuple[int, int], new: tuple[in
     scale = target["boxes"].new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
     masks = target["masks"]
     if old != new:
-        masks = F.interpolate(masks[None].to(torch.uint8), size=new, mode="nearest-exact")[0]
+        masks = F.interpolate(masks[:, None].to(torch.uint8), size=new, mode="nearest-exact")[:, 0]
     return {"boxes": target["boxes"] * scale, "labels": target["labels"], "masks": masks}
 
 

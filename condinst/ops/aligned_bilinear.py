@@ -33,4 +33,4 @@ def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> T
     """
     check_tensor("x", x, FLOATING, min_dims=2)
     check_at_least("factor", factor, 1)
-    return select("aligned_bilinear", backend, x)(x, factor)  # type: ignore[no-any-return]
+    return select("aligned_bilinear", backend, x)(x, factor)

@@ -50,4 +50,4 @@ def dice_loss(
     check_positive("eps", eps)
     check_choice("reduction", reduction, ("mean", "sum", "none"))
     implementation = select("dice_loss", backend, masks, targets)
-    return implementation(masks, targets, eps=eps, reduction=reduction)  # type: ignore[no-any-return]
+    return implementation(masks, targets, eps=eps, reduction=reduction)

@@ -75,7 +75,7 @@ def dynamic_mask_head(
     for name, value in tensors.items():
         check_same_device(name, value, "mask_features", mask_features)
     implementation = select("dynamic_mask_head", backend, mask_features, params)
-    return implementation(  # type: ignore[no-any-return]
+    return implementation(
         mask_features,
         params,
         locations,

@@ -68,7 +68,7 @@ def fcos_targets(
             f"level_sizes: expected as many levels as strides ({len(strides)}) and one more than sizes_of_interest"
             f" ({len(sizes_of_interest)}), got {len(level_sizes)}"
         )
-    return select("fcos_targets", backend, boxes)(  # type: ignore[no-any-return]
+    return select("fcos_targets", backend, boxes)(
         boxes,
         labels,
         centers,

@@ -49,4 +49,4 @@ def giou_loss(
         check_shape("weights", weights, (predicted.shape[0],))
     check_choice("reduction", reduction, ("sum", "none"))
     implementation = select("giou_loss", backend, predicted, targets)
-    return implementation(predicted, targets, weights, smooth=smooth, reduction=reduction)  # type: ignore[no-any-return]
+    return implementation(predicted, targets, weights, smooth=smooth, reduction=reduction)

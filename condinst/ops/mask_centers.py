@@ -25,4 +25,4 @@ def mask_centers(masks: Tensor, *, backend: str | None = None) -> Tensor:
         ValueError: fewer than three dimensions.
     """
     check_tensor("masks", masks, (torch.bool, torch.uint8), min_dims=3)
-    return select("mask_centers", backend, masks)(masks)  # type: ignore[no-any-return]
+    return select("mask_centers", backend, masks)(masks)

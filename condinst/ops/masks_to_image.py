@@ -44,6 +44,6 @@ def masks_to_image(
     if min(output_size) < 1:
         raise ValueError(f"output_size: expected at least 1 x 1, got {output_size}")
     implementation = select("masks_to_image", backend, mask_logits)
-    return implementation(  # type: ignore[no-any-return]
+    return implementation(
         mask_logits, mask_stride=mask_stride, network_size=network_size, output_size=output_size, threshold=threshold
     )

@@ -49,6 +49,6 @@ def nms(
         check_same_device(name, value, "boxes", boxes)
     check_at_least("max_detections", max_detections, 0)
     implementation = select("nms", backend, boxes, scores)
-    return implementation(  # type: ignore[no-any-return]
+    return implementation(
         boxes, scores, labels, image_indices, iou_threshold=iou_threshold, max_detections=max_detections
     )

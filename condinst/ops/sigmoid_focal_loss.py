@@ -46,4 +46,4 @@ def sigmoid_focal_loss(
     check_same_device("labels", labels, "logits", logits)
     check_choice("reduction", reduction, ("sum", "none"))
     implementation = select("sigmoid_focal_loss", backend, logits, labels)
-    return implementation(logits, labels, alpha=alpha, gamma=gamma, reduction=reduction)  # type: ignore[no-any-return]
+    return implementation(logits, labels, alpha=alpha, gamma=gamma, reduction=reduction)

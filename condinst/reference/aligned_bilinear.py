@@ -12,7 +12,7 @@ def aligned_bilinear(x: Tensor, factor: int) -> Tensor:
         return x
     height, width = x.shape[-2:]
     if x.numel() == 0:
-        return x.new_zeros(*x.shape[:-2], height * factor, width * factor)
+        return x.repeat_interleave(factor, -2).repeat_interleave(factor, -1)  # keeps the graph
     flat = x.reshape(-1, 1, height, width)  # [N, 1, h, w]
     # repeating the last row and column makes corner-aligned interpolation step by exactly 1 / factor
     padded = F.pad(flat, (0, 1, 0, 1), mode="replicate")  # [N, 1, h+1, w+1]

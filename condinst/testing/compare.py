@@ -53,9 +53,7 @@ def run(function: Callable[..., Any], sample: Sample, **options: Any) -> Results
 
 def in_float64(sample: Sample) -> Sample:
     """The same call with every floating tensor in float64."""
-    args = tuple(
-        arg.double() if isinstance(arg, Tensor) and arg.is_floating_point() else arg for arg in sample.args
-    )
+    args = tuple(arg.double() if isinstance(arg, Tensor) and arg.is_floating_point() else arg for arg in sample.args)
     return Sample(sample.name, args, sample.kwargs)
 
 

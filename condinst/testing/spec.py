@@ -74,9 +74,9 @@ class OpSpec:
     @property
     def op(self) -> Callable[..., Any]:
         """The public function."""
-        return getattr(ops, self.name)  # type: ignore[no-any-return]
+        return getattr(ops, self.name)
 
     @property
     def reference(self) -> Callable[..., Any]:
         """The definition of correct."""
-        return getattr(reference, self.name)  # type: ignore[no-any-return]
+        return getattr(reference, self.name)

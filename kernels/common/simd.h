@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#if defined(__F16C__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -44,7 +44,9 @@ using Vector = typename VectorOf<T, kLanes<T>>::type;
 
 using FloatVector = Vector<float>;
 using UIntVector = Vector<uint32_t>;
+using IntVector = Vector<int32_t>;
 using ShortVector = typename VectorOf<uint16_t, kLanes<float>>::type;
+using ByteVector = typename VectorOf<uint8_t, kLanes<float>>::type;
 
 template <class To, class From>
 static inline To bit_cast(const From& from) {
@@ -52,6 +54,51 @@ static inline To bit_cast(const From& from) {
   To to;
   std::memcpy(&to, &from, sizeof(to));
   return to;
+}
+
+// Integers to four bytes and back. __builtin_convertvector does the same; GCC 12 makes a scalar loop of it on x86.
+static inline IntVector widen(ByteVector bytes) {
+#if defined(__AVX512F__)
+  return bit_cast<IntVector>(_mm512_cvtepu8_epi32(bit_cast<__m128i>(bytes)));
+#elif defined(__AVX2__)
+  return bit_cast<IntVector>(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bit_cast<long long>(bytes))));
+#elif defined(__x86_64__)
+  const __m128i zero = _mm_setzero_si128();
+  const __m128i shorts = _mm_unpacklo_epi8(_mm_cvtsi32_si128(bit_cast<int>(bytes)), zero);
+  return bit_cast<IntVector>(_mm_unpacklo_epi16(shorts, zero));
+#else
+  return __builtin_convertvector(bytes, IntVector);
+#endif
+}
+
+static inline UIntVector widen(ShortVector shorts) {
+#if defined(__AVX512F__)
+  return bit_cast<UIntVector>(_mm512_cvtepu16_epi32(bit_cast<__m256i>(shorts)));
+#elif defined(__AVX2__)
+  return bit_cast<UIntVector>(_mm256_cvtepu16_epi32(bit_cast<__m128i>(shorts)));
+#elif defined(__x86_64__)
+  const __m128i low = _mm_cvtsi64_si128(bit_cast<long long>(shorts));
+  return bit_cast<UIntVector>(_mm_unpacklo_epi16(low, _mm_setzero_si128()));
+#else
+  return __builtin_convertvector(shorts, UIntVector);
+#endif
+}
+
+// The low halves.
+static inline ShortVector narrow(UIntVector ints) {
+#if defined(__AVX512F__)
+  return bit_cast<ShortVector>(_mm512_cvtepi32_epi16(bit_cast<__m512i>(ints)));
+#elif defined(__AVX2__)
+  const __m256i low = _mm256_and_si256(bit_cast<__m256i>(ints), _mm256_set1_epi32(0xffff));
+  const __m256i packed = _mm256_packus_epi32(low, low);  // within each half of the register
+  return bit_cast<ShortVector>(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0b1000)));
+#elif defined(__x86_64__)
+  // SSE2 packs signed numbers only, so the low half is made one first.
+  const __m128i low = _mm_srai_epi32(_mm_slli_epi32(bit_cast<__m128i>(ints), 16), 16);
+  return bit_cast<ShortVector>(_mm_cvtsi128_si64(_mm_packs_epi32(low, low)));
+#else
+  return __builtin_convertvector(ints, ShortVector);
+#endif
 }
 
 // yes where the lane of mask is all ones, no where it is 0
@@ -65,7 +112,7 @@ static inline FloatVector half_to_float(ShortVector bits) {
 #elif defined(__F16C__)
   return bit_cast<FloatVector>(_mm256_cvtph_ps(bit_cast<__m128i>(bits)));
 #else
-  const UIntVector wide = __builtin_convertvector(bits, UIntVector);
+  const UIntVector wide = widen(bits);
   const UIntVector magnitude = wide & 0x7fff;
   // Shifted into float's fields the exponent is 112 too small; the multiplication mends it, subnormals included.
   const FloatVector scaled = bit_cast<FloatVector>(UIntVector(magnitude << 13)) * 0x1p112f;
@@ -89,19 +136,19 @@ static inline ShortVector float_to_half(FloatVector values) {
   const UIntVector nan = bit_cast<UIntVector>(magnitude > 0x7f800000u) & 0x0200u;
   UIntVector half = choose(bit_cast<UIntVector>(magnitude < 0x38800000u), subnormal, normal);
   half = choose(bit_cast<UIntVector>(magnitude >= 0x47800000u), 0x7c00u | nan, half);
-  return __builtin_convertvector(half | ((bits >> 16) & 0x8000u), ShortVector);
+  return narrow(half | ((bits >> 16) & 0x8000u));
 #endif
 }
 
 static inline FloatVector bfloat16_to_float(ShortVector bits) {
-  return bit_cast<FloatVector>(UIntVector(__builtin_convertvector(bits, UIntVector) << 16));
+  return bit_cast<FloatVector>(UIntVector(widen(bits) << 16));
 }
 
 static inline ShortVector float_to_bfloat16(FloatVector values) {
   const UIntVector bits = bit_cast<UIntVector>(values);
   const UIntVector rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;  // to nearest even
   const UIntVector is_nan = bit_cast<UIntVector>((bits & 0x7fffffffu) > 0x7f800000u);
-  return __builtin_convertvector(choose(is_nan, (bits >> 16) | 0x40u, rounded), ShortVector);
+  return narrow(choose(is_nan, (bits >> 16) | 0x40u, rounded));
 }
 
 template <class V, class T>
@@ -116,12 +163,8 @@ template <class Acc, class T>
 static inline Vector<Acc> load(const T* from) {
   if constexpr (std::is_same_v<T, Acc>) {
     return load_bits<Vector<Acc>>(from);
-  } else if constexpr (std::is_same_v<T, uint8_t>) {
-    using Bytes = typename VectorOf<uint8_t, kLanes<Acc>>::type;
-    using Ints = typename VectorOf<int32_t, kLanes<Acc>>::type;
-    return __builtin_convertvector(__builtin_convertvector(load_bits<Bytes>(from), Ints), Vector<Acc>);
   } else if constexpr (std::is_same_v<Acc, double>) {
-    // A half-size register of floats, widened. Half precision goes through a full-size one.
+    // Half a register of floats, widened. Other types than float come through a full one.
     using Floats = typename VectorOf<float, kLanes<double>>::type;
     if constexpr (std::is_same_v<T, float>) {
       return __builtin_convertvector(load_bits<Floats>(from), Vector<double>);
@@ -131,6 +174,8 @@ static inline Vector<Acc> load(const T* from) {
       const FloatVector floats = load<float>(padded);
       return __builtin_convertvector(load_bits<Floats>(&floats), Vector<double>);
     }
+  } else if constexpr (std::is_same_v<T, uint8_t>) {
+    return __builtin_convertvector(widen(load_bits<ByteVector>(from)), FloatVector);
   } else if constexpr (std::is_same_v<T, Half>) {
     return half_to_float(load_bits<ShortVector>(from));
   } else {

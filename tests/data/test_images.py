@@ -150,9 +150,8 @@ def test_exif_rotated_images_are_turned_upright(tmp_path: Path, orientation: int
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"quality": 100, "subsampling": 0} if extension == "jpg" else {}
-    path = _write(
-        tmp_path / f"a.{extension}", Image.fromarray(np.ascontiguousarray(stored)), exif=exif.tobytes(), **options
-    )
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    path = _write(tmp_path / f"a.{extension}", image, exif=exif.tobytes(), **options)
     got = _pixels(path)
     assert got.shape == upright.shape
     assert np.abs(got.astype(int) - upright).max() <= 8  # JPEG
@@ -229,7 +228,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\0" * 1000])
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\0" * 9])
 def test_not_an_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.jpg"
     path.write_bytes(content)
@@ -263,8 +262,8 @@ def test_list_images(tmp_path: Path) -> None:
     (tmp_path / "folder.png" / "inner.png").touch()
     files = [tmp_path / "a.png", tmp_path / "b.JPG", tmp_path / "c.tiff"]
     assert list_images([tmp_path]) == files
-    explicit = [tmp_path / "note.txt", tmp_path / "missing.jpg"]
-    assert list_images([str(explicit[0]), tmp_path, explicit[1], files[0]]) == [explicit[0], *files, explicit[1]]
+    note, missing = tmp_path / "note.txt", tmp_path / "missing.jpg"
+    assert list_images([str(note), tmp_path, missing, files[0]]) == [note, *files, missing]
 
 
 def test_folder_without_images(tmp_path: Path) -> None:
@@ -275,10 +274,13 @@ def test_folder_without_images(tmp_path: Path) -> None:
 
 def _png_16_bit_colour(pixels: np.ndarray) -> bytes:
     """A PNG of uint16 [H, W, 3], which PIL can read but not write."""
+
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
 
     height, width, _ = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks

@@ -83,7 +83,10 @@ def test_use_backend_is_undone_by_an_exception() -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "CPP", " "])
 def test_unknown_names_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="backend: expected one of reference, cpp, cuda, triton"), use_backend(name):
+    with (
+        pytest.raises(ValueError, match="backend: expected one of reference, cpp, cuda, triton"),
+        use_backend(name),
+    ):
         pass
     with pytest.raises(ValueError, match="backend: expected one of reference, cpp, cuda, triton"):
         select("dice_loss", name, MASKS)
@@ -98,11 +101,9 @@ def test_registering_twice_or_without_a_reference_is_refused(doubled: None) -> N
 
 def test_compiled_code_follows_use_backend(doubled: None) -> None:
     """The choice is a plain global: Dynamo guards it and compiles again when it changes."""
-    called = []
-    registry.register("doubled", "cuda", lambda x: called.append("never") or x)
 
     def double(x: torch.Tensor) -> torch.Tensor:
-        return select("doubled", None, x)(x)  # type: ignore[no-any-return]
+        return select("doubled", None, x)(x)
 
     counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(double, fullgraph=True, backend=counter)
@@ -111,7 +112,6 @@ def test_compiled_code_follows_use_backend(doubled: None) -> None:
     with use_backend("reference"):
         torch.testing.assert_close(compiled(x), x + x)
     assert counter.frame_count == 2
-    assert not called
 
 
 def test_the_table_has_every_operator_on_every_backend() -> None:

@@ -1,4 +1,4 @@
-"""The operator library (C++ and CUDA) as PyTorch operators: one file per operator, `library` loads the shared object."""
+"""The operator library (C++ and CUDA) as PyTorch operators, one file each; `library` loads the shared object."""
 
 from . import dice_loss
 

@@ -101,6 +101,8 @@ def _backbone(state: State) -> dict[str, object]:
         "backbone": f"resnet{depth}",
         "backbone_base_channels": state["backbone.bottom_up.stem.conv1.weight"].shape[0],
         "backbone_norm": "SyncBN" if trained_norm else "FrozenBN",
+        # detectron2 freezes the norms of frozen stages, so a stem that counts batches is not frozen
+        "freeze_at": 0 if "backbone.bottom_up.stem.conv1.norm.num_batches_tracked" in state else 2,
         "fpn_in_features": tuple(f"res{level}" for level in range(_first_level(state), 6)),
         "fpn_channels": state["backbone.fpn_output5.weight"].shape[0],
         "fpn_top_levels": 2 if "backbone.top_block.p6.weight" in state else 0,

@@ -77,7 +77,8 @@ def load(
 def load_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
     """Puts the tensors of a file, under our names, into a model.
 
-    Missing `num_batches_tracked` keep their value; a semantic branch is dropped when the config has none.
+    `num_batches_tracked` may be missing or too many, a counter without effect on the output. A semantic branch is
+    dropped when the config has none.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen keys; the message lists them.
@@ -86,9 +87,8 @@ def load_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> Non
     given = dict(state)
     if not model.config.semantic_loss:
         given = {key: value for key, value in given.items() if not key.startswith(_SEMANTIC)}
-    for key, value in expected.items():
-        if key.endswith("num_batches_tracked"):
-            given.setdefault(key, value)
+    given = {key: value for key, value in given.items() if not key.endswith("num_batches_tracked") or key in expected}
+    given = {key: value for key, value in expected.items() if key.endswith("num_batches_tracked")} | given
     check_keys(given, expected, source)
     model.load_state_dict(given)
 

@@ -1,0 +1,45 @@
+# make install | test | demo | lint | bench | abi | clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+EXAMPLES := examples/nuclei
+
+.PHONY: install build test demo lint bench abi clean
+
+install: $(INSTALLED)
+
+# torch comes first and pinned, so that the library is compiled against the one it will run with.
+$(INSTALLED): pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell find csrc kernels -type f -not -name '*.py*' 2>/dev/null)
+	test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("condinst needs Python 3.11 or newer: make install PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'setuptools>=77' pybind11 cmake ninja
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test]'
+	touch $(INSTALLED)
+
+# After a change in csrc/ or kernels/: compiles only what changed.
+build:
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python setup.py build_ext --inplace
+
+test: install
+	$(BIN)/python -m pytest -q -n 2
+
+demo: install
+	$(BIN)/condinst predict $(EXAMPLES)/*.jpg --out outputs/demo
+	$(BIN)/condinst evaluate $(EXAMPLES)/annotations.json $(EXAMPLES) --max-detections 500
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	for script in benchmarks/bench_*.py; do KINETO_LOG_LEVEL=6 $(BIN)/python $$script || exit 1; done
+
+# Loads the one library in several versions of torch; downloads gigabytes.
+abi: install
+	$(BIN)/python tests/abi/check_abi.py
+
+clean:
+	rm -rf build outputs *.egg-info condinst/*.so $(VENV)

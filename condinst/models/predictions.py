@@ -1,0 +1,150 @@
+"""What a model found in one image, to look at, to save and to evaluate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from ..data.images import ImageSource, read_image
+from ..visualization import draw_predictions
+
+if TYPE_CHECKING:
+    from .condinst import CondInst
+
+
+@dataclass(eq=False, repr=False)
+class Predictions:
+    """The K objects of one image by falling score, on the CPU.
+
+    Args:
+        image: uint8 [3, H, W] RGB.
+        boxes: float32 [K, 4] (x1, y1, x2, y2) in pixels.
+        scores: float32 [K] in 0..1.
+        labels: int64 [K], 0-based.
+        masks: bool [K, H, W].
+        class_names: the name of each label, or empty.
+    """
+
+    image: Tensor
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[1:]
+        if not len(self):
+            return f"Predictions(nothing found, image {width} x {height})"
+        counts = Counter(self.class_name(label) for label in self.labels.tolist())
+        found = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        low, high = float(self.scores.min()), float(self.scores.max())
+        return f"Predictions({found}; scores {low:.2f} to {high:.2f}; image {width} x {height})"
+
+    def class_name(self, label: int) -> str:
+        """The name of a label; the number itself where there are no names."""
+        return self.class_names[label] if self.class_names else str(label)
+
+    @property
+    def rles(self) -> list[dict[str, Any]]:
+        """The masks as COCO run lengths, ready for JSON: {"size": [H, W], "counts": str}."""
+        codes = [coco_mask.encode(np.asfortranarray(mask)) for mask in self.masks.to(torch.uint8).numpy()]
+        return [{"size": code["size"], "counts": code["counts"].decode("ascii")} for code in codes]
+
+    def plot(self) -> Image.Image:
+        """The image with masks, contours, boxes, class names and scores; see `draw_predictions`."""
+        return draw_predictions(
+            self.image, self.boxes, self.labels, self.scores, self.masks, self.class_names
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes `plot()` to a file, in the format of its ending; missing folders are made."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.plot().save(path)
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """The objects in COCO's results format, ready for JSON.
+
+        pycocotools takes the area of a result from its box if it has one: drop "bbox" for mask AP by size.
+
+        Args:
+            image_id: the image's id in the annotation file.
+            category_ids: the category id of each label; label + 1 by default.
+
+        Raises:
+            ValueError: a label without a category id.
+        """
+        labels = self.labels.tolist()
+        if category_ids is not None and labels and max(labels) >= len(category_ids):
+            raise ValueError(
+                f"category_ids: expected an id for each of {max(labels) + 1} labels, got {len(category_ids)}"
+            )
+        rows = zip(labels, self.boxes.tolist(), self.scores.tolist(), self.rles, strict=True)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": label + 1 if category_ids is None else category_ids[label],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": score,
+                "segmentation": rle,
+            }
+            for label, (x1, y1, x2, y2), score, rle in rows
+        ]
+
+
+@overload
+def predict(
+    model: CondInst, source: list[ImageSource], *, score_threshold: float | None = None
+) -> list[Predictions]: ...
+
+
+@overload
+def predict(model: CondInst, source: ImageSource, *, score_threshold: float | None = None) -> Predictions: ...
+
+
+def predict(
+    model: CondInst, source: ImageSource | list[ImageSource], *, score_threshold: float | None = None
+) -> Predictions | list[Predictions]:
+    """Segments an image, or one image after the other of a list.
+
+    Args:
+        model: stays in the mode and on the device it has.
+        source: whatever `read_image` takes, or a list of that.
+        score_threshold: drops objects whose reported score is at or below it. The model itself has dropped
+            those at or below `config.score_threshold`, so this one cannot be lower.
+
+    Raises:
+        ValueError: an image that cannot be read, or a threshold outside config.score_threshold .. 1.
+    """
+    lowest = model.config.score_threshold
+    if score_threshold is not None and not lowest <= score_threshold <= 1:
+        raise ValueError(
+            f"score_threshold: expected {lowest:.4g} (the model's own) to 1, got {score_threshold};"
+            " condinst.load(..., score_threshold=...) sets the model's"
+        )
+    if isinstance(source, list):
+        return [predict(model, one, score_threshold=score_threshold) for one in source]
+    image = read_image(source)
+    was_training = model.training
+    model.eval()
+    try:
+        (found,) = model([image.to(model.device)])
+    finally:
+        model.train(was_training)
+    if score_threshold is not None:
+        kept = found["scores"] > score_threshold
+        found = {key: value[kept] for key, value in found.items()}
+    found = {key: value.cpu() for key, value in found.items()}
+    return Predictions(image=image, class_names=model.config.class_names, **found)

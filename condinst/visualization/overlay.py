@@ -1,0 +1,170 @@
+"""Masks, contours, boxes and names drawn over an image."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+Colour = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]
+
+_MASK_OPACITY = 0.4
+_BOX_OPACITY = 0.6
+_LOWEST_BRIGHTNESS = 0.45
+_GOLDEN_RATIO = 0.6180339887498949
+
+
+def draw_predictions(
+    image: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    scores: Tensor,
+    masks: Tensor,
+    class_names: Sequence[str] = (),
+) -> Image.Image:
+    """The image with its objects drawn over it.
+
+    Lines and text grow with the image; the k-th object always has the k-th colour. A name is left out where
+    it would be more than twice as wide as its object's box or would touch the name of an object before it,
+    so that crowds of small objects stay visible.
+
+    Args:
+        image: uint8 [3, H, W] RGB.
+        boxes: [K, 4] (x1, y1, x2, y2) in pixels.
+        labels: int64 [K].
+        scores: [K] in 0..1.
+        masks: bool [K, H, W].
+        class_names: the name of each label; without, the label itself is written.
+
+    Returns:
+        An RGB image of W x H pixels.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+    count, size = len(boxes), max(image.shape[1:])
+    for name, value, shape in (
+        ("labels", labels, (count,)),
+        ("scores", scores, (count,)),
+        ("masks", masks, (count, *image.shape[1:])),
+    ):
+        if value.shape != shape:
+            raise ValueError(f"{name}: expected {list(shape)} for these boxes, got {list(value.shape)}")
+    pixels = image.permute(1, 2, 0).cpu().numpy().copy()
+    objects = [
+        _Object(mask, _bounding_window(mask), box, instance_colour(index))
+        for index, (mask, box) in enumerate(zip(masks.cpu().numpy(), boxes.tolist(), strict=True))
+    ]
+    # Large ones first: what lies in front of an object is mostly smaller than it.
+    objects.sort(key=lambda one: -np.count_nonzero(one.mask[one.window]))
+    _tint(pixels, objects)
+    pixels = _draw_boxes(pixels, objects, width=max(1, round(size / 900)))
+    _draw_contours(pixels, objects, width=max(1, round(size / 700)))
+
+    canvas = Image.fromarray(pixels)
+    names = [class_names[label] if class_names else str(label) for label in labels.tolist()]
+    texts = [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
+    _draw_names(canvas, boxes.tolist(), texts, font_size=min(max(11, round(size / 50)), 40))
+    return canvas
+
+
+def instance_colour(index: int) -> Colour:
+    """A colour that is far in hue from those of the indices around it and bright enough for black text."""
+    hue = (0.6 + index * _GOLDEN_RATIO) % 1
+    saturation = (0.85, 0.6, 1.0)[index % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
+    brightness = 0.299 * red + 0.587 * green + 0.114 * blue
+    white = max(0.0, _LOWEST_BRIGHTNESS - brightness) / (1 - brightness)
+    red, green, blue = (round(255 * (value + (1 - value) * white)) for value in (red, green, blue))
+    return red, green, blue
+
+
+class _Object(NamedTuple):
+    """mask: bool [H, W]; window: rows and columns with all of it; box: (x1, y1, x2, y2) in pixels."""
+
+    mask: np.ndarray
+    window: tuple[slice, slice]
+    box: list[float]
+    colour: Colour
+
+
+def _tint(pixels: np.ndarray, objects: list[_Object]) -> None:
+    """Blends uint8 pixels [H, W, 3] with the colours of the masks, in place."""
+    paint = pixels.copy()
+    for mask, window, _, colour in objects:
+        paint[window][mask[window]] = colour
+    # One blend for all, so that masks that overlap are not tinted twice.
+    pixels[:] = np.rint(pixels * (1 - _MASK_OPACITY) + paint * _MASK_OPACITY)
+
+
+def _draw_contours(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
+    for mask, window, _, colour in objects:
+        pixels[window][_contour(mask[window], width)] = colour
+
+
+def _bounding_window(mask: np.ndarray) -> tuple[slice, slice]:
+    """The smallest rows and columns with all of a mask: work in them alone is quick."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _contour(mask: np.ndarray, width: int) -> np.ndarray:
+    """The outermost `width` pixels of a mask [H, W]; what lies beyond the array is outside."""
+    inner = mask
+    for _ in range(width):
+        padded = np.pad(inner, 1)
+        inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inner
+
+
+def _draw_boxes(pixels: np.ndarray, objects: list[_Object], width: int) -> np.ndarray:
+    canvas = Image.fromarray(pixels)
+    layer = Image.new("RGBA", canvas.size)
+    pen = ImageDraw.Draw(layer)
+    for _, _, (x1, y1, x2, y2), colour in objects:
+        # The last pixel inside a box is one before its right and bottom edge.
+        left, top = round(x1), round(y1)
+        corners = (left, top, max(left, round(x2) - 1), max(top, round(y2) - 1))
+        pen.rectangle(corners, outline=(*colour, round(255 * _BOX_OPACITY)), width=width)
+    canvas.paste(layer, mask=layer)
+    return np.array(canvas)
+
+
+def _draw_names(
+    canvas: Image.Image,
+    boxes: list[list[float]],
+    texts: list[str],
+    font_size: int,
+) -> None:
+    font = ImageFont.load_default(font_size)
+    padding = max(1, font_size // 6)
+    _, top, _, bottom = font.getbbox("Ay")
+    height = int(bottom - top) + 2 * padding
+    pen = ImageDraw.Draw(canvas)
+    taken: list[Rectangle] = []
+    for index, (box, text) in enumerate(zip(boxes, texts, strict=True)):
+        width = int(font.getlength(text)) + 2 * padding
+        if width > 2 * (box[2] - box[0]) or width > canvas.width or height > canvas.height:
+            continue
+        left = min(max(0, round(box[0])), canvas.width - width)
+        # Above the box, or inside it where there is no room above.
+        above = round(box[1]) - height
+        up = above if above >= 0 else min(max(0, round(box[1])), canvas.height - height)
+        place = (left, up, left + width - 1, up + height - 1)
+        if any(_touch(place, other) for other in taken):
+            continue
+        taken.append(place)
+        pen.rounded_rectangle(place, radius=padding, fill=instance_colour(index))
+        pen.text((left + padding, up + padding - top), text, font=font, fill="black")
+
+
+def _touch(a: Rectangle, b: Rectangle) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]

@@ -1,0 +1,309 @@
+"""Loading and saving: AdelaiDet's naming, backbones, our own files, and files that are refused."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import condinst
+from condinst import CheckpointError, CondInst, CondInstConfig
+from condinst.models.checkpoints.adelaidet import rename_key
+from condinst.models.checkpoints.backbone import load_backbone_state
+from tests.models.tiny import make_image, make_model
+
+SMALL = CondInstConfig(backbone="resnet18", backbone_base_channels=8, fpn_channels=64, mask_branch_channels=8)
+
+
+def adelaidet_state(model: CondInst) -> dict[str, Tensor]:
+    """A model's weights under AdelaiDet's names, made from the published list of keys by the inverse of our renaming."""
+    names = adelaidet_names(model.config)
+    return {names[key]: value.clone() for key, value in model.state_dict().items()} | {
+        "mask_head.sizes_of_interest": torch.tensor(model.config.level_sizes_of_interest),
+        "mask_head._iter": torch.zeros(1),
+    }
+
+
+def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
+    """AdelaiDet's name of each of our keys, from candidates written down by its rules (SPEC 3)."""
+    parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    candidates = [f"backbone.bottom_up.stem.conv1.{norm}{part}" for norm in ("", "norm.") for part in parts]
+    for stage in range(2, 6):
+        for block in range(23):
+            for layer in ("conv1", "conv2", "conv3", "shortcut"):
+                prefix = f"backbone.bottom_up.res{stage}.{block}.{layer}."
+                candidates += [prefix + norm + part for norm in ("", "norm.") for part in parts]
+    for level in range(2, 6):
+        candidates += [f"backbone.fpn_{kind}{level}.{part}" for kind in ("lateral", "output") for part in parts]
+    candidates += [f"backbone.top_block.p{level}.{part}" for level in (6, 7) for part in parts]
+    head = "proposal_generator.fcos_head."
+    for tower in ("share", "cls", "bbox"):
+        for index in range(12):
+            for inner in ("", "0.", "1.", "2.", "3.", "4.", "offset.", "conv."):
+                candidates += [f"{head}{tower}_tower.{index}.{inner}{part}" for part in parts]
+    candidates += [f"{head}{layer}.{part}" for layer in ("cls_logits", "bbox_pred", "ctrness") for part in parts]
+    candidates += [f"{head}scales.{level}.scale" for level in range(5)]
+    candidates += [f"controller.{part}" for part in parts] + [f"mask_branch.logits.{part}" for part in parts]
+    for index in range(6):
+        for group in ("refine", "tower", "seg_head"):
+            candidates += [f"mask_branch.{group}.{index}.{inner}{part}" for inner in ("", "0.", "1.") for part in parts]
+    return {ours: key for key in candidates if (ours := rename_key(key, config)) is not None}
+
+
+def save(state: Any, path: Path) -> Path:
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("complete", [False, True])
+def test_adelaidet_file(tmp_path: Path, wrapped: bool, complete: bool) -> None:
+    torch.manual_seed(1)
+    model = CondInst(SMALL).eval()
+    state = adelaidet_state(model)
+    if not complete:  # files of 2020
+        state = {key: v for key, v in state.items() if not key.endswith(("_iter", "num_batches_tracked"))}
+    path = save({"model": state, "iteration": 3} if wrapped else OrderedDict(state), tmp_path / "model.pth")
+    loaded = condinst.load(path, mask_output_stride=8)
+    assert not loaded.training and loaded.config.mask_output_stride == 8
+    assert loaded.config.replace(mask_output_stride=4, name=SMALL.name, class_names=()) == SMALL
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"backbone": "resnet18"},
+        {"backbone": "resnet34"},
+        {"backbone": "resnet101"},
+        {"backbone_norm": "SyncBN", "freeze_at": 0},
+        {"num_classes": 7},
+        {"semantic_loss": True},
+        {"num_share_convs": 4, "num_cls_convs": 0, "num_box_convs": 0},
+        {"num_cls_convs": 2, "num_box_convs": 3, "head_norm": "none"},
+        {"head_norm": "SyncBN"},
+        {"head_deformable": True},
+        {"fpn_in_features": ("res2", "res3", "res4", "res5"), "mask_branch_in_features": ("p2", "p3", "p4", "p5")},
+        {"fpn_top_levels": 0, "head_in_features": ("p3", "p4", "p5"), "sizes_of_interest": (64, 128)},
+        {"sizes_of_interest": (32, 64, 128, 256)},
+        {"mask_feature_channels": 16},
+        {"mask_head_layers": 2, "mask_head_channels": 4},
+        {"mask_head_coordinates": "none"},
+        {"mask_branch_in_features": ("p3",), "num_mask_branch_convs": 2, "mask_branch_norm": "none"},
+        {"use_scale": False},
+    ],
+)
+def test_architecture_is_detected(tmp_path: Path, overrides: dict[str, Any]) -> None:
+    config = SMALL.replace(**overrides)
+    path = save(adelaidet_state(CondInst(config)), tmp_path / "model.pth")
+    # what a state dict cannot tell stays at AdelaiDet's default
+    untold = {"name": config.name, "class_names": ()}
+    assert condinst.load(path).config.replace(**untold) == config
+
+
+def test_coco_model_gets_class_names(tmp_path: Path) -> None:
+    path = save(adelaidet_state(CondInst(SMALL)), tmp_path / "model.pth")
+    assert condinst.load(path).config.class_names[79] == "toothbrush"
+
+
+def test_semantic_branch_can_be_left_out(tmp_path: Path) -> None:
+    path = save(adelaidet_state(CondInst(SMALL.replace(semantic_loss=True))), tmp_path / "model.pth")
+    assert condinst.load(path).config.semantic_loss
+    assert condinst.load(path, semantic_loss=False).mask_branch.logits is None
+
+
+def test_wrong_keys_are_listed(tmp_path: Path) -> None:
+    state = adelaidet_state(CondInst(SMALL))
+    del state["mask_branch.refine.1.0.weight"]
+    state["mask_branch.extra"] = torch.zeros(1)
+    state["controller.bias"] = torch.zeros(7)
+    with pytest.raises(CheckpointError) as error:
+        condinst.load(save(state, tmp_path / "model.pth"))
+    message = str(error.value)
+    assert "model.pth: the weights do not fit the model" in message
+    assert "1 missing: mask_branch.refine.1.0.weight" in message
+    assert "1 unexpected: mask_branch.extra" in message
+    assert "1 misshapen: head.controller.bias (expected [169], got [7])" in message
+
+
+@pytest.mark.parametrize("key", ["backbone.repeated_bifpn.0.x", "backbone.bottom_up.base_layer.0.weight"])
+def test_other_architectures_are_named(tmp_path: Path, key: str) -> None:
+    state = adelaidet_state(CondInst(SMALL)) | {key: torch.zeros(1)}
+    with pytest.raises(CheckpointError, match="is not supported yet"):
+        condinst.load(save(state, tmp_path / "model.pth"))
+
+
+def test_checkpoint_of_something_else(tmp_path: Path) -> None:
+    path = save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match="expected a condinst safetensors file or an AdelaiDet.*fc.weight"):
+        condinst.load(path)
+
+
+def test_config_that_does_not_fit(tmp_path: Path) -> None:
+    path = save(adelaidet_state(CondInst(SMALL)), tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match="missing.*misshapen"):
+        condinst.load(path, config="condinst_r50_1x")
+    with pytest.raises(ValueError, match="mask_outptu_stride: not a field.*did you mean 'mask_output_stride'"):
+        condinst.load(path, mask_outptu_stride=4)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_our_file(tmp_path: Path, half: bool) -> None:
+    model = make_model()
+    condinst.save_checkpoint(model, tmp_path / "model.safetensors", half=half)
+    loaded = condinst.load(tmp_path / "model.safetensors", score_threshold=0.1)
+    assert loaded.config == model.config.replace(score_threshold=0.1)
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[key], value, rtol=1e-3 if half else 0, atol=1e-4 if half else 0)
+    if not half:
+        (ours,), (theirs,) = model([make_image(40, 50)]), loaded.eval()([make_image(40, 50)])
+        assert torch.equal(ours["boxes"][: len(theirs["boxes"])], theirs["boxes"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors"]
+
+
+def test_built_in_config_without_weights_warns() -> None:
+    with pytest.warns(UserWarning, match="condinst_r50_1x: no weights come with this config"):
+        model = condinst.load("condinst_r50_1x", num_classes=5, class_names=())
+    assert model.config.num_classes == 5 and not model.training
+
+
+def test_unknown_source() -> None:
+    with pytest.raises(ValueError, match="expected a weights file or one of .*condinst_r50_1x"):
+        condinst.load("condinst_r52")
+    with pytest.raises(CheckpointError, match="absent.pth: no such file"):
+        condinst.load("absent.pth")
+
+
+def caffe2_state(model: CondInst) -> dict[str, np.ndarray]:
+    """The backbone under the names of MSRA's R-50.pkl: no running statistics, a classifier beside it."""
+    blobs = {"fc1000_w": np.zeros((10, 4), np.float32), "fc1000_b": np.zeros(10, np.float32)}
+    for key, value in model.backbone.state_dict().items():
+        if "running" in key:
+            continue
+        array = value.numpy()
+        module, part = key.rsplit(".", 1)
+        suffix = {"weight": "s", "bias": "b"}[part]
+        if module == "conv1":
+            blobs["conv1_w"] = array
+        elif module == "bn1":
+            blobs[f"res_conv1_bn_{suffix}"] = array
+        else:
+            layer, block, *inner = module.split(".")
+            stem = f"res{int(layer[-1]) + 1}_{block}_branch"
+            if inner[0] == "downsample":
+                blobs[f"{stem}1_w" if inner[1] == "0" else f"{stem}1_bn_{suffix}"] = array
+            else:
+                letter = "abc"[int(inner[0][-1]) - 1]
+                blobs[f"{stem}2{letter}_w" if "conv" in inner[0] else f"{stem}2{letter}_bn_{suffix}"] = array
+    return blobs
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_msra_backbone(tmp_path: Path, protocol: int) -> None:
+    config = SMALL.replace(backbone="resnet50")
+    torch.manual_seed(2)
+    source, target = CondInst(config), CondInst(config)
+    for name, value in source.backbone.named_buffers():
+        torch.nn.init.normal_(value) if not name.endswith(("running_mean", "running_var")) else None
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(caffe2_state(source), protocol=protocol))
+    condinst.load_backbone(target, tmp_path / "R-50.pkl")
+    assert torch.equal(target.backbone.layer3[2].conv3.weight, source.backbone.layer3[2].conv3.weight)
+    norm = target.backbone.layer3[2].bn3
+    x = torch.randn(1, norm.weight.shape[0], 2, 2)
+    # the factor is the weight itself
+    expected = x * norm.weight[:, None, None] + norm.bias[:, None, None]
+    torch.testing.assert_close(norm(x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_torchvision_and_detectron2_names() -> None:
+    source, target = CondInst(SMALL), CondInst(SMALL)
+    state = source.backbone.state_dict()
+    load_backbone_state(target, state | {"fc.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)}, "torchvision")
+    assert torch.equal(target.backbone.conv1.weight, source.backbone.conv1.weight)
+    other = CondInst(SMALL)
+    names = {ours: theirs for ours, theirs in adelaidet_names(SMALL).items() if ours.startswith("backbone.")}
+    detectron2 = {names["backbone." + key].removeprefix("backbone.bottom_up."): value for key, value in state.items()}
+    load_backbone_state(other, detectron2 | {"stem.fc.weight": torch.zeros(1)}, "detectron2")
+    for key, value in state.items():
+        assert torch.equal(other.backbone.state_dict()[key], value), key
+
+
+def test_backbone_of_another_depth_is_refused() -> None:
+    source, target = CondInst(SMALL.replace(backbone="resnet34")), CondInst(SMALL)
+    with pytest.raises(CheckpointError, match="unexpected: layer1.2.conv1.weight"):
+        load_backbone_state(target, source.backbone.state_dict(), "resnet34")
+
+
+def test_torchvision_weights_need_torchvisions_convention() -> None:
+    with pytest.raises(ValueError, match="stride_in_1x1 = False and pixel_order = 'rgb'"):
+        condinst.load_backbone(CondInst(SMALL), "torchvision")
+
+
+class Attack:
+    """Runs a command when it is unpickled by an ordinary reader."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.witness}",)
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.pth", "model.pt"])
+def test_code_in_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    witness = tmp_path / "it-ran"
+    path = tmp_path / name
+    payload = {"model": {"controller.weight": Attack(witness)}}
+    if name == "model.pt":
+        torch.save(payload, path)
+    else:
+        path.write_bytes(pickle.dumps(payload))
+    with pytest.raises(CheckpointError, match=name):
+        condinst.load(path)
+    assert not witness.exists()
+    if name == "model.pkl":  # the attack is a real one
+        pickle.loads(path.read_bytes())
+        assert witness.exists()
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.pth", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\x80\x04\x95"])
+def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=name):
+        condinst.load(tmp_path / name)
+
+
+def test_truncated_files_are_named(tmp_path: Path) -> None:
+    model = make_model()
+    condinst.save_checkpoint(model, tmp_path / "ours.safetensors")
+    save(adelaidet_state(CondInst(SMALL)), tmp_path / "theirs.pth")
+    assert zipfile.is_zipfile(tmp_path / "theirs.pth")
+    for name in ("ours.safetensors", "theirs.pth"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(CheckpointError, match=name):
+            condinst.load(path)
+
+
+def test_file_without_our_config(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="expected a condinst safetensors file"):
+        condinst.load(tmp_path / "other.safetensors")
+
+
+def test_no_tensors(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected a dict of tensors, got list"):
+        condinst.load(save([1, 2], tmp_path / "list.pth"))
+    with pytest.raises(CheckpointError, match="found none among"):
+        condinst.load(save({"epoch": 1}, tmp_path / "epoch.pth"))

@@ -1,0 +1,68 @@
+"""The configuration: built-in files, overrides and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from condinst import CondInstConfig, config_names, load_config
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_built_in_configs_load(name: str) -> None:
+    config = load_config(name)
+    assert config.name == name
+    assert CondInstConfig.from_json(config.to_json()) == config
+
+
+def test_published_model() -> None:
+    config = load_config("condinst_r50_1x")
+    assert config.num_mask_head_params == 169
+    assert config.strides == (8, 16, 32, 64, 128)
+    assert config.level_sizes_of_interest == (64, 128, 256, 512, 1024)
+    assert len(config.class_names) == 80 and config.class_names[0] == "person"
+
+
+def test_file_with_base(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('base = "condinst_r50_1x"\nnum_classes = 2\nclass_names = ["a", "b"]\n')
+    config = load_config(tmp_path / "mine.toml")
+    assert (config.name, config.num_classes, config.backbone) == ("mine", 2, "resnet50")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        ({"scor_threshold": 0.5}, ValueError, "scor_threshold: not a field .*did you mean 'score_threshold'"),
+        ({"num_classes": "80"}, TypeError, "num_classes: expected int, got str '80'"),
+        ({"use_scale": 1}, TypeError, "use_scale: expected bool"),
+        ({"num_classes": 0}, ValueError, "num_classes: expected at least 1, got 0"),
+        ({"backbone": "resnet52"}, ValueError, "backbone: expected one of resnet18"),
+        ({"score_threshold": 1.5}, ValueError, "score_threshold: expected a number in 0..1"),
+        ({"mask_output_stride": 3}, ValueError, "mask_output_stride: expected a divisor of the mask feature stride 8"),
+        ({"mask_loss_locations": "best"}, ValueError, "mask_loss_locations: expected one of all, random, top"),
+        ({"sizes_of_interest": (64, 128)}, ValueError, "sizes_of_interest: expected 4 sizes"),
+        ({"class_names": ("a",)}, ValueError, r"class_names: expected 80 names \(num_classes\), got 1"),
+        ({"fpn_in_features": ("res3",)}, ValueError, "fpn_in_features: expected consecutive stages"),
+        ({"mask_branch_in_features": ("p2",)}, ValueError, "mask_branch_in_features: expected levels of"),
+        ({"fpn_channels": 100}, ValueError, "fpn_channels: expected a multiple of 32"),
+        ({"min_size_train": ()}, ValueError, "min_size_train"),
+    ],
+)
+def test_refused(overrides: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        CondInstConfig().replace(**overrides)
+
+
+def test_unknown_name_lists_what_there_is() -> None:
+    with pytest.raises(ValueError, match="condinst_nano.*did you mean 'condinst_r50_1x'"):
+        load_config("condinst_r50_1")
+
+
+def test_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("num_classes = = 2")
+    with pytest.raises(ValueError, match="broken.toml is not TOML"):
+        load_config(tmp_path / "broken.toml")
+    with pytest.raises(ValueError, match="no such file"):
+        load_config(tmp_path / "absent.toml")

@@ -1,0 +1,126 @@
+"""The model against outputs recorded from AdelaiDet (tests/goldens/README.md)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import condinst
+from condinst.models.checkpoints.adelaidet import rename_key
+from condinst.models.detections import make_locations
+from condinst.models.preprocessing import make_batch
+from tests.goldens.recipe import load_golden, recorded_state
+
+LOSS_NAMES = {
+    "loss_fcos_cls": "loss_cls",
+    "loss_fcos_loc": "loss_box",
+    "loss_fcos_ctr": "loss_centerness",
+    "loss_mask": "loss_mask",
+    "loss_sem": "loss_semantic",
+}
+
+
+def load_recorded(golden: dict[str, np.ndarray], tmp_path: Any, **overrides: Any) -> condinst.CondInst:
+    """The recorded model by way of a checkpoint file, as a user would load it."""
+    torch.save({"model": recorded_state(golden)}, tmp_path / "model.pth")
+    return condinst.load(tmp_path / "model.pth", **overrides)
+
+
+def by_score_and_class(scores: Tensor, labels: Tensor, boxes: Tensor) -> list[int]:
+    """An order for detections as a set: equal scores may swap, so class and box decide after four digits."""
+    return sorted(range(len(scores)), key=lambda i: (-round(float(scores[i]), 4), int(labels[i]), float(boxes[i, 0])))
+
+
+def test_inference(tmp_path: Any) -> None:
+    golden = load_golden("r50_infer")
+    model = load_recorded(golden, tmp_path)
+    image = torch.from_numpy(golden["image_rgb"])
+    height, width = golden["output_size"].tolist()
+    (result,) = model([image], resize=False, output_sizes=[(height, width)])
+
+    expected = {key: torch.from_numpy(golden[key]) for key in ("scores", "labels", "boxes")}
+    masks = torch.from_numpy(np.unpackbits(golden["masks_packed"], axis=-1, count=width)).bool()
+    ours = by_score_and_class(result["scores"], result["labels"], result["boxes"])
+    theirs = by_score_and_class(expected["scores"], expected["labels"], expected["boxes"])
+    assert torch.equal(result["labels"][ours], expected["labels"][theirs])
+    torch.testing.assert_close(result["scores"][ours], expected["scores"][theirs], rtol=0, atol=1e-5)
+    torch.testing.assert_close(result["boxes"][ours], expected["boxes"][theirs], rtol=0, atol=1e-3)
+    different = int((result["masks"][ours] != masks[theirs]).sum())
+    assert different <= 5e-6 * masks.numel()
+
+
+def test_mask_logits(tmp_path: Any) -> None:
+    golden = load_golden("r50_infer")
+    model = load_recorded(golden, tmp_path)
+    batch = make_batch([torch.from_numpy(golden["image_rgb"])], model.config, model.pixel_mean, model.pixel_std)
+    with torch.no_grad():
+        found, _, logits = model.detect(batch)
+
+    scores, labels, boxes = (
+        torch.from_numpy(golden[f"proposals.0.{key}"]) for key in ("scores", "pred_classes", "pred_boxes")
+    )
+    ours = by_score_and_class(found.scores, found.labels, found.boxes)
+    theirs = by_score_and_class(scores, labels, boxes)
+    expected = torch.from_numpy(golden["mask_logits_stride"])[theirs, 0]
+    torch.testing.assert_close(logits[ours], expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("r50_train_all", {"mask_loss_locations": "all"}),
+        ("r50_train_top64", {"mask_loss_locations": "top", "mask_loss_top_per_image": 24}),
+        ("r50_sem_train", {"mask_loss_locations": "all"}),
+    ],
+)
+def test_training(name: str, overrides: dict[str, Any], tmp_path: Any) -> None:
+    golden = load_golden(name)
+    model = load_recorded(golden, tmp_path, **overrides).train()
+    images = [torch.from_numpy(golden[f"image_rgb.{index}"]) for index in range(2)]
+    targets = [
+        {
+            "boxes": torch.from_numpy(golden[f"gt_boxes.{index}"]),
+            "labels": torch.from_numpy(golden[f"gt_labels.{index}"]),
+            "masks": torch.from_numpy(
+                np.unpackbits(golden[f"gt_masks_packed.{index}"], axis=-1, count=image.shape[2])
+            ).bool(),
+        }
+        for index, image in enumerate(images)
+    ]
+
+    losses = model(images, targets, resize=False)
+    recorded = json.loads(str(golden["losses_json"]))
+    assert set(losses) == {LOSS_NAMES[key] for key in recorded}
+    for key, value in recorded.items():
+        assert losses[LOSS_NAMES[key]].item() == pytest.approx(value, rel=1e-5), key
+
+    torch.stack(list(losses.values())).sum().backward()
+    parameters = dict(model.named_parameters())
+    names = [rename_key(str(key), model.config) for key in golden["grad_names"]]
+    assert set(names) == {key for key, parameter in parameters.items() if parameter.requires_grad}
+    for key, norm in zip(names, golden["grad_norms"], strict=True):
+        gradient = parameters[key].grad
+        assert gradient is not None
+        assert gradient.double().norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-12), key
+
+    # a forward pass in training mode gives the same locations again: batch statistics do not depend on running ones
+    batch, joined = model.training_batch(images, targets, resize=False)
+    with torch.no_grad():
+        _, chosen = model.losses(batch, joined)
+        outputs, _, _ = model.features(batch)
+    points = make_locations(outputs.level_sizes, model.config, batch.device).points
+    ours = zip(
+        chosen.image_indices.tolist(),
+        chosen.object_indices.tolist(),
+        points[chosen.location_indices].tolist(),
+        strict=True,
+    )
+    theirs = zip(
+        *(golden[f"mask_positives.{key}"].tolist() for key in ("im_inds", "gt_inds", "locations")), strict=True
+    )
+    assert sorted(ours) == sorted(theirs)

@@ -1,0 +1,91 @@
+"""Backbone, pyramid and head layers against torchvision and by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from condinst.models.backbones import ResNet
+from condinst.models.heads import FCOSHead
+from condinst.models.heads.layers import DeformableConv, NormPerLevel
+from tests.models.tiny import TINY
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_resnet_is_torchvisions(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(name).eval()
+    ours = ResNet(name, norm="BN", stride_in_1x1=False).eval()
+    ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if not key.startswith("fc.")})
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+        for stage in range(4):
+            expected = getattr(theirs, f"layer{stage + 1}")(expected)
+            torch.testing.assert_close(ours(x)[f"res{stage + 2}"], expected)
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("resnet34", [3, 4, 6, 3]), ("resnet101", [3, 4, 23, 3])])
+def test_depths(name: str, blocks: list[int]) -> None:
+    model = ResNet(name, base_channels=8, stride_in_1x1=True)
+    assert [len(getattr(model, f"layer{stage}")) for stage in range(1, 5)] == blocks
+
+
+def test_stride_in_1x1() -> None:
+    model = ResNet("resnet50", base_channels=8, stride_in_1x1=True)
+    block = model.layer2[0]
+    assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
+    assert model(torch.zeros(1, 3, 64, 64))["res5"].shape == (1, 256, 2, 2)
+
+
+@pytest.mark.parametrize("freeze_at", [0, 1, 2, 5])
+def test_freeze_at(freeze_at: int) -> None:
+    model = ResNet("resnet18", base_channels=8, norm="BN", stride_in_1x1=False, freeze_at=freeze_at)
+    stages = [model.conv1, model.layer1, model.layer2, model.layer3, model.layer4]
+    frozen = [not any(parameter.requires_grad for parameter in stage.parameters()) for stage in stages]
+    assert frozen == [True] * freeze_at + [False] * (5 - freeze_at)
+    assert isinstance(model.bn1, nn.BatchNorm2d) == (freeze_at == 0)
+
+
+@pytest.mark.parametrize("norm", ["GN", "NaiveGN", "BN", "SyncBN", "none"])
+def test_head_shapes(norm: str) -> None:
+    config = TINY.replace(head_norm=norm, num_share_convs=1, head_deformable=True)
+    head = FCOSHead(config)
+    sizes = [(8, 12), (4, 6), (2, 3), (1, 2), (1, 1)]
+    outputs = head([torch.randn(2, 64, *size) for size in sizes])
+    num_locations = sum(height * width for height, width in sizes)
+    assert outputs.class_logits.shape == (2, num_locations, 3)
+    assert outputs.box_distances.shape == (2, num_locations, 4)
+    assert outputs.centerness_logits.shape == (2, num_locations)
+    assert outputs.mask_head_params.shape == (2, num_locations, 169)
+    assert outputs.level_sizes == sizes
+
+
+def test_norm_per_level_keeps_levels_apart() -> None:
+    head = FCOSHead(TINY.replace(head_norm="BN", num_cls_convs=1)).train()
+    norm = head.cls_tower[1]
+    assert isinstance(norm, NormPerLevel)
+    features = [torch.full((2, 64, 4, 4), float(level)) + torch.randn(2, 64, 4, 4) for level in range(5)]
+    head(features)
+    means = torch.stack([level.running_mean for level in norm])  # type: ignore[misc]
+    assert len(means.unique(dim=0)) == 5
+
+
+def test_scale_comes_before_the_relu() -> None:
+    head = FCOSHead(TINY)
+    features = [torch.randn(1, 64, 2, 2) for _ in range(5)]
+    nn.init.constant_(head.bbox_pred.bias, 1.0)  # type: ignore[arg-type]
+    before = head(features).box_distances[:, :4]
+    nn.init.constant_(head.scales[0], -1.0)
+    after = head(features).box_distances[:, :4]
+    assert before.min() > 0 and not after.any()
+
+
+def test_deformable_conv_without_offsets_is_half_a_convolution() -> None:
+    layer = DeformableConv(4, 5)
+    x = torch.randn(1, 4, 6, 7)
+    # zero offsets, and a modulation of sigmoid(0)
+    expected = nn.functional.conv2d(x, layer.conv.weight * 0.5, layer.conv.bias, padding=1)
+    torch.testing.assert_close(layer(x), expected)

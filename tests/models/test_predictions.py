@@ -1,0 +1,152 @@
+"""`Predictions`: what `model.predict` gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+from torch import Tensor, nn
+
+from condinst.models.config import CondInstConfig
+from condinst.models.predictions import Predictions, predict
+
+
+class FakeModel(nn.Module):
+    """Finds two objects in every image: its left half, and its top left pixel."""
+
+    config = CondInstConfig(num_classes=2, class_names=("cat", "dog"), score_threshold=0.3)
+    device = torch.device("cpu")
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        assert not self.training
+        (image,) = images
+        assert image.dtype == torch.uint8
+        _, height, width = image.shape
+        masks = torch.zeros(2, height, width, dtype=torch.bool)
+        masks[0, :, : width // 2] = True
+        masks[1, 0, 0] = True
+        return [
+            {
+                "boxes": torch.tensor([[0.0, 0, width // 2, height], [0.25, 0, 1, 1]]),
+                "scores": torch.tensor([0.9, 0.5]),
+                "labels": torch.tensor([1, 0]),
+                "masks": masks,
+            }
+        ]
+
+
+def _predict(source: Any, score_threshold: float | None = None) -> Any:
+    return predict(FakeModel(), source, score_threshold=score_threshold)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def found() -> Predictions:
+    predictions = _predict(torch.full((3, 6, 8), 7, dtype=torch.uint8))
+    assert isinstance(predictions, Predictions)
+    return predictions
+
+
+def test_fields(found: Predictions) -> None:
+    assert len(found) == 2
+    assert found.image.shape == (3, 6, 8)
+    assert found.boxes.tolist() == [[0, 0, 4, 6], [0.25, 0, 1, 1]]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.5])
+    assert found.labels.tolist() == [1, 0]
+    assert found.masks.shape == (2, 6, 8)
+    assert repr(found) == "Predictions(1 dog, 1 cat; scores 0.50 to 0.90; image 8 x 6)"
+
+
+def test_rles_are_json_and_decode_to_the_masks(found: Predictions) -> None:
+    rles = json.loads(json.dumps(found.rles))
+    assert [rle["size"] for rle in rles] == [[6, 8], [6, 8]]
+    decoded = np.stack([coco_mask.decode(rle) for rle in rles])
+    np.testing.assert_array_equal(decoded, found.masks.numpy())
+
+
+def test_to_coco(found: Predictions) -> None:
+    results = json.loads(json.dumps(found.to_coco(42)))
+    assert [row["category_id"] for row in results] == [2, 1]
+    assert [row["image_id"] for row in results] == [42, 42]
+    assert results[1]["bbox"] == [0.25, 0, 0.75, 1]
+    assert results[0]["score"] == pytest.approx(0.9)
+    assert [row["segmentation"] for row in results] == found.rles
+    assert [row["category_id"] for row in found.to_coco(42, [90, 17])] == [17, 90]
+    with pytest.raises(ValueError, match="category_ids: expected an id for each of 2 labels, got 1"):
+        found.to_coco(42, [90])
+
+
+def test_plot_and_save(found: Predictions, tmp_path: Path) -> None:
+    picture = found.plot()
+    assert picture.size == (8, 6)
+    found.save(tmp_path / "new" / "overlay.png")
+    with Image.open(tmp_path / "new" / "overlay.png") as saved:
+        assert saved.tobytes() == picture.tobytes()
+    found.save(str(tmp_path / "overlay.jpg"))
+    assert (tmp_path / "overlay.jpg").exists()
+
+
+def test_nothing_found() -> None:
+    empty = Predictions(
+        image=torch.zeros(3, 4, 5, dtype=torch.uint8),
+        boxes=torch.zeros(0, 4),
+        scores=torch.zeros(0),
+        labels=torch.zeros(0, dtype=torch.int64),
+        masks=torch.zeros(0, 4, 5, dtype=torch.bool),
+    )
+    assert len(empty) == 0 and empty.rles == [] and empty.to_coco(1) == []
+    assert empty.plot().size == (5, 4)
+    assert repr(empty) == "Predictions(nothing found, image 5 x 4)"
+
+
+def test_sources(tmp_path: Path) -> None:
+    pixels = np.full((6, 8, 3), 7, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), pixels, Image.fromarray(pixels)):
+        assert _predict(source).image.unique().tolist() == [7]
+    several = _predict([pixels, tmp_path / "a.png"])
+    assert [len(one) for one in several] == [2, 2]
+    assert _predict([]) == []
+
+
+def test_score_threshold_is_on_the_reported_score() -> None:
+    image = np.zeros((6, 8, 3), np.uint8)
+    assert len(_predict(image, 0.3)) == 2
+    kept = _predict(image, 0.5)  # at the threshold: dropped
+    assert kept.labels.tolist() == [1] and len(kept.masks) == len(kept.boxes) == len(kept.scores) == 1
+    assert len(_predict(image, 1.0)) == 0
+
+
+@pytest.mark.parametrize("threshold", [0.29, -1, 1.1, float("nan")])
+def test_bad_score_threshold(threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"score_threshold: expected 0\.3 \(the model's own\) to 1, got"):
+        _predict(np.zeros((6, 8, 3), np.uint8), threshold)
+
+
+def test_mode_is_left_as_it_was() -> None:
+    model = FakeModel().train()
+    predict(model, np.zeros((6, 8, 3), np.uint8))  # type: ignore[call-overload]
+    assert model.training
+
+
+def test_bad_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.png: no such file"):
+        _predict(tmp_path / "none.png")
+
+
+def test_real_model_has_the_method() -> None:
+    import condinst
+
+    config = condinst.load_config("condinst_nano").replace(
+        min_size_test=64, max_size_test=64, score_threshold=0.0, max_detections=3
+    )
+    torch.manual_seed(0)
+    model = condinst.CondInst(config).eval()
+    found = model.predict(torch.zeros(3, 30, 40, dtype=torch.uint8))
+    assert isinstance(found, Predictions)
+    assert found.masks.shape == (len(found), 30, 40) and found.class_names == ("nucleus",)

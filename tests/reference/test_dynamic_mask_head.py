@@ -1,0 +1,108 @@
+"""`dynamic_mask_head` against AdelaiDet's formulation: one grouped convolution over gathered features and coordinates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from condinst import ops
+from condinst.ops.dynamic_mask_head import num_mask_head_params
+
+
+def make_inputs(
+    num_instances: int, channels: int = 8, num_layers: int = 3, extra: int = 2, features: int = 8
+) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(num_instances)
+    num_params = num_mask_head_params(features + extra, channels, num_layers)
+    return (
+        torch.randn(2, features, 5, 7, generator=generator, dtype=torch.float64),
+        torch.randn(num_instances, num_params, generator=generator, dtype=torch.float64),
+        torch.rand(num_instances, 2, generator=generator, dtype=torch.float64) * 50,
+        torch.randint(2, (num_instances,), generator=generator),
+        torch.tensor([64.0, 128.0], dtype=torch.float64)[torch.randint(2, (num_instances,), generator=generator)],
+    )
+
+
+def grouped_convolution(features: Tensor, params: Tensor, points: Tensor, images: Tensor, sizes: Tensor) -> Tensor:
+    """The published head (3 layers of 8 channels) as a convolution with one group per instance."""
+    num_instances, (height, width) = len(params), features.shape[-2:]
+    ys, xs = torch.meshgrid(torch.arange(height) * 8 + 4, torch.arange(width) * 8 + 4, indexing="ij")
+    relative_x = (points[:, 0, None, None] - xs) / sizes[:, None, None]
+    relative_y = (points[:, 1, None, None] - ys) / sizes[:, None, None]
+    x = torch.cat([relative_x[:, None], relative_y[:, None], features[images]], dim=1).reshape(1, -1, height, width)
+    offsets = [0, 80, 144, 152, 160, 168, 169]
+    w0, w1, w2, b0, b1, b2 = (params[:, a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True))
+    x = F.conv2d(x, w0.reshape(-1, 10, 1, 1), b0.flatten(), groups=num_instances).relu()
+    x = F.conv2d(x, w1.reshape(-1, 8, 1, 1), b1.flatten(), groups=num_instances).relu()
+    return F.conv2d(x, w2.reshape(-1, 8, 1, 1), b2.flatten(), groups=num_instances)[0]
+
+
+@pytest.mark.parametrize("num_instances", [1, 2, 13])
+def test_grouped_convolution(num_instances: int) -> None:
+    inputs = make_inputs(num_instances)
+    expected = ops.aligned_bilinear(grouped_convolution(*inputs), 2)
+    torch.testing.assert_close(ops.dynamic_mask_head(*inputs), expected)
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 4])
+@pytest.mark.parametrize("channels", [1, 2, 16])
+@pytest.mark.parametrize("coordinates", ["relative", "none"])
+def test_one_instance_by_hand(num_layers: int, channels: int, coordinates: str) -> None:
+    extra = 2 if coordinates == "relative" else 0
+    features, params, points, images, sizes = make_inputs(1, channels, num_layers, extra, features=3)
+    x = features[int(images)].flatten(1)  # [3, H*W]
+    if extra:
+        pixels = torch.tensor([[8 * j + 4, 8 * i + 4] for i in range(5) for j in range(7)])
+        x = torch.cat([((points[0] - pixels) / sizes[0]).T, x])
+    widths = [3 + extra] + [channels] * (num_layers - 1) + [1]
+    weights, rest = [], params[0]
+    for layer in range(num_layers):
+        size = widths[layer] * widths[layer + 1]
+        weights.append(rest[:size].reshape(widths[layer + 1], widths[layer]))
+        rest = rest[size:]
+    for layer in range(num_layers):
+        x = weights[layer] @ x + rest[: widths[layer + 1], None]
+        rest = rest[widths[layer + 1] :]
+        x = x.relu() if layer < num_layers - 1 else x
+    ours = ops.dynamic_mask_head(
+        features,
+        params,
+        points,
+        images,
+        sizes,
+        num_layers=num_layers,
+        channels=channels,
+        coordinates=coordinates,
+        upsample_factor=1,
+    )
+    torch.testing.assert_close(ours, x.reshape(1, 5, 7))
+
+
+def test_no_instances() -> None:
+    features, params, *rest = make_inputs(0)
+    logits = ops.dynamic_mask_head(features.requires_grad_(), params, *rest)
+    assert logits.shape == (0, 10, 14)
+    logits.sum().backward()
+    assert features.grad is not None and not features.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"params": torch.zeros(3, 168)}, ValueError, r"params: expected shape \[3, 169\], got \[3, 168\]"),
+        ({"locations": torch.zeros(2, 2)}, ValueError, r"locations: expected shape \[3, 2\]"),
+        ({"image_indices": torch.zeros(3)}, TypeError, "image_indices: expected dtype int64"),
+        ({"feature_stride": 0}, ValueError, "feature_stride: expected at least 1"),
+        ({"coordinates": "polar"}, ValueError, "coordinates: expected one of relative, none"),
+        ({"mask_features": torch.zeros(8, 5, 7)}, ValueError, "mask_features: expected at least 4 dimensions"),
+    ],
+)
+def test_bad_input(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    names = ("mask_features", "params", "locations", "image_indices", "sizes_of_interest")
+    arguments: dict[str, Any] = dict(zip(names, make_inputs(3), strict=True)) | change
+    with pytest.raises(error, match=message):
+        ops.dynamic_mask_head(**arguments)

@@ -1,0 +1,264 @@
+"""The command line: results, exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import condinst
+from condinst import cli
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with a tiny model of random weights."""
+    config = condinst.load_config("condinst_nano").replace(
+        min_size_test=64, max_size_test=64, min_size_train=[64], max_size_train=64, score_threshold=0.01,
+        max_detections=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    condinst.save_checkpoint(condinst.CondInst(config), path)
+    return str(path)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with two images."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, name in enumerate(("a.png", "b.jpg")):
+        pixels = np.random.default_rng(index).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def annotations(images: Path) -> Path:
+    """COCO annotations of the folder: one object in its first image."""
+    path = images.parent / "annotations.json"
+    content = {
+        "images": [
+            {"id": 5, "file_name": "a.png", "height": 30, "width": 40},
+            {"id": 6, "file_name": "b.jpg", "height": 30, "width": 40},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 5, "category_id": 3, "bbox": [2, 3, 20, 20], "area": 400, "iscrowd": 0,
+             "segmentation": [[2, 3, 22, 3, 22, 23, 2, 23]]},
+        ],
+        "categories": [{"id": 3, "name": "thing"}],
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def _run(*arguments: object) -> int:
+    """Runs the command in this process. Returns its exit code."""
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main([str(argument) for argument in arguments])
+    code = exit_info.value.code
+    return code if isinstance(code, int) else 0
+
+
+def _error(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was written to stderr: one line that starts with "error: "."""
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and text.count("\n") == 1, text
+    return text
+
+
+def test_predict(weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert _run("predict", images, "--weights", weights, "--out", out) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["a.png", "b.png", "images.json", "predictions.json"]
+    results = json.loads((out / "predictions.json").read_text())
+    assert results and {row["image_id"] for row in results} == {1, 2}
+    assert f"2 of 2 images, {len(results)} objects" in capsys.readouterr().out
+
+
+def test_score_threshold_acts_on_the_reported_score(weights: str, images: Path, tmp_path: Path) -> None:
+    def scores(threshold: float) -> list[float]:
+        assert _run("predict", images, "--weights", weights, "--out", tmp_path, "--score-threshold", threshold) == 0
+        return [row["score"] for row in json.loads((tmp_path / "predictions.json").read_text())]
+
+    everything = scores(0.0)  # below the model's own threshold
+    middle = sorted(everything)[len(everything) // 2]
+    assert scores(middle) == [score for score in everything if score > middle]
+    assert scores(1.0) == []
+
+
+def test_one_bad_file_among_good_ones(
+    weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "bad.jpg").write_bytes((images / "b.jpg").read_bytes()[:300])
+    assert _run("predict", images, "--weights", weights, "--out", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert f"error: {images / 'bad.jpg'}: damaged" in captured.err and "Traceback" not in captured.err
+    assert "2 of 3 images" in captured.out
+    assert (tmp_path / "out" / "a.png").exists() and (tmp_path / "out" / "b.png").exists()
+
+
+def test_missing_image(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("predict", tmp_path / "no.jpg", "--weights", weights, "--out", tmp_path / "out") == 1
+    assert "no.jpg: no such file" in _error(capsys)
+
+
+def test_empty_folder(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("predict", tmp_path, "--weights", weights) == 1
+    assert "no images in this folder" in _error(capsys)
+
+
+@pytest.mark.parametrize("name", ["condinst_nanno", "missing.safetensors"])
+def test_unknown_weights(name: str, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("predict", images, "--weights", name) == 1
+    assert name in _error(capsys)
+
+
+def test_file_that_holds_no_weights(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.pth", "a.safetensors"):
+        (tmp_path / name).write_text("hello")
+        assert _run("predict", images, "--weights", tmp_path / name) == 1
+        assert name in _error(capsys)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", "meta"])
+def test_unknown_device(device: str, weights: str, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("predict", images, "--weights", weights, "--device", device) == 1
+    assert f"device: expected auto, cpu or a GPU of this machine, got '{device}'" in _error(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "a.png", "--score-threshold", "1.5"],
+        ["predict", "a.png", "--score-threshold", "high"],
+        ["predict"],
+        ["predict", "a.png", "--colour", "red"],
+        ["segment"],
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    assert _run(*arguments) == 2
+
+
+def test_interrupt(
+    weights: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("condinst.engine.inference._segment", interrupted)
+    assert _run("predict", images, "--weights", weights, "--out", tmp_path / "out") == 130
+    assert "interrupted; what was finished is in" in capsys.readouterr().err
+
+
+def test_backends(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("backends", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"op": "dice_loss", "backend": "reference"}.items() <= rows[
+        [r["op"] for r in rows].index("dice_loss")
+    ].items()
+    assert all(set(row) == {"op", "backend", "status", "reason"} for row in rows)
+    assert _run("backends") == 0
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("op", "backend", "status", "reason", "dice_loss", "triton"))
+
+
+def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "half.safetensors"
+    assert _run("convert", weights, out, "--half") == 0
+    assert "resnet18, 1 classes" in capsys.readouterr().out
+    assert out.stat().st_size < 0.6 * Path(weights).stat().st_size
+    assert condinst.load(out).config == condinst.load(weights).config
+
+    assert _run("convert", weights, tmp_path / "out.pth") == 1
+    assert "ending in .safetensors" in _error(capsys)
+    assert _run("convert", tmp_path / "no.pth", out) == 1
+    assert "no such file" in _error(capsys)
+
+
+def test_evaluate(weights: str, images: Path, annotations: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("evaluate", annotations, images, "--weights", weights, "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert set(scores) == {"box", "mask"} and 0 <= scores["mask"]["AP"] <= 1
+    assert _run("evaluate", annotations, images, "--weights", weights, "--max-detections", 2) == 0
+    assert "2 images, at most 2 objects each" in capsys.readouterr().out
+
+
+def test_evaluate_a_model_of_other_classes(
+    weights: str, images: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(annotations.read_text())
+    content["categories"].append({"id": 9, "name": "other"})
+    annotations.write_text(json.dumps(content))
+    assert _run("evaluate", annotations, images, "--weights", weights) == 1
+    assert "expected a model of 2 classes" in _error(capsys)
+
+
+def test_train(images: Path, annotations: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        'base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nmin_size_train = [64]\nmax_size_train = 64\n'
+    )
+    out = tmp_path / "run"
+    words = ["train", annotations, images, "--config", config, "--out", out, "--device", "cpu"]
+    for setting in ("steps=2", "batch_size=1", "num_workers=0", "optimizer=adamw", "learning_rate=1"):
+        words += ["--set", setting]
+    assert _run(*words) == 0
+    assert condinst.load(out / "model.safetensors").config.class_names == ("thing",)
+    settings = json.loads((out / "training.json").read_text())
+    assert settings["optimizer"] == "adamw" and settings["learning_rate"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "stepz=2"], "--set: expected NAME=VALUE with one of steps"),
+        (["--set", "steps"], "--set: expected NAME=VALUE"),
+        (["--set", "steps=many"], "--set steps: expected int, got 'many'"),
+        (["--set", "batch_size=0"], "batch_size: expected at least 1, got 0"),
+        (["--config", "condinst_r51"], "config: expected"),
+        (["--validation-images", "here"], "expected both"),
+        (["--weights", "a", "--backbone", "b"], "got both"),
+    ],
+)
+def test_train_refuses(
+    words: list[str], message: str, images: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run("train", annotations, images, "--out", images.parent / "run", *words) == 1
+    assert message in _error(capsys)
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONDINST_DEBUG", "1")
+    with pytest.raises(ValueError, match="no such file"):
+        cli.main(["convert", "no.pth", "out.safetensors"])
+
+
+def test_unexpected_errors_name_their_type(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr("condinst.backends.backend_table", broken)
+    assert _run("backends") == 1
+    assert _error(capsys) == "error: it broke (RuntimeError; CONDINST_DEBUG=1 shows where)\n"
+
+
+def test_as_a_process(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "condinst.cli", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+
+    version = run("--version")
+    assert (version.returncode, version.stdout) == (0, f"condinst {condinst.__version__}\n")
+    bad = run("predict", "no.jpg", "--device", "abacus")
+    assert bad.returncode == 1 and bad.stderr.startswith("error: device") and "Traceback" not in bad.stderr

@@ -1,0 +1,149 @@
+"""Overlays: what is drawn, where, and that no size is too small or too full."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from condinst.visualization import draw_predictions
+from condinst.visualization.overlay import instance_colour
+
+GREY = 100
+
+
+def _draw(
+    masks: Tensor,
+    boxes: Tensor | None = None,
+    scores: Tensor | None = None,
+    class_names: tuple[str, ...] = ("a",),
+) -> Image.Image:
+    """Draws masks bool [K, H, W] on grey; the boxes are theirs by default."""
+    count, height, width = masks.shape
+    if boxes is None:
+        boxes = torch.zeros(count, 4)
+        for box, mask in zip(boxes, masks, strict=True):
+            y, x = mask.nonzero(as_tuple=True)
+            if len(x):
+                box[:] = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
+    if scores is None:
+        scores = torch.linspace(0.9, 0.5, count)
+    image = torch.full((3, height, width), GREY, dtype=torch.uint8)
+    labels = torch.zeros(count, dtype=torch.int64)
+    return draw_predictions(image, boxes, labels, scores, masks, class_names)
+
+
+def _block(height: int, width: int, rows: slice, columns: slice) -> Tensor:
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def test_tint_contour_and_untouched_background() -> None:
+    mask = _block(60, 60, slice(20, 50), slice(20, 30))
+    colour = np.array(instance_colour(0))
+    pixels = np.asarray(_draw(mask[None], boxes=torch.tensor([[5.0, 10, 40, 55]])))
+    assert pixels.shape == (60, 60, 3)
+    np.testing.assert_array_equal(pixels[35, 20], colour)  # contour
+    np.testing.assert_allclose(pixels[35, 25], 0.6 * GREY + 0.4 * colour, atol=1)  # inside
+    np.testing.assert_array_equal(pixels[35, 35], [GREY] * 3)  # in the box, not in the mask
+    np.testing.assert_allclose(pixels[35, 5], 0.4 * GREY + 0.6 * colour, atol=1)  # left side of the box
+    np.testing.assert_allclose(pixels[35, 39], 0.4 * GREY + 0.6 * colour, atol=1)  # right side, the last pixel
+    np.testing.assert_array_equal(pixels[57:], np.full((3, 60, 3), GREY))
+
+
+def test_contour_follows_holes_and_the_border_of_the_image() -> None:
+    mask = _block(40, 40, slice(0, 40), slice(0, 40))
+    mask[15:25, 15:25] = False
+    pixels = np.asarray(_draw(mask[None], boxes=torch.zeros(1, 4)))
+    colour = list(instance_colour(0))
+    assert pixels[14, 20].tolist() == colour and pixels[20, 25].tolist() == colour  # round the hole
+    assert pixels[39, 20].tolist() == colour and pixels[20, 0].tolist() == colour  # at the border
+
+
+def test_small_objects_lie_on_top_of_large_ones() -> None:
+    large, small = _block(50, 50, slice(0, 50), slice(0, 50)), _block(50, 50, slice(20, 40), slice(20, 40))
+    pixels = np.asarray(_draw(torch.stack([large, small]), boxes=torch.zeros(2, 4)))
+    np.testing.assert_allclose(pixels[30, 30], 0.6 * GREY + 0.4 * np.array(instance_colour(1)), atol=1)
+
+
+def test_names_are_written_where_there_is_room() -> None:
+    mask = _block(200, 300, slice(80, 180), slice(50, 250))
+    nameless = np.asarray(_draw(mask[None], boxes=torch.zeros(1, 4)))
+    named = np.asarray(_draw(mask[None], class_names=("zebra",)))
+    assert (named[60:79, 50:100] != nameless[60:79, 50:100]).any()
+    assert (named[60:79, 50:100] == 0).all(axis=2).any()  # black text
+
+    tiny = _block(200, 300, slice(80, 84), slice(50, 54))
+    pixels = np.asarray(_draw(tiny[None], class_names=("zebra",)))
+    assert (pixels[:79] == GREY).all()
+
+
+def test_names_do_not_cover_each_other() -> None:
+    masks = _block(200, 300, slice(80, 180), slice(50, 250)).repeat(2, 1, 1)
+    one = np.asarray(_draw(masks[:1], scores=torch.tensor([0.9])))
+    two = np.asarray(_draw(masks, scores=torch.tensor([0.9, 0.8])))
+    np.testing.assert_array_equal(one[:80], two[:80])
+
+
+def test_labels_without_names_are_numbers() -> None:
+    mask = _block(200, 300, slice(80, 180), slice(50, 250))[None]
+    assert _draw(mask, class_names=()).tobytes() == _draw(mask, class_names=("0",)).tobytes()
+
+
+def test_same_input_same_picture() -> None:
+    masks = torch.rand(5, 50, 60, generator=torch.Generator().manual_seed(0)) > 0.5
+    assert _draw(masks).tobytes() == _draw(masks).tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (2, 3), (17, 31)])
+def test_tiny_images(size: tuple[int, int]) -> None:
+    masks = torch.ones(2, *size, dtype=torch.bool)
+    masks[1] = False  # an empty mask is fine
+    picture = _draw(masks, boxes=torch.tensor([[0.0, 0, size[1], size[0]]]).repeat(2, 1))
+    assert picture.size == (size[1], size[0]) and picture.mode == "RGB"
+
+
+def test_no_objects_leave_the_image_as_it_is() -> None:
+    picture = _draw(torch.zeros(0, 7, 9, dtype=torch.bool), boxes=torch.zeros(0, 4))
+    assert (np.asarray(picture) == GREY).all()
+
+
+def test_crowds_are_quick() -> None:
+    masks = torch.zeros(400, 600, 800, dtype=torch.bool)
+    for index in range(400):
+        y, x = divmod(index, 20)
+        masks[index, y * 29 : y * 29 + 20, x * 39 : x * 39 + 25] = True
+    start = time.perf_counter()
+    _draw(masks)
+    assert time.perf_counter() - start < 10  # about 0.2 s; a loop over whole images takes minutes
+
+
+def test_the_given_image_is_not_changed() -> None:
+    image = torch.full((3, 20, 20), GREY, dtype=torch.uint8)
+    ones = torch.ones(1, 20, 20, dtype=torch.bool)
+    label = torch.zeros(1, dtype=torch.int64)
+    draw_predictions(image, torch.tensor([[0.0, 0, 20, 20]]), label, torch.ones(1), ones)
+    assert (image == GREY).all()
+
+
+def test_neighbouring_colours_differ_and_carry_black_text() -> None:
+    colours = [np.array(instance_colour(index)) for index in range(300)]
+    assert all(np.abs(a - b).max() > 60 for a, b in zip(colours, colours[1:], strict=False))
+    assert min(colour @ [0.299, 0.587, 0.114] for colour in colours) > 100
+
+
+@pytest.mark.parametrize("name", ["labels", "scores", "masks"])
+def test_shapes_must_fit(name: str) -> None:
+    arguments = {
+        "labels": torch.zeros(2, dtype=torch.int64),
+        "scores": torch.zeros(2),
+        "masks": torch.zeros(2, 4, 5, dtype=torch.bool),
+    }
+    arguments[name] = arguments[name][:1]
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        draw_predictions(torch.zeros(3, 4, 5, dtype=torch.uint8), torch.zeros(2, 4), **arguments)
