@@ -80,7 +80,7 @@ def test_predict(weights: str, images: Path, tmp_path: Path, capsys: pytest.Capt
     assert _run("predict", images, "--weights", weights, "--out", out) == 0
     assert sorted(file.name for file in out.iterdir()) == ["a.png", "b.png", "images.json", "predictions.json"]
     results = json.loads((out / "predictions.json").read_text())
-    assert results and {row["image_id"] for row in results} == {1, 2}
+    assert results and {row["image_id"] for row in results} <= {1, 2}
     assert f"2 of 2 images, {len(results)} objects" in capsys.readouterr().out
 
 
@@ -252,13 +252,14 @@ def test_unexpected_errors_name_their_type(monkeypatch: pytest.MonkeyPatch, caps
     assert _error(capsys) == "error: it broke (RuntimeError; CONDINST_DEBUG=1 shows where)\n"
 
 
-def test_as_a_process(tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "condinst.cli", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("--version") == 0
+    assert capsys.readouterr().out == f"condinst {condinst.__version__}\n"
 
-    version = run("--version")
-    assert (version.returncode, version.stdout) == (0, f"condinst {condinst.__version__}\n")
-    bad = run("predict", "no.jpg", "--device", "abacus")
-    assert bad.returncode == 1 and bad.stderr.startswith("error: device") and "Traceback" not in bad.stderr
+
+def test_as_a_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "condinst.cli", "predict", "no.jpg", "--device", "abacus"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    bad = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
+    assert bad.returncode == 1 and bad.stdout == ""
+    assert bad.stderr.startswith("error: device: expected auto") and "Traceback" not in bad.stderr

@@ -70,7 +70,7 @@ def predict_files(
         paths: image files.
         out_dir: folder for the results, made where it is missing.
         score_threshold: see `predict`.
-        progress: show a progress bar on stderr.
+        progress: show a progress bar on stderr, if that is a terminal.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -162,13 +162,14 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 
 def _progress_bar(*, disable: bool) -> Progress:
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[name]}"),
-        console=Console(stderr=True),
-        disable=disable,
+        console=console,
+        disable=disable or not console.is_terminal,
         transient=True,
     )

@@ -65,9 +65,7 @@ class Predictions:
 
     def plot(self) -> Image.Image:
         """The image with masks, contours, boxes, class names and scores; see `draw_predictions`."""
-        return draw_predictions(
-            self.image, self.boxes, self.labels, self.scores, self.masks, self.class_names
-        )
+        return draw_predictions(self.image, self.boxes, self.labels, self.scores, self.masks, self.class_names)
 
     def save(self, path: str | Path) -> None:
         """Writes `plot()` to a file, in the format of its ending; missing folders are made."""

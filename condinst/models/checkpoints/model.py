@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..condinst import CondInst
@@ -107,5 +107,6 @@ def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) ->
         parameters = dict(model.named_parameters())
         state = {key: value.half() if key in parameters else value for key, value in state.items()}
     temporary = target.with_name(target.name + ".part")
-    save_file(state, temporary, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()})
+    # written as any other file, so that the umask counts; safetensors' own writer makes it private
+    temporary.write_bytes(save(state, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()}))
     os.replace(temporary, target)

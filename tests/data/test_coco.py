@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from condinst.data.coco import CocoInstances
+
+from .synthetic import annotation, compressed, polygon, uncompressed, write_json, write_rectangles
+
+HEIGHT, WIDTH = 20, 30
+
+
+def write(folder: Path, annotations: list[dict[str, Any]], categories: tuple[int, ...] = (1,)) -> CocoInstances:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.png")
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
+        "annotations": annotations,
+        "categories": [{"id": category, "name": f"class {category}"} for category in categories],
+    }
+    return CocoInstances(write_json(folder, content), folder)
+
+
+@pytest.mark.parametrize(
+    "write_mask", [polygon, lambda b: compressed(b, HEIGHT, WIDTH), lambda b: uncompressed(b, HEIGHT, WIDTH)]
+)
+def test_segmentations_of_all_kinds(tmp_path: Path, write_mask: Any) -> None:
+    box = (3, 4, 10, 6)
+    image, target = write(tmp_path, [annotation(1, 7, box, write_mask(box))])[0]
+    assert image.shape == (3, HEIGHT, WIDTH) and image.dtype == torch.uint8
+    expected = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    expected[0, 4:10, 3:13] = True
+    assert torch.equal(target["masks"], expected)
+    assert target["boxes"].tolist() == [[3, 4, 13, 10]]
+    assert target["image_id"] == 7
+
+
+def test_category_ids_with_gaps_become_labels_in_order_of_id(tmp_path: Path) -> None:
+    box = (3, 4, 10, 6)
+    entries = [annotation(i, 7, box, polygon(box), category) for i, category in enumerate((90, 3, 17))]
+    data = write(tmp_path, entries, categories=(90, 3, 17))
+    assert data[0][1]["labels"].tolist() == [2, 0, 1]
+    assert data.class_names == ("class 3", "class 17", "class 90")
+
+
+def test_crowds_and_objects_without_area_are_left_out(tmp_path: Path) -> None:
+    box = (3, 4, 10, 6)
+    crowd = {**annotation(1, 7, box, polygon(box)), "iscrowd": 1}
+    flat = annotation(2, 7, (3, 4, 0, 6), polygon(box))
+    outside = annotation(3, 7, (40, 4, 5, 5), polygon((40, 4, 5, 5)))
+    empty = annotation(4, 7, box, compressed((0, 0, 0, 0), HEIGHT, WIDTH))
+    over_the_edge = annotation(5, 7, (25, 4, 10, 6), polygon((25, 4, 10, 6)))
+    target = write(tmp_path, [crowd, flat, outside, empty, over_the_edge])[0][1]
+    assert target["boxes"].tolist() == [[25, 4, 30, 10]]
+
+
+def test_images_without_objects_are_kept(tmp_path: Path) -> None:
+    target = write(tmp_path, [])[0][1]
+    assert target["boxes"].shape == (0, 4) and target["labels"].shape == (0,)
+    assert target["masks"].shape == (0, HEIGHT, WIDTH) and target["masks"].dtype == torch.bool
+
+
+def test_a_window_leaves_out_objects_outside_it(tmp_path: Path) -> None:
+    data = write(tmp_path, [annotation(i, 7, b, polygon(b)) for i, b in enumerate([(0, 0, 5, 5), (20, 10, 5, 5)])])
+    assert data.target(0, window=(5, 5, 21, 11))["boxes"].tolist() == [[20, 10, 25, 15]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a JSON file"),
+        ("[]", "expected a JSON object"),
+        ('{"images": []}', "'categories'"),
+        ('{"images": [{"id": 1}], "categories": [], "annotations": []}', r"images\[0\]: missing file_name"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"bad\.json.*{message}"):
+        CocoInstances(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 8}, "annotation 1: image_id 8"),
+        ({"category_id": 5}, "annotation 1: category_id 5"),
+        ({"bbox": [1, 2, 3]}, "annotation 1: bbox"),
+    ],
+)
+def test_a_bad_annotation_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    box = (3, 4, 10, 6)
+    with pytest.raises(ValueError, match=rf"instances\.json: {message}"):
+        write(tmp_path, [{**annotation(1, 7, box, polygon(box)), **change}])
+
+
+@pytest.mark.parametrize("segmentation", [[[1, 2]], {"size": [5, 5], "counts": [25]}, 3, {"counts": "x"}])
+def test_a_bad_segmentation_is_named(tmp_path: Path, segmentation: Any) -> None:
+    data = write(tmp_path, [annotation(1, 7, (3, 4, 10, 6), segmentation)])
+    with pytest.raises(ValueError, match=r"instances\.json: annotation 1"):
+        data[0]
+
+
+def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
+    data = write(tmp_path, [])
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: expected 20 x 30"):
+        data[0]
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"none\.json"):
+        CocoInstances(tmp_path / "none.json", tmp_path)
+    data = CocoInstances(write_rectangles(tmp_path), tmp_path / "images")
+    (tmp_path / "images" / "2.png").unlink()
+    with pytest.raises((OSError, ValueError), match=r"2\.png"):
+        data[2]
