@@ -42,7 +42,7 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def annotations(images: Path) -> Path:
+def truth(images: Path) -> Path:
     """COCO annotations of the folder: one object in its first image."""
     path = images.parent / "annotations.json"
     content = {
@@ -185,31 +185,31 @@ def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no such file" in _error(capsys)
 
 
-def test_evaluate(weights: str, images: Path, annotations: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("evaluate", annotations, images, "--weights", weights, "--json") == 0
+def test_evaluate(weights: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("evaluate", truth, images, "--weights", weights, "--json") == 0
     scores = json.loads(capsys.readouterr().out)
     assert set(scores) == {"box", "mask"} and 0 <= scores["mask"]["AP"] <= 1
-    assert _run("evaluate", annotations, images, "--weights", weights, "--max-detections", 2) == 0
+    assert _run("evaluate", truth, images, "--weights", weights, "--max-detections", 2) == 0
     assert "2 images, at most 2 objects each" in capsys.readouterr().out
 
 
 def test_evaluate_a_model_of_other_classes(
-    weights: str, images: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+    weights: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content = json.loads(annotations.read_text())
+    content = json.loads(truth.read_text())
     content["categories"].append({"id": 9, "name": "other"})
-    annotations.write_text(json.dumps(content))
-    assert _run("evaluate", annotations, images, "--weights", weights) == 1
+    truth.write_text(json.dumps(content))
+    assert _run("evaluate", truth, images, "--weights", weights) == 1
     assert "expected a model of 2 classes" in _error(capsys)
 
 
-def test_train(images: Path, annotations: Path, tmp_path: Path) -> None:
+def test_train(images: Path, truth: Path, tmp_path: Path) -> None:
     config = tmp_path / "tiny.toml"
     config.write_text(
         'base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nmin_size_train = [64]\nmax_size_train = 64\n'
     )
     out = tmp_path / "run"
-    words = ["train", annotations, images, "--config", config, "--out", out, "--device", "cpu"]
+    words = ["train", truth, images, "--config", config, "--out", out, "--device", "cpu"]
     for setting in ("steps=2", "batch_size=1", "num_workers=0", "optimizer=adamw", "learning_rate=1"):
         words += ["--set", setting]
     assert _run(*words) == 0
@@ -231,9 +231,9 @@ def test_train(images: Path, annotations: Path, tmp_path: Path) -> None:
     ],
 )
 def test_train_refuses(
-    words: list[str], message: str, images: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run("train", annotations, images, "--out", images.parent / "run", *words) == 1
+    assert _run("train", truth, images, "--out", images.parent / "run", *words) == 1
     assert message in _error(capsys)
 
 

@@ -78,14 +78,15 @@ class TrainingTransform:
         low, high = (math.log(limit) for limit in self.scale_range)
         test_scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
         scale = test_scale * math.exp(_uniform(low, high))
-        part_height, part_width = (min(side, max(1, round(self.crop_size / scale))) for side in (height, width))
+        part_height, new_height = _crop_side(height, self.crop_size, scale)
+        part_width, new_width = _crop_side(width, self.crop_size, scale)
         return Crop(
             top=int(torch.randint(height - part_height + 1, ())),
             left=int(torch.randint(width - part_width + 1, ())),
             height=part_height,
             width=part_width,
-            new_height=min(self.crop_size, max(1, round(part_height * scale))),
-            new_width=min(self.crop_size, max(1, round(part_width * scale))),
+            new_height=new_height,
+            new_width=new_width,
         )
 
     def __call__(self, image: Tensor, target: Target, crop: Crop | None) -> tuple[Tensor, Target]:
@@ -162,6 +163,13 @@ def boxes_of_masks(masks: Tensor) -> Tensor:
     x1, y1 = columns.argmax(1), rows.argmax(1)
     x2, y2 = width - columns.flip(1).argmax(1), height - rows.flip(1).argmax(1)
     return torch.stack([x1, y1, x2, y2], 1).to(torch.float32)
+
+
+def _crop_side(side: int, size: int, scale: float) -> tuple[int, int]:
+    """Pixels of an image side to take, and what they become: `size`, or less where the whole side is smaller."""
+    if side * scale <= size:
+        return side, max(1, round(side * scale))
+    return min(side, max(1, round(size / scale))), size
 
 
 def _uniform(low: float, high: float) -> float:

@@ -67,10 +67,8 @@ class SampleStream(Dataset[Sample]):
         return Sample(path, image, target)
 
 
-def make_loader(
-    stream: SampleStream, *, batch_size: int, start: int, steps: int, workers: int
-) -> DataLoader[list[Sample]]:
-    """Batches of samples for the steps `start` .. `steps` - 1.
+def make_loader(stream: SampleStream, *, batch_size: int, start: int, steps: int, workers: int) -> DataLoader[Sample]:
+    """Batches, lists of samples, for the steps `start` .. `steps` - 1.
 
     Args:
         stream: where the samples come from.

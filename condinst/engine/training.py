@@ -116,7 +116,7 @@ def train(
         validation: images for average precision on the way and at the end.
         device: where to train.
         resume: go on from `last.pt` in `out_dir`. The run is then the same, bit for bit on the CPU, as one that was
-            never interrupted. Settings may differ from those before; the ones given here hold from then on.
+            never interrupted. `steps` and the schedule may be other ones than before.
         progress: show a progress bar.
 
     Returns:
@@ -179,10 +179,13 @@ def train(
             if time.monotonic() - saved_at >= 60 * config.checkpoint_minutes or state.step == config.steps:
                 state.save(checkpoint)
                 saved_at = time.monotonic()
-            if validation is not None and _validates(config, state.step):
-                _validate(state.result, validation, config, state.step, device, log)
+            on_the_way = config.validate_every and state.step % config.validate_every == 0
+            if validation is not None and on_the_way and state.step < config.steps:
+                _validate(state.result, validation, config.validation_images, state.step, device, log)
     weights = out / "model.safetensors"
     save_checkpoint(state.result, weights, half=True)
+    if validation is not None:
+        _validate(state.result, validation, len(validation), state.step, device, log)
     return weights
 
 
@@ -251,24 +254,19 @@ def _to(value: Any, device: torch.device | str) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _validates(config: TrainingConfig, step: int) -> bool:
-    return step == config.steps or bool(config.validate_every and step % config.validate_every == 0)
-
-
 def _validate(
     model: CondInst,
     validation: CocoInstances,
-    config: TrainingConfig,
+    images: int,
     step: int,
     device: torch.device | str,
     log: _Log,
 ) -> None:
     start = time.monotonic()
-    images = 0 if step == config.steps else config.validation_images
     scores = evaluate_coco(
         model, validation, max_detections=model.config.max_detections or 1000, max_images=images, device=device
     )
-    log.write_row({"step": step, "validation": scores, "images": images or len(validation)})
+    log.write_row({"step": step, "validation": scores, "images": min(images, len(validation))})
     log.last_step_end = time.monotonic()
     _logger.info(
         "step %d: box AP %.4f, mask AP %.4f (%.0f s)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -30,7 +31,7 @@ class TrainingState:
     @property
     def result(self) -> CondInst:
         """The model that the training is for: the average where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else cast(CondInst, self.average.module)
 
     def save(self, path: Path) -> None:
         """Writes everything to a file, which is the old one or the new one but never half of it."""

@@ -110,8 +110,9 @@ def average_precision(
         `AP` (IoU 0.50:0.95), `AP50`, `AP75`, `APs`, `APm`, `APl` (objects below 32^2, below 96^2 and above, in px of
         area), all in 0..1 and NaN where there is no such object, and `per_class`: class name -> AP.
     """
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        evaluator = COCOeval(truth, truth.loadRes(results) if results else _no_results(truth), kind)
+    found = [dict(result) for result in results]  # pycocotools adds fields to them
+    with contextlib.redirect_stdout(io.StringIO()):  # and prints its progress
+        evaluator = COCOeval(truth, truth.loadRes(found) if found else _no_results(truth), kind)
         evaluator.params.imgIds = image_ids
         evaluator.params.maxDets = [max_detections]
         evaluator.evaluate()

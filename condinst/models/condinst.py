@@ -136,9 +136,7 @@ class CondInst(nn.Module):
         stages = self.backbone(batch)
         config = self.config
         names = config.fpn_levels[: len(config.fpn_in_features)]
-        chosen = OrderedDict(
-            (name, stages[stage]) for name, stage in zip(names, config.fpn_in_features, strict=True)
-        )
+        chosen = OrderedDict((name, stages[stage]) for name, stage in zip(names, config.fpn_in_features, strict=True))
         pyramid = self.neck(chosen)
         mask_levels = [pyramid[name] for name in config.mask_branch_in_features]
         outputs = self.head([pyramid[name] for name in config.head_in_features])
@@ -260,16 +258,14 @@ class CondInst(nn.Module):
     ) -> Tensor:
         """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
         params = at_locations(outputs.mask_head_params, chosen.image_indices, chosen.location_indices)
-        logits = self.mask_logits(
-            mask_features, params, locations, chosen.image_indices, chosen.location_indices
-        )
+        logits = self.mask_logits(mask_features, params, locations, chosen.image_indices, chosen.location_indices)
         stride = self.config.mask_output_stride
         sampled = targets.masks[:, stride // 2 :: stride, stride // 2 :: stride]
         return ops.dice_loss(logits.sigmoid(), sampled[chosen.object_indices])
 
 
 def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Brings boxes [K, 4] (x1, y1, x2, y2) from an image of size `old` (height, width) to `new` and clips them to it."""
+    """Brings boxes [K, 4] (x1, y1, x2, y2) from an image of size `old` (height, width) to `new`, clipped to it."""
     scale = boxes.new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
     limit = boxes.new_tensor([new[1], new[0]]).repeat(2)
     return torch.minimum((boxes * scale).clamp(min=0), limit)

@@ -26,6 +26,17 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+_MAY_BE_ZERO = (
+    "freeze_at",
+    "fpn_top_levels",
+    "max_detections",
+    "num_share_convs",
+    "num_cls_convs",
+    "num_box_convs",
+    "num_mask_branch_convs",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class CondInstConfig:
     """Everything that decides what a CondInst model computes.
@@ -46,8 +57,8 @@ class CondInstConfig:
         backbone: ResNet depth.
         backbone_base_channels: width of the stem; 64 is the published network, 32 half of it.
         backbone_norm: normalisation of the backbone. "FrozenBN" has constant statistics and constant affine terms.
-        stride_in_1x1: True puts the stride of a bottleneck in the first 1x1 convolution (Caffe / MSRA weights), False in
-            the 3x3 (torchvision weights).
+        stride_in_1x1: True puts the stride of a bottleneck in the first 1x1 convolution (Caffe and MSRA weights),
+            False in the 3x3 (torchvision weights).
         freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none.
         fpn_in_features: backbone stages that the FPN takes, finest first.
         fpn_channels: channels of all pyramid levels.
@@ -161,18 +172,10 @@ class CondInstConfig:
         self._check_levels()
 
     def _check_ranges(self) -> None:
-        at_least_one = (
-            "num_classes min_size_test max_size_test max_size_train size_divisibility backbone_base_channels fpn_channels"
-            " mask_branch_channels mask_feature_channels mask_head_layers mask_head_channels mask_output_stride"
-            " pre_nms_top_k mask_loss_max_locations mask_loss_top_per_image"
-        ).split()
-        for name in at_least_one:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        not_negative = "num_share_convs num_cls_convs num_box_convs num_mask_branch_convs fpn_top_levels max_detections"
-        for name in not_negative.split():
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        for field in dataclasses.fields(self):
+            least = 0 if field.name in _MAY_BE_ZERO else 1
+            if type(field.default) is int and getattr(self, field.name) < least:
+                raise ValueError(f"{field.name}: expected at least {least}, got {getattr(self, field.name)}")
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
@@ -180,7 +183,7 @@ class CondInstConfig:
             raise ValueError(
                 f"class_names: expected {self.num_classes} names (num_classes), got {len(self.class_names)}"
             )
-        if not 0 <= self.freeze_at <= 5:
+        if self.freeze_at > 5:
             raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
         # one channel per group would leave nothing to normalise on a map of one cell
         if self.head_norm in ("GN", "NaiveGN") and (self.fpn_channels % 32 or self.fpn_channels < 64):
@@ -194,9 +197,7 @@ class CondInstConfig:
     def _check_levels(self) -> None:
         allowed = ("res2", "res3", "res4", "res5")
         if tuple(self.fpn_in_features) not in {allowed[i:] for i in range(4)}:
-            raise ValueError(
-                f"fpn_in_features: expected consecutive stages ending in res5, got {self.fpn_in_features}"
-            )
+            raise ValueError(f"fpn_in_features: expected consecutive stages ending in res5, got {self.fpn_in_features}")
         if self.fpn_top_levels not in (0, 2):
             raise ValueError(f"fpn_top_levels: expected 0 or 2, got {self.fpn_top_levels}")
         for name in ("head_in_features", "mask_branch_in_features"):
@@ -241,7 +242,9 @@ class CondInstConfig:
     def num_mask_head_params(self) -> int:
         """Numbers that the controller predicts per location: all weights, then all biases, of the dynamic mask head."""
         coordinates = 0 if self.mask_head_coordinates == "none" else 2
-        widths = [self.mask_feature_channels + coordinates] + [self.mask_head_channels] * (self.mask_head_layers - 1) + [1]
+        widths = (
+            [self.mask_feature_channels + coordinates] + [self.mask_head_channels] * (self.mask_head_layers - 1) + [1]
+        )
         return sum(widths[i] * widths[i + 1] + widths[i + 1] for i in range(self.mask_head_layers))
 
     def replace(self, **overrides: Any) -> CondInstConfig:

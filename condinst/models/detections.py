@@ -79,13 +79,13 @@ def select_detections(outputs: HeadOutputs, locations: Locations, config: CondIn
     picked = []
     for level in range(len(config.strides)):
         on_level = torch.nonzero(locations.levels == level).squeeze(1)
-        for image in range(scores.shape[0]):
-            where = torch.nonzero(candidates[image, on_level])  # [n, 2] location on the level, class
+        for index in range(scores.shape[0]):
+            where = torch.nonzero(candidates[index, on_level])  # [n, 2] location on the level, class
             where[:, 0] = on_level[where[:, 0]]
             if len(where) > config.pre_nms_top_k:
-                values = scores[image, where[:, 0], where[:, 1]]
+                values = scores[index, where[:, 0], where[:, 1]]
                 where = where[values.topk(config.pre_nms_top_k, sorted=False).indices]
-            picked.append(torch.cat([torch.full_like(where[:, :1], image), where], dim=1))
+            picked.append(torch.cat([torch.full_like(where[:, :1], index), where], dim=1))
     image, location, label = torch.cat(picked).unbind(1)
 
     distances = outputs.box_distances[image, location].float() * locations.strides[location, None]

@@ -125,9 +125,7 @@ def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor
     return values.flatten(0, 1).index_select(0, image_indices * values.shape[1] + location_indices)
 
 
-def _best_of_each_object(
-    scores: Tensor, image: Tensor, objects: Tensor, num_images: int, top_per_image: int
-) -> Tensor:
+def _best_of_each_object(scores: Tensor, image: Tensor, objects: Tensor, num_images: int, top_per_image: int) -> Tensor:
     """For each image, max(top_per_image // matched objects, 1) best scoring positives of every object (SPEC 2.3).
 
     Args:

@@ -32,7 +32,7 @@ class Targets:
 
 
 def network_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
-    """Size (height, width) to which an image is resized: the shorter side to `min_size` unless the longer would exceed `max_size`."""
+    """The (height, width) an image is resized to: shorter side `min_size`, unless the longer exceeds `max_size`."""
     scale = min_size / min(height, width)
     if height < width:
         new_height, new_width = float(min_size), scale * width

@@ -36,9 +36,7 @@ def check_tensor(name: str, value: object, dtypes: Collection[torch.dtype], min_
 def check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
     """Raise ValueError unless two tensors have the same shape and device."""
     if value.shape != other.shape:
-        raise ValueError(
-            f"{name}: expected the shape of {other_name} {list(other.shape)}, got {list(value.shape)}"
-        )
+        raise ValueError(f"{name}: expected the shape of {other_name} {list(other.shape)}, got {list(value.shape)}")
     check_same_device(name, value, other_name, other)
 
 

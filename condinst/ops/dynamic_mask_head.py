@@ -72,8 +72,8 @@ def dynamic_mask_head(
         "image_indices": image_indices,
         "sizes_of_interest": sizes_of_interest,
     }
-    for name, value in tensors.items():
-        check_same_device(name, value, "mask_features", mask_features)
+    for name, tensor in tensors.items():
+        check_same_device(name, tensor, "mask_features", mask_features)
     implementation = select("dynamic_mask_head", backend, mask_features, params)
     return implementation(
         mask_features,

@@ -27,9 +27,10 @@ def fcos_targets(
 ) -> FCOSTargets:
     """Class, box and centre-ness targets and the object of every location of all levels, for a whole batch.
 
-    A location belongs to an object when it lies strictly inside the window ``centre +- radius * stride`` cut to the box,
-    and max(l, t, r, b) is within the level's range (both ends included). Of several objects the one with the smallest box
-    wins; of equal boxes the first. The centre-ness target is ``sqrt(min(l,r)/max(l,r) * min(t,b)/max(t,b))``.
+    A location belongs to an object when it lies strictly inside the window ``centre +- radius * stride`` cut to the
+    box, and max(l, t, r, b) is within the level's range (both ends included). Of several objects the one with the
+    smallest box wins; of equal boxes the first. The centre-ness target is
+    ``sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))``.
 
     Args:
         boxes: [G, 4] (x1, y1, x2, y2) in pixels of the network input, the objects of all images, floating.

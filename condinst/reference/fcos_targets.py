@@ -56,7 +56,9 @@ def fcos_targets(
     results = []
     for image in range(num_images):
         members = torch.nonzero(image_indices == image).squeeze(1)  # [g]
-        results.append(_targets_of_image(boxes, labels, centers, members, points, stride, lowest, highest, radius, num_classes))
+        results.append(
+            _targets_of_image(boxes, labels, centers, members, points, stride, lowest, highest, radius, num_classes)
+        )
     return FCOSTargets(*(torch.stack(parts) for parts in zip(*results, strict=True)))
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import condinst
+from condinst.data.images import read_image
 from condinst.engine import inference
 from condinst.engine.inference import predict_files
 
@@ -109,7 +110,6 @@ def test_interrupted_run_keeps_what_is_done(
     model: condinst.CondInst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [_image(tmp_path / f"{name}.png") for name in "abc"]
-    read_image = inference.read_image
 
     def interrupted(path: Path) -> torch.Tensor:
         if path == paths[2]:

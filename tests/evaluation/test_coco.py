@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import math
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_agrees_with_cocoeval_at_100_detections(data: CocoInstances) -> None:
         masks += found[1]
     for kind, results in (("bbox", boxes), ("segm", masks)):
         with contextlib.redirect_stdout(io.StringIO()):
-            plain = COCOeval(data.coco, data.coco.loadRes(results), kind)
+            plain = COCOeval(data.coco, data.coco.loadRes(copy.deepcopy(results)), kind)
             plain.evaluate()
             plain.accumulate()
             plain.summarize()

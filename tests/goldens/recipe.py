@@ -42,9 +42,9 @@ def recorded_state(golden: dict[str, np.ndarray]) -> dict[str, Tensor]:
         dims = () if shape == "scalar" else tuple(int(side) for side in shape.split("x"))
         state[key] = torch.from_numpy(np.asarray(_values(key, dims, meta["seed"]), dtype=dtype))
         if key in _FACTORS:
-            state[key] *= np.float32(_FACTORS[key])
+            state[key] *= _FACTORS[key]
         if key in _SHIFTS:
-            state[key] += np.float32(_SHIFTS[key])
+            state[key] += _SHIFTS[key]
     return state
 
 

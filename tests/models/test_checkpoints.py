@@ -7,7 +7,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ SMALL = CondInstConfig(backbone="resnet18", backbone_base_channels=8, fpn_channe
 
 
 def adelaidet_state(model: CondInst) -> dict[str, Tensor]:
-    """A model's weights under AdelaiDet's names, made from the published list of keys by the inverse of our renaming."""
+    """A model's weights under AdelaiDet's names."""
     names = adelaidet_names(model.config)
     return {names[key]: value.clone() for key, value in model.state_dict().items()} | {
         "mask_head.sizes_of_interest": torch.tensor(model.config.level_sizes_of_interest),
@@ -217,8 +217,9 @@ def test_msra_backbone(tmp_path: Path, protocol: int) -> None:
         torch.nn.init.normal_(value) if not name.endswith(("running_mean", "running_var")) else None
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(caffe2_state(source), protocol=protocol))
     condinst.load_backbone(target, tmp_path / "R-50.pkl")
-    assert torch.equal(target.backbone.layer3[2].conv3.weight, source.backbone.layer3[2].conv3.weight)
-    norm = target.backbone.layer3[2].bn3
+    block, expected_block = cast(Any, target.backbone.layer3[2]), cast(Any, source.backbone.layer3[2])
+    assert torch.equal(block.conv3.weight, expected_block.conv3.weight)
+    norm = block.bn3
     x = torch.randn(1, norm.weight.shape[0], 2, 2)
     # the factor is the weight itself
     expected = x * norm.weight[:, None, None] + norm.bias[:, None, None]

@@ -135,7 +135,10 @@ def test_options_train_and_detect(overrides: dict[str, Any]) -> None:
 def test_training_without_objects(semantic: bool) -> None:
     model = make_model(semantic_loss=semantic).train()
     images = [make_image(40, 60), make_image(70, 64)]
-    for targets in ([make_target(40, 60, []), make_target(70, 64, [])], [make_target(40, 60, []), make_target(70, 64, [(9, 9, 40, 40)])]):
+    for targets in (
+        [make_target(40, 60, []), make_target(70, 64, [])],
+        [make_target(40, 60, []), make_target(70, 64, [(9, 9, 40, 40)])],
+    ):
         losses = model(images, targets)
         total = torch.stack(list(losses.values())).sum()
         total.backward()
@@ -206,7 +209,11 @@ nan_image[0, 5, 5] = torch.nan
         ([torch.zeros(20, 20)], ValueError, r"images\[0\]: expected shape \[3, H, W\].*got \[20, 20\]"),
         ([torch.zeros(4, 20, 20)], ValueError, r"got \[4, 20, 20\]"),
         ([torch.zeros(3, 0, 20)], ValueError, r"at least 1, got \[3, 0, 20\]"),
-        ([torch.zeros(3, 20, 20, dtype=torch.int64)], TypeError, "expected dtype uint8 or floating point, got torch.int64"),
+        (
+            [torch.zeros(3, 20, 20, dtype=torch.int64)],
+            TypeError,
+            "expected dtype uint8 or floating point, got torch.int64",
+        ),
         ([make_image(9, 9), torch.full((3, 9, 9), 255.0)], ValueError, r"images\[1\]: expected floats in 0..1"),
         ([nan_image], ValueError, "contains NaN"),
     ],
@@ -223,7 +230,11 @@ def test_bad_images(images: Any, error: type[Exception], message: str) -> None:
         ({"labels": torch.tensor([0])}, ValueError, r"targets\[0\]\['labels'\]: expected shape \[2\], got \[1\]"),
         ({"labels": torch.tensor([0, 3])}, ValueError, "expected 0 .. 2, got 0 .. 3"),
         ({"labels": torch.tensor([0.0, 1.0])}, TypeError, "expected int64"),
-        ({"masks": torch.zeros(2, 9, 9, dtype=torch.bool)}, ValueError, r"expected shape \[2, 64, 96\], got \[2, 9, 9\]"),
+        (
+            {"masks": torch.zeros(2, 9, 9, dtype=torch.bool)},
+            ValueError,
+            r"expected shape \[2, 64, 96\], got \[2, 9, 9\]",
+        ),
         ({"masks": torch.zeros(2, 64, 96)}, TypeError, "expected bool or uint8"),
         ({"boxes": torch.full((2, 4), torch.nan)}, ValueError, "expected finite numbers"),
         ({"masks": None}, ValueError, "expected a tensor under 'masks'"),

@@ -101,7 +101,7 @@ def test_training(name: str, overrides: dict[str, Any], tmp_path: Any) -> None:
 
     torch.stack(list(losses.values())).sum().backward()
     parameters = dict(model.named_parameters())
-    names = [rename_key(str(key), model.config) for key in golden["grad_names"]]
+    names = [str(rename_key(str(key), model.config)) for key in golden["grad_names"]]
     assert set(names) == {key for key, parameter in parameters.items() if parameter.requires_grad}
     for key, norm in zip(names, golden["grad_norms"], strict=True):
         gradient = parameters[key].grad

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
@@ -35,7 +37,7 @@ def test_depths(name: str, blocks: list[int]) -> None:
 
 def test_stride_in_1x1() -> None:
     model = ResNet("resnet50", base_channels=8, stride_in_1x1=True)
-    block = model.layer2[0]
+    block: Any = model.layer2[0]
     assert (block.conv1.stride, block.conv2.stride) == ((2, 2), (1, 1))
     assert model(torch.zeros(1, 3, 64, 64))["res5"].shape == (1, 256, 2, 2)
 

@@ -1,4 +1,4 @@
-"""`dynamic_mask_head` against AdelaiDet's formulation: one grouped convolution over gathered features and coordinates."""
+"""`dynamic_mask_head` against AdelaiDet's formulation: one grouped convolution over gathered features."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from condinst import ops
+from condinst.reference.fcos_targets import FCOSTargets
 
 STRIDES = (8, 16, 32)
 SIZES_OF_INTEREST = (64, 128)
@@ -53,7 +54,7 @@ def make_objects(num_objects: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return boxes, torch.randint(9, (num_objects,), generator=generator), centers
 
 
-def assign(boxes: Tensor, labels: Tensor, centers: Tensor, images: Tensor, num_images: int):  # type: ignore[no-untyped-def]
+def assign(boxes: Tensor, labels: Tensor, centers: Tensor, images: Tensor, num_images: int) -> FCOSTargets:
     return ops.fcos_targets(
         boxes,
         labels,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -116,7 +118,7 @@ def test_crowds() -> None:
     for index in range(400):
         y, x = divmod(index, 20)
         masks[index, y * 29 : y * 29 + 20, x * 39 : x * 39 + 25] = True
-    pixels = np.asarray(_draw(masks))
+    pixels = np.asarray(_draw(masks, boxes=torch.zeros(400, 4)))
     for index in (0, 199, 399):
         y, x = divmod(index, 20)
         assert pixels[y * 29 + 10, x * 39].tolist() == list(instance_colour(index))
@@ -138,7 +140,7 @@ def test_neighbouring_colours_differ_and_carry_black_text() -> None:
 
 @pytest.mark.parametrize("name", ["labels", "scores", "masks"])
 def test_shapes_must_fit(name: str) -> None:
-    arguments = {
+    arguments: dict[str, Any] = {
         "labels": torch.zeros(2, dtype=torch.int64),
         "scores": torch.zeros(2),
         "masks": torch.zeros(2, 4, 5, dtype=torch.bool),

@@ -18,4 +18,6 @@ class FrozenBatchNorm(FrozenBatchNorm2d):
         """[B, C, H, W] to the same shape."""
         if x.requires_grad:
             return super().forward(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )

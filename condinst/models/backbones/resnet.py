@@ -28,8 +28,8 @@ class ResNet(nn.Module):
         name: "resnet18", "resnet34", "resnet50" or "resnet101".
         base_channels: width of the stem (64 in the published networks).
         norm: "FrozenBN", "BN" or "SyncBN".
-        stride_in_1x1: a bottleneck that halves the resolution does so in its first 1x1 convolution (as the Caffe weights
-            expect) rather than in its 3x3 (as the torchvision weights expect). No effect on ResNet-18/34.
+        stride_in_1x1: a bottleneck that halves the resolution does so in its first 1x1 convolution (as Caffe weights
+            expect) rather than in its 3x3 (as torchvision weights expect). No effect on ResNet-18/34.
         freeze_at: stages without gradient and with frozen norms: 1 the stem, 2 also res2, up to 5.
     """
 
@@ -37,6 +37,10 @@ class ResNet(nn.Module):
         self, name: str, *, base_channels: int = 64, norm: str = "FrozenBN", stride_in_1x1: bool, freeze_at: int = 0
     ) -> None:
         super().__init__()
+        self.layer1: nn.Sequential
+        self.layer2: nn.Sequential
+        self.layer3: nn.Sequential
+        self.layer4: nn.Sequential
         block, depths = STAGES[name]
         norms = [NORMS["FrozenBN" if stage < freeze_at else norm] for stage in range(5)]
         self.conv1 = nn.Conv2d(3, base_channels, kernel_size=7, stride=2, padding=3, bias=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -21,8 +22,8 @@ _RENAMES = [
     (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.", r"backbone.res\1.\2.downsample.0."),
     (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.norm\.", r"backbone.res\1.\2.bn\3."),
     (r"^backbone\.bottom_up\.res", "backbone.res"),
-    (r"^backbone\.fpn_lateral(\d)\.", r"neck.inner_blocks.p\1.0."),
-    (r"^backbone\.fpn_output(\d)\.", r"neck.layer_blocks.p\1.0."),
+    (r"^backbone\.fpn_lateral(\d)\.", r"neck.inner_blocks.res\1.0."),
+    (r"^backbone\.fpn_output(\d)\.", r"neck.layer_blocks.res\1.0."),
     (r"^backbone\.top_block\.", "neck.extra_blocks."),
     (r"^proposal_generator\.fcos_head\.scales\.(\d)\.scale$", r"head.scales.\1"),
     (r"^proposal_generator\.fcos_head\.", "head."),
@@ -50,9 +51,9 @@ def rename_key(key: str, config: CondInstConfig) -> str | None:
         return None
     for pattern, replacement in _RENAMES:
         key = re.sub(pattern, replacement, key)
-    key = re.sub(r"^backbone\.res(\d)\.", lambda match: f"backbone.layer{int(match[1]) - 1}.", key)
     first_level = int(config.fpn_in_features[0][3:])
-    return re.sub(r"(inner|layer)_blocks\.p(\d)", lambda match: f"{match[1]}_blocks.{int(match[2]) - first_level}", key)
+    key = re.sub(r"^backbone\.res(\d)", lambda match: f"backbone.layer{int(match[1]) - 1}", key)
+    return re.sub(r"_blocks\.res(\d)", lambda match: f"_blocks.{int(match[1]) - first_level}", key)
 
 
 def convert_state(state: State, config: CondInstConfig) -> dict[str, Tensor]:
@@ -90,7 +91,7 @@ def _count(state: State, pattern: str) -> int:
     return len({match[1] for key in state if (match := re.match(pattern, key))})
 
 
-def _backbone(state: State) -> dict[str, object]:
+def _backbone(state: State) -> dict[str, Any]:
     blocks = _count(state, r"backbone\.bottom_up\.res4\.(\d+)\.")
     bottleneck = "backbone.bottom_up.res4.0.conv3.weight" in state
     depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}.get((blocks, bottleneck))
@@ -109,7 +110,7 @@ def _backbone(state: State) -> dict[str, object]:
     }
 
 
-def _head(state: State) -> dict[str, object]:
+def _head(state: State) -> dict[str, Any]:
     head = "proposal_generator.fcos_head."
     num_classes = state[head + "cls_logits.weight"].shape[0]
     coco_names = load_config("condinst_r50_1x").class_names
@@ -118,7 +119,7 @@ def _head(state: State) -> dict[str, object]:
     sizes = state.get("mask_head.sizes_of_interest")
     num_levels = num_scales or (len(sizes) if sizes is not None else top_level - 2)
     towers = {name: _tower_convs(state, f"{head}{name}_tower.") for name in ("share", "cls", "bbox")}
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "num_classes": num_classes,
         "class_names": coco_names if num_classes == len(coco_names) else (),
         "head_in_features": tuple(f"p{level}" for level in range(top_level - num_levels + 1, top_level + 1)),
@@ -157,7 +158,7 @@ def _head_norm(state: State) -> str:
     return "GN" if has_norm else "none"
 
 
-def _mask_branch(state: State) -> dict[str, object]:
+def _mask_branch(state: State) -> dict[str, Any]:
     num_levels = _count(state, r"mask_branch\.refine\.(\d)\.")
     num_convs = _count(state, r"mask_branch\.tower\.(\d)\.0\.weight")
     first = _first_level(state)
@@ -171,7 +172,7 @@ def _mask_branch(state: State) -> dict[str, object]:
     }
 
 
-def _mask_head(state: State, source: str) -> dict[str, object]:
+def _mask_head(state: State, source: str) -> dict[str, Any]:
     """Depth, width and coordinates of the dynamic mask head from the number of its parameters."""
     num_params = state["controller.weight"].shape[0]
     num_convs = _count(state, r"mask_branch\.tower\.(\d)\.0\.weight")
@@ -189,4 +190,3 @@ def _mask_head(state: State, source: str) -> dict[str, object]:
     raise CheckpointError(
         f"{source}: no dynamic mask head on {features} feature channels has {num_params} parameters (controller.weight)"
     )
-

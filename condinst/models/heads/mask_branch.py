@@ -20,8 +20,7 @@ class MaskBranch(nn.Module):
         super().__init__()
         channels = config.mask_branch_channels
         self.refine = nn.ModuleList(
-            _conv_block(config.fpn_channels, channels, config.mask_branch_norm)
-            for _ in config.mask_branch_in_features
+            _conv_block(config.fpn_channels, channels, config.mask_branch_norm) for _ in config.mask_branch_in_features
         )
         self.tower = nn.Sequential(
             *(_conv_block(channels, channels, config.mask_branch_norm) for _ in range(config.num_mask_branch_convs)),
