@@ -27,7 +27,7 @@ test: install
 
 demo: install
 	$(BIN)/condinst predict $(EXAMPLES)/*.jpg --out outputs/demo
-	$(BIN)/condinst evaluate $(EXAMPLES)/annotations.json $(EXAMPLES) --max-detections 500
+	$(BIN)/condinst evaluate --weights condinst_nano --data $(EXAMPLES)/annotations.json --max-dets 500
 
 lint: install
 	$(BIN)/ruff check .

@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 
 Weights = Annotated[str, typer.Option(help="Name of a built-in model, a .safetensors or an AdelaiDet .pth file.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of the images; by default that of the JSON file.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps ...")]
 
 
@@ -161,16 +162,16 @@ def convert_command(
 
 @app.command("train")
 def train_command(
-    annotations: Annotated[Path, typer.Argument(help="COCO instances JSON of the training images.")],
-    images: Annotated[Path, typer.Argument(help="Folder of the training images.")],
+    data: Annotated[Path, typer.Option(help="COCO instances JSON of the training images.")],
+    images: Images = None,
     config: Annotated[str, typer.Option(help="Name of a built-in config, or a TOML file.")] = "condinst_nano",
     out: Annotated[Path, typer.Option(help="Folder for log, checkpoints and weights.")] = Path("outputs/train"),
     backbone: Annotated[
         str | None, typer.Option(help='ImageNet weights of the backbone: a file, or "torchvision".')
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Start from these weights of a whole model.")] = None,
-    validation_annotations: Annotated[Path | None, typer.Option(help="COCO JSON to validate on.")] = None,
-    validation_images: Annotated[Path | None, typer.Option(help="Folder of the validation images.")] = None,
+    validation_data: Annotated[Path | None, typer.Option(help="COCO instances JSON to validate on.")] = None,
+    validation_images: Annotated[Path | None, typer.Option(help="Folder of its images, as --images.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A field of TrainingConfig, such as steps=2000."),
@@ -185,35 +186,35 @@ def train_command(
     from condinst.data.coco import CocoInstances
     from condinst.engine.training import train
 
-    if (validation_annotations is None) != (validation_images is None):
-        raise ValueError("validation: expected both --validation-annotations and --validation-images, or neither")
+    if validation_images is not None and validation_data is None:
+        raise ValueError("validation-images: expected --validation-data with it")
     if weights is not None and backbone is not None:
         raise ValueError("weights: expected --weights or --backbone, got both")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
     training = _training_config(settings or [])
     chosen_device = _choose_device(device)
-    data = CocoInstances(annotations, images)
+    dataset = CocoInstances(data, images or data.parent)
     validation = None
-    if validation_annotations is not None and validation_images is not None:
-        validation = CocoInstances(validation_annotations, validation_images)
+    if validation_data is not None:
+        validation = CocoInstances(validation_data, validation_images or validation_data.parent)
     torch.manual_seed(training.seed)
-    classes: dict[str, Any] = {"num_classes": len(data.category_ids), "class_names": data.class_names}
+    classes: dict[str, Any] = {"num_classes": len(dataset.category_ids), "class_names": dataset.class_names}
     if weights is not None:
         model = condinst.load(weights, **classes)
     else:
         model = condinst.CondInst(condinst.load_config(config).replace(**classes))
         if backbone is not None:
             condinst.load_backbone(model, backbone)
-    result = train(model, training, data, out, validation=validation, device=chosen_device, resume=resume)
+    result = train(model, training, dataset, out, validation=validation, device=chosen_device, resume=resume)
     print(f"weights in {result}")
 
 
 @app.command("evaluate")
 def evaluate_command(
-    annotations: Annotated[Path, typer.Argument(help="COCO instances JSON.")],
-    images: Annotated[Path, typer.Argument(help="Folder of its images.")],
+    data: Annotated[Path, typer.Option(help="COCO instances JSON.")],
+    images: Images = None,
     weights: Weights = "condinst_nano",
-    max_detections: Annotated[
+    max_dets: Annotated[
         int | None, typer.Option(min=1, help="Objects per image that count; by default the model's own number.")
     ] = None,
     device: Device = "auto",
@@ -224,18 +225,18 @@ def evaluate_command(
     from condinst.data.coco import CocoInstances
     from condinst.evaluation.coco import evaluate_coco
 
-    data = CocoInstances(annotations, images)
+    dataset = CocoInstances(data, images or data.parent)
     chosen_device = _choose_device(device)
-    overrides: dict[str, Any] = {} if max_detections is None else {"max_detections": max_detections}
+    overrides: dict[str, Any] = {} if max_dets is None else {"max_detections": max_dets}
     model = condinst.load(weights, device=chosen_device, **overrides)
-    if len(data.category_ids) != model.config.num_classes:
+    if len(dataset.category_ids) != model.config.num_classes:
         raise ValueError(
-            f"weights: expected a model of {len(data.category_ids)} classes, as many as {annotations} has,"
+            f"weights: expected a model of {len(dataset.category_ids)} classes, as many as {data} has,"
             f" got one of {model.config.num_classes}"
         )
     count = model.config.max_detections or 100
     start = time.monotonic()
-    scores = evaluate_coco(model, data, max_detections=count, device=chosen_device, progress=not as_json)
+    scores = evaluate_coco(model, dataset, max_detections=count, device=chosen_device, progress=not as_json)
     seconds = time.monotonic() - start
     if as_json:
         print(json.dumps(scores, indent=1))
@@ -245,7 +246,7 @@ def evaluate_command(
     for kind, values in scores.items():
         table.add_row(kind, *(f"{100 * values[name]:.2f}" for name in metrics))
     Console().print(table)
-    print(f"{len(data)} images, at most {count} objects each, {seconds / max(len(data), 1):.2f} s per image")
+    print(f"{len(dataset)} images, at most {count} objects each, {seconds / max(len(dataset), 1):.2f} s per image")
 
 
 def _choose_device(name: str) -> str:

@@ -186,10 +186,10 @@ def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_evaluate(weights: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("evaluate", truth, images, "--weights", weights, "--json") == 0
+    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights, "--json") == 0
     scores = json.loads(capsys.readouterr().out)
     assert set(scores) == {"box", "mask"} and 0 <= scores["mask"]["AP"] <= 1
-    assert _run("evaluate", truth, images, "--weights", weights, "--max-detections", 2) == 0
+    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights, "--max-dets", 2) == 0
     assert "2 images, at most 2 objects each" in capsys.readouterr().out
 
 
@@ -199,7 +199,7 @@ def test_evaluate_a_model_of_other_classes(
     content = json.loads(truth.read_text())
     content["categories"].append({"id": 9, "name": "other"})
     truth.write_text(json.dumps(content))
-    assert _run("evaluate", truth, images, "--weights", weights) == 1
+    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights) == 1
     assert "expected a model of 2 classes" in _error(capsys)
 
 
@@ -209,7 +209,7 @@ def test_train(images: Path, truth: Path, tmp_path: Path) -> None:
         'base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nmin_size_train = [64]\nmax_size_train = 64\n'
     )
     out = tmp_path / "run"
-    words = ["train", truth, images, "--config", config, "--out", out, "--device", "cpu"]
+    words = ["train", "--data", truth, "--images", images, "--config", config, "--out", out, "--device", "cpu"]
     for setting in ("steps=2", "batch_size=1", "num_workers=0", "optimizer=adamw", "learning_rate=1"):
         words += ["--set", setting]
     assert _run(*words) == 0
@@ -226,14 +226,14 @@ def test_train(images: Path, truth: Path, tmp_path: Path) -> None:
         (["--set", "steps=many"], "--set steps: expected int, got 'many'"),
         (["--set", "batch_size=0"], "batch_size: expected at least 1, got 0"),
         (["--config", "condinst_r51"], "config: expected"),
-        (["--validation-images", "here"], "expected both"),
+        (["--validation-images", "here"], "expected --validation-data with it"),
         (["--weights", "a", "--backbone", "b"], "got both"),
     ],
 )
 def test_train_refuses(
     words: list[str], message: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run("train", truth, images, "--out", images.parent / "run", *words) == 1
+    assert _run("train", "--data", truth, "--images", images, "--out", images.parent / "run", *words) == 1
     assert message in _error(capsys)
 
 

@@ -52,7 +52,7 @@ class TrainingConfig:
         log_every: steps between two lines of the log.
         checkpoint_minutes: minutes between two resumable checkpoints; 0 writes one after each step.
         validate_every: steps between two validations; 0 validates at the end only.
-        validation_images: images of a validation on the way; the one at the end takes all.
+        validation_images: images of a validation on the way, 0 for all; the one at the end takes all.
     """
 
     steps: int = 90_000
@@ -185,7 +185,7 @@ def train(
     weights = out / "model.safetensors"
     save_checkpoint(state.result, weights, half=True)
     if validation is not None:
-        _validate(state.result, validation, len(validation), state.step, device, log)
+        _validate(state.result, validation, 0, state.step, device, log)
     return weights
 
 
@@ -266,7 +266,7 @@ def _validate(
     scores = evaluate_coco(
         model, validation, max_detections=model.config.max_detections or 1000, max_images=images, device=device
     )
-    log.write_row({"step": step, "validation": scores, "images": min(images, len(validation))})
+    log.write_row({"step": step, "validation": scores, "images": images or len(validation)})
     log.last_step_end = time.monotonic()
     _logger.info(
         "step %d: box AP %.4f, mask AP %.4f (%.0f s)",

@@ -95,11 +95,13 @@ class _Object(NamedTuple):
 
 def _tint(pixels: np.ndarray, objects: list[_Object]) -> None:
     """Blends uint8 pixels [H, W, 3] with the colours of the masks, in place."""
-    paint = pixels.copy()
-    for mask, window, _, colour in objects:
-        paint[window][mask[window]] = colour
-    # One blend for all, so that masks that overlap are not tinted twice.
-    pixels[:] = np.rint(pixels * (1 - _MASK_OPACITY) + paint * _MASK_OPACITY)
+    # Each pixel is tinted by the last of its masks alone, so that masks that overlap do not darken it twice.
+    owner = np.zeros(pixels.shape[:2], dtype=np.int32)
+    for number, (mask, window, _, _) in enumerate(objects, start=1):
+        np.copyto(owner[window], number, where=mask[window])
+    covered = owner > 0
+    colours = np.array([(0, 0, 0), *(one.colour for one in objects)])[owner[covered]]
+    pixels[covered] = np.rint(pixels[covered] * (1 - _MASK_OPACITY) + colours * _MASK_OPACITY)
 
 
 def _draw_contours(pixels: np.ndarray, objects: list[_Object], width: int) -> None:

@@ -112,9 +112,10 @@ def test_kernels_are_a_package() -> None:
 
 def test_a_wheel_would_hold_the_whole_package(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", tmp_path, "build_py", "--build-lib"]
-    subprocess.run([*command, tmp_path / "lib"], cwd=root, check=True, capture_output=True)
-    built = {path.relative_to(tmp_path / "lib").as_posix() for path in (tmp_path / "lib").rglob("*") if path.is_file()}
+    output = tmp_path / "lib"
+    command = f"{sys.executable} setup.py --quiet egg_info --egg-base {tmp_path} build_py --build-lib {output}"
+    subprocess.run(command.split(), cwd=root, check=True, capture_output=True)
+    built = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
     wanted = {
         path.relative_to(root).as_posix()
         for pattern in ("condinst/**/*.py", "condinst/**/*.toml", "condinst/**/*.safetensors", "kernels/**/*.py")
