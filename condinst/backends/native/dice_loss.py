@@ -1,7 +1,4 @@
-"""`dice_loss` as a PyTorch operator: shapes for the compiler, and the gradient.
-
-There is no autocast rule: the kernels compute in float32 from whatever they are given, and a rule would copy the masks.
-"""
+"""`dice_loss` as a PyTorch operator: shapes for the compiler, the gradient, and what autocast does with it."""
 
 from __future__ import annotations
 
@@ -58,5 +55,7 @@ if _unavailable is None:
     torch.library.register_fake("condinst::dice_loss_backward", _fake_backward)
     torch.library.register_autograd("condinst::dice_loss", _backward, setup_context=_setup_context)
     torch.library.register_autograd("condinst::dice_loss_backward", _double_backward)
+    # the kernels compute in float32 from half precision as it is, so that a cast would only copy the masks
+    library.register_autocast_as_given("dice_loss")
 
 register("dice_loss", "cpp", dice_loss, unavailable=_unavailable)

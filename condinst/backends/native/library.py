@@ -20,6 +20,18 @@ def _load() -> str | None:
 
 
 ERROR = _load()
+# registrations live as long as this object
+_registrations = torch.library.Library("condinst", "IMPL")
+
+
+def register_autocast_as_given(op: str) -> None:
+    """Under autocast, ``torch.ops.condinst.<op>`` takes its arguments in the dtypes they have.
+
+    For kernels that accumulate in float32 themselves. An operator that wants a cast uses
+    ``torch.library.register_autocast`` instead.
+    """
+    for key in ("AutocastCPU", "AutocastCUDA"):
+        _registrations.impl(op, torch.library.fallthrough_kernel, key)
 
 
 def reason_against(op: str) -> str | None:
