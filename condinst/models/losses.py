@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import ops
-from ..reference.giou_loss import distances_iou
 from .config import CondInstConfig
 from .detections import Locations
 from .heads import HeadOutputs
@@ -82,7 +81,7 @@ class DetectionLoss(nn.Module):
             normalizer = mean_over_processes(quality.sum()).clamp(min=1e-6)
             loss_box = ops.giou_loss(predicted, distances, quality) / normalizer
         else:
-            quality = distances_iou(predicted.detach(), distances, smooth=True)[0]
+            quality = _smoothed_iou(predicted.detach(), distances)
             loss_box = ops.giou_loss(predicted, distances) / num_positives
         loss_centerness = F.binary_cross_entropy_with_logits(centerness_logits, quality, reduction="sum")
         losses = {
@@ -115,6 +114,17 @@ class DetectionLoss(nn.Module):
             num_images = outputs.class_logits.shape[0]
             chosen = _best_of_each_object(scores, image, objects, num_images, config.mask_loss_top_per_image)
         return MaskLocations(image[chosen], location[chosen], objects[chosen])
+
+
+def _smoothed_iou(predicted: Tensor, targets: Tensor) -> Tensor:
+    """AdelaiDet's IoU (I + 1) / (U + 1) of boxes [M, 4] given as distances (l, t, r, b) from common points: [M]."""
+    intersection = _area(torch.minimum(predicted, targets))
+    return (intersection + 1) / (_area(predicted) + _area(targets) - intersection + 1)
+
+
+def _area(distances: Tensor) -> Tensor:
+    left, top, right, bottom = distances.unbind(1)
+    return (left + right) * (top + bottom)
 
 
 def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor) -> Tensor:
