@@ -83,9 +83,8 @@ def predict_command(
     weights: Weights = "condinst_nano",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs"),
     score_threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Drop objects with a score at or below it; by default the model's own."),
-    ] = None,
+        float, typer.Option(min=0, max=1, help="Drop objects with a reported score at or below it.")
+    ] = 0.5,
     device: Device = "auto",
 ) -> None:
     """Segment images: an overlay PNG for each, predictions.json (COCO results) and images.json for all.
@@ -99,10 +98,9 @@ def predict_command(
     from condinst.engine.inference import predict_files
 
     paths = list_images(images)
-    overrides: dict[str, Any] = {} if score_threshold is None else {"score_threshold": score_threshold}
-    model = condinst.load(weights, device=_choose_device(device), **overrides)
+    model = condinst.load(weights, device=_choose_device(device), score_threshold=score_threshold)
     try:
-        summary = predict_files(model, paths, out, score_threshold=score_threshold)
+        summary = predict_files(model, paths, out)
     except KeyboardInterrupt:
         print(f"interrupted; what was finished is in {out}", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -223,7 +221,7 @@ def evaluate_command(
     """Compute the COCO average precision of boxes and masks."""
     import condinst
     from condinst.data.coco import CocoInstances
-    from condinst.evaluation.coco import evaluate_coco
+    from condinst.evaluation.coco import evaluate_coco, json_ready
 
     dataset = CocoInstances(data, images or data.parent)
     chosen_device = _choose_device(device)
@@ -239,7 +237,7 @@ def evaluate_command(
     scores = evaluate_coco(model, dataset, max_detections=count, device=chosen_device, progress=not as_json)
     seconds = time.monotonic() - start
     if as_json:
-        print(json.dumps(scores, indent=1))
+        print(json.dumps(json_ready(scores), indent=1))
         return
     metrics = [name for name in scores["mask"] if name != "per_class"]
     table = Table("", *metrics)

@@ -77,7 +77,7 @@ def _error(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_predict(weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert _run("predict", images, "--weights", weights, "--out", out) == 0
+    assert _run("predict", images, "--weights", weights, "--out", out, "--score-threshold", 0.01) == 0
     assert sorted(file.name for file in out.iterdir()) == ["a.png", "b.png", "images.json", "predictions.json"]
     results = json.loads((out / "predictions.json").read_text())
     assert results and {row["image_id"] for row in results} <= {1, 2}

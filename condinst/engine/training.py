@@ -18,7 +18,7 @@ from condinst.data.transforms import TrainingTransform
 from condinst.engine.loader import Sample, SampleStream, make_loader
 from condinst.engine.optimization import learning_rate_factor, make_average, make_optimizer
 from condinst.engine.training_state import TrainingState
-from condinst.evaluation.coco import evaluate_coco
+from condinst.evaluation.coco import evaluate_coco, json_ready
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
 
@@ -266,7 +266,7 @@ def _validate(
     scores = evaluate_coco(
         model, validation, max_detections=model.config.max_detections or 1000, max_images=images, device=device
     )
-    log.write_row({"step": step, "validation": scores, "images": images or len(validation)})
+    log.write_row({"step": step, "validation": json_ready(scores), "images": images or len(validation)})
     log.last_step_end = time.monotonic()
     _logger.info(
         "step %d: box AP %.4f, mask AP %.4f (%.0f s)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,13 @@ def average_precision(
         **{f"AP{area[0]}": _mean(precision[..., i]) for i, area in enumerate(_AREAS) if area != "all"},
         "per_class": {name: _mean(precision[:, :, k, 0]) for k, name in enumerate(names)},
     }
+
+
+def json_ready(scores: Any) -> Any:
+    """Nested scores with None for NaN, which strict JSON does not have."""
+    if isinstance(scores, dict):
+        return {key: json_ready(value) for key, value in scores.items()}
+    return None if isinstance(scores, float) and math.isnan(scores) else scores
 
 
 def _no_results(truth: COCO) -> COCO:

@@ -87,11 +87,15 @@ def select_detections(outputs: HeadOutputs, locations: Locations, config: CondIn
                 where = where[values.topk(config.pre_nms_top_k, sorted=False).indices]
             picked.append(torch.cat([torch.full_like(where[:, :1], index), where], dim=1))
     image, location, label = torch.cat(picked).unbind(1)
+    score = scores[image, location, label].sqrt()
+    if config.threshold_with_centerness:
+        # squaring rounds: a score that equals the threshold must not slip through
+        above = score > config.score_threshold
+        image, location, label, score = image[above], location[above], label[above], score[above]
 
     distances = outputs.box_distances[image, location].float() * locations.strides[location, None]
     point = locations.points[location]
     boxes = torch.cat([point - distances[:, :2], point + distances[:, 2:]], dim=1)
-    score = scores[image, location, label].sqrt()
     kept = ops.nms(
         boxes,
         score,

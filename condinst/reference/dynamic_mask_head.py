@@ -7,6 +7,9 @@ from torch import Tensor
 
 from .aligned_bilinear import aligned_bilinear
 
+CHUNK_ELEMENTS = 1 << 20
+"""Inputs of the first layer that are made at a time: 4 MiB stays in the cache and needs no fresh pages."""
+
 
 def dynamic_mask_head(
     mask_features: Tensor,
@@ -22,26 +25,37 @@ def dynamic_mask_head(
     upsample_factor: int = 2,
 ) -> Tensor:
     """The definition of `condinst.ops.dynamic_mask_head`; arguments and result are described there."""
-    num_instances = params.shape[0]
     height, width = mask_features.shape[-2:]
-    # index_select, as the gradient of indexing by a tensor differs from run to run on the CPU
-    x = mask_features.index_select(0, image_indices).flatten(2)  # [K, C, H*W]
-    if coordinates == "relative":
-        pixels = pixel_locations(height, width, feature_stride, locations)  # [H*W, 2]
-        relative = (locations[:, None] - pixels) / sizes_of_interest[:, None, None]  # [K, H*W, 2]
-        x = torch.cat([relative.transpose(1, 2).to(x.dtype), x], dim=1)  # [K, 2 + C, H*W]
+    in_channels = mask_features.shape[1] + (2 if coordinates == "relative" else 0)
+    widths = [in_channels] + [channels] * (num_layers - 1) + [1]
+    pixels = pixel_locations(height, width, feature_stride, locations)  # [H*W, 2]
+    chunk = max(1, CHUNK_ELEMENTS // max(1, in_channels * height * width))
+    parts = []
+    for start in range(0, max(1, params.shape[0]), chunk):
+        some = slice(start, start + chunk)
+        # index_select, as the gradient of indexing by a tensor differs from run to run on the CPU
+        x = mask_features.index_select(0, image_indices[some]).flatten(2)  # [k, C, H*W]
+        if coordinates == "relative":
+            relative = (locations[some, None] - pixels) / sizes_of_interest[some, None, None]  # [k, H*W, 2]
+            x = torch.cat([relative.transpose(1, 2).to(x.dtype), x], dim=1)  # [k, 2 + C, H*W]
+        x = _mask_network(x, params[some].to(x.dtype), widths)  # [k, 1, H*W]
+        parts.append(aligned_bilinear(x.reshape(-1, height, width), upsample_factor))  # [k, H*f, W*f]
+    return torch.cat(parts)  # [K, H*f, W*f]
 
-    widths = [x.shape[1]] + [channels] * (num_layers - 1) + [1]
+
+def _mask_network(x: Tensor, params: Tensor, widths: list[int]) -> Tensor:
+    """Each of k instances' own layers [k, P] on its pixels [k, widths[0], N], with ReLU between them: [k, 1, N]."""
+    num_layers = len(widths) - 1
     shapes = list(zip(widths[1:], widths[:-1], strict=True))  # (out, in) per layer
     sizes = [rows * columns for rows, columns in shapes] + widths[1:]  # all weights first, then all biases
-    weights_and_biases = params.to(x.dtype).split(sizes, dim=1)
+    weights_and_biases = params.split(sizes, dim=1)
     for layer, (rows, columns) in enumerate(shapes):
-        weight = weights_and_biases[layer].reshape(num_instances, rows, columns)  # [K, out, in]
-        bias = weights_and_biases[num_layers + layer].unsqueeze(2)  # [K, out, 1]
-        x = torch.baddbmm(bias, weight, x)  # [K, out, H*W]
+        weight = weights_and_biases[layer].reshape(-1, rows, columns)  # [k, out, in]
+        bias = weights_and_biases[num_layers + layer].unsqueeze(2)  # [k, out, 1]
+        x = torch.baddbmm(bias, weight, x)  # [k, out, N]
         if layer < num_layers - 1:
             x = x.relu()
-    return aligned_bilinear(x.reshape(num_instances, height, width), upsample_factor)  # [K, H*f, W*f]
+    return x
 
 
 def pixel_locations(height: int, width: int, stride: int, like: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from .aligned_bilinear import aligned_bilinear
 
-CHUNK_PIXELS = 1 << 22
-"""Pixels brought to image size at a time: bounds the float masks at about 100 MB, whatever the number of instances."""
+CHUNK_PIXELS = 1 << 21
+"""Pixels brought to image size at a time: bounds the float masks at about 50 MB, whatever the number of instances."""
 
 
 def masks_to_image(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.coco import average_precision, coco_results, evaluate_coco
+from condinst.evaluation.coco import average_precision, coco_results, evaluate_coco, json_ready
 from tests.data.synthetic import write_rectangles
 
 
@@ -117,3 +118,10 @@ def test_labels_beyond_the_categories(data: CocoInstances) -> None:
     }
     with pytest.raises(ValueError, match="labels: expected less than 1"):
         coco_results(detections, 0, data.category_ids)
+
+
+def test_scores_are_strict_json() -> None:
+    scores = {"mask": {"AP": 0.5, "APl": float("nan"), "per_class": {"thing": float("nan")}}}
+    assert json.dumps(json_ready(scores), allow_nan=False) == (
+        '{"mask": {"AP": 0.5, "APl": null, "per_class": {"thing": null}}}'
+    )
