@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 BACKENDS = ("reference", "cpp", "cuda", "triton")
 
+NOT_WRITTEN = "not written yet"
+
 DEVICES: dict[str, tuple[str, ...]] = {"cpp": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
 """The devices a backend computes on. The reference is not listed: it runs wherever PyTorch does."""
 
@@ -71,7 +73,7 @@ class Implementation:
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """One row of the support table. `status` is "available", "unavailable" or "not written yet"."""
+    """One row of the support table. `status` is "available" or "unavailable", `reason` says where or why not."""
 
     op: str
     backend: str
@@ -139,7 +141,7 @@ def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...]) -> str |
         return None
     implementation = _implementations.get((op, backend))
     if implementation is None:
-        return "not written yet"
+        return NOT_WRITTEN
     if implementation.unavailable is not None:
         return implementation.unavailable
     for tensor in tensors:
@@ -223,7 +225,7 @@ def backend_table() -> list[BackendStatus]:
             if backend == "reference":
                 status, reason = "available", "plain PyTorch, any device"
             elif implementation is None:
-                status, reason = "not written yet", ""
+                status, reason = "unavailable", NOT_WRITTEN
             elif implementation.unavailable is not None:
                 status, reason = "unavailable", implementation.unavailable
             else:
