@@ -196,7 +196,11 @@ def train_command(
     if validation_data is not None:
         validation = CocoInstances(validation_data, validation_images or validation_data.parent)
     torch.manual_seed(training.seed)
-    classes: dict[str, Any] = {"num_classes": len(dataset.category_ids), "class_names": dataset.class_names}
+    classes: dict[str, Any] = {
+        "num_classes": len(dataset.category_ids),
+        "class_names": dataset.class_names,
+        "category_ids": tuple(dataset.category_ids),
+    }
     if weights is not None:
         model = condinst.load(weights, **classes)
     else:

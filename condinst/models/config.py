@@ -48,6 +48,7 @@ class CondInstConfig:
         name: what the model calls itself.
         num_classes: number of foreground classes, labels are 0 .. num_classes - 1.
         class_names: one name per class, or empty.
+        category_ids: the id of each class in COCO results; label + 1 when empty.
         pixel_order: channel order that the network works in; images given to the model are always RGB.
         pixel_mean, pixel_std: subtracted from and divided into 0..255 pixel values, in `pixel_order`.
         min_size_test, max_size_test: the shorter side is brought to `min_size_test` unless the longer one would exceed
@@ -102,6 +103,7 @@ class CondInstConfig:
     name: str = "condinst"
     num_classes: int = 80
     class_names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
 
     pixel_order: str = "bgr"
     pixel_mean: tuple[float, float, float] = (103.530, 116.280, 123.675)
@@ -179,10 +181,9 @@ class CondInstConfig:
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
-        if self.class_names and len(self.class_names) != self.num_classes:
-            raise ValueError(
-                f"class_names: expected {self.num_classes} names (num_classes), got {len(self.class_names)}"
-            )
+        for name in ("class_names", "category_ids"):
+            if len(getattr(self, name)) not in (0, self.num_classes):
+                raise ValueError(f"{name}: expected {self.num_classes} (num_classes), got {len(getattr(self, name))}")
         if self.freeze_at > 5:
             raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
         # one channel per group would leave nothing to normalise on a map of one cell
@@ -248,7 +249,7 @@ class CondInstConfig:
         return sum(widths[i] * widths[i + 1] + widths[i + 1] for i in range(self.mask_head_layers))
 
     def replace(self, **overrides: Any) -> CondInstConfig:
-        """A copy with some fields changed.
+        """A copy with some fields changed; another number of classes leaves the old names and category ids behind.
 
         Raises:
             ValueError: for a name that is not a field, with the nearest one.
@@ -257,6 +258,8 @@ class CondInstConfig:
         for name in overrides:
             if name not in known:
                 raise ValueError(f"{name}: not a field of CondInstConfig{_did_you_mean(name, known)}")
+        if overrides.get("num_classes", self.num_classes) != self.num_classes:
+            overrides = {"class_names": (), "category_ids": ()} | overrides
         return dataclasses.replace(self, **overrides)
 
     def to_json(self) -> str:

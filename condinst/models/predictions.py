@@ -32,6 +32,7 @@ class Predictions:
         labels: int64 [K], 0-based.
         masks: bool [K, H, W].
         class_names: the name of each label, or empty.
+        category_ids: the category id of each label in COCO results, or empty.
     """
 
     image: Tensor
@@ -40,6 +41,7 @@ class Predictions:
     labels: Tensor
     masks: Tensor
     class_names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -79,13 +81,16 @@ class Predictions:
 
         Args:
             image_id: the image's id in the annotation file.
-            category_ids: the category id of each label; label + 1 by default.
+            category_ids: the category id of each label; by default the model's own (COCO's for a COCO model), or
+                label + 1 where it has none.
 
         Raises:
             ValueError: a label without a category id.
         """
         labels = self.labels.tolist()
-        if category_ids is not None and labels and max(labels) >= len(category_ids):
+        if category_ids is None:
+            category_ids = self.category_ids or range(1, max(labels, default=0) + 2)
+        if labels and max(labels) >= len(category_ids):
             raise ValueError(
                 f"category_ids: expected an id for each of {max(labels) + 1} labels, got {len(category_ids)}"
             )
@@ -93,7 +98,7 @@ class Predictions:
         return [
             {
                 "image_id": image_id,
-                "category_id": label + 1 if category_ids is None else category_ids[label],
+                "category_id": category_ids[label],
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": score,
                 "segmentation": rle,
@@ -145,4 +150,5 @@ def predict(
         kept = found["scores"] > score_threshold
         found = {key: value[kept] for key, value in found.items()}
     found = {key: value.cpu() for key, value in found.items()}
-    return Predictions(image=image, class_names=model.config.class_names, **found)
+    config = model.config
+    return Predictions(image=image, class_names=config.class_names, category_ids=config.category_ids, **found)

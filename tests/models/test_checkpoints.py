@@ -75,7 +75,7 @@ def test_adelaidet_file(tmp_path: Path, wrapped: bool, complete: bool) -> None:
     path = save({"model": state, "iteration": 3} if wrapped else OrderedDict(state), tmp_path / "model.pth")
     loaded = condinst.load(path, mask_output_stride=8)
     assert not loaded.training and loaded.config.mask_output_stride == 8
-    assert loaded.config.replace(mask_output_stride=4, name=SMALL.name, class_names=()) == SMALL
+    assert loaded.config.replace(mask_output_stride=4, name=SMALL.name, class_names=(), category_ids=()) == SMALL
     for key, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value), key
 
@@ -107,13 +107,14 @@ def test_architecture_is_detected(tmp_path: Path, overrides: dict[str, Any]) -> 
     config = SMALL.replace(**overrides)
     path = save(adelaidet_state(CondInst(config)), tmp_path / "model.pth")
     # what a state dict cannot tell stays at AdelaiDet's default
-    untold = {"name": config.name, "class_names": ()}
+    untold = {"name": config.name, "class_names": (), "category_ids": ()}
     assert condinst.load(path).config.replace(**untold) == config
 
 
 def test_coco_model_gets_class_names(tmp_path: Path) -> None:
     path = save(adelaidet_state(CondInst(SMALL)), tmp_path / "model.pth")
-    assert condinst.load(path).config.class_names[79] == "toothbrush"
+    config = condinst.load(path).config
+    assert config.class_names[79] == "toothbrush" and config.category_ids[79] == 90
 
 
 def test_semantic_branch_can_be_left_out(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_our_file(tmp_path: Path, half: bool) -> None:
 
 def test_built_in_config_without_weights_warns() -> None:
     with pytest.warns(UserWarning, match="condinst_r50_1x: no weights come with this config"):
-        model = condinst.load("condinst_r50_1x", num_classes=5, class_names=())
+        model = condinst.load("condinst_r50_1x", num_classes=5)
     assert model.config.num_classes == 5 and not model.training
 
 

@@ -25,6 +25,14 @@ def test_published_model() -> None:
     assert len(config.class_names) == 80 and config.class_names[0] == "person"
 
 
+def test_another_number_of_classes_drops_the_names() -> None:
+    config = load_config("condinst_r50_1x")
+    assert config.category_ids[:2] == (1, 2) and config.category_ids[79] == 90
+    fewer = config.replace(num_classes=5)
+    assert fewer.class_names == () and fewer.category_ids == ()
+    assert config.replace(num_classes=80).class_names == config.class_names
+
+
 def test_file_with_base(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('base = "condinst_r50_1x"\nnum_classes = 2\nclass_names = ["a", "b"]\n')
     config = load_config(tmp_path / "mine.toml")
@@ -43,7 +51,7 @@ def test_file_with_base(tmp_path: Path) -> None:
         ({"mask_output_stride": 3}, ValueError, "mask_output_stride: expected a divisor of the mask feature stride 8"),
         ({"mask_loss_locations": "best"}, ValueError, "mask_loss_locations: expected one of all, random, top"),
         ({"sizes_of_interest": (64, 128)}, ValueError, "sizes_of_interest: expected 4 sizes"),
-        ({"class_names": ("a",)}, ValueError, r"class_names: expected 80 names \(num_classes\), got 1"),
+        ({"class_names": ("a",)}, ValueError, r"class_names: expected 80 \(num_classes\), got 1"),
         ({"fpn_in_features": ("res3",)}, ValueError, "fpn_in_features: expected consecutive stages"),
         ({"mask_branch_in_features": ("p2",)}, ValueError, "mask_branch_in_features: expected levels of"),
         ({"fpn_channels": 100}, ValueError, "fpn_channels: expected a multiple of 32"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def test_to_coco(found: Predictions) -> None:
     assert results[0]["score"] == pytest.approx(0.9)
     assert [row["segmentation"] for row in results] == found.rles
     assert [row["category_id"] for row in found.to_coco(42, [90, 17])] == [17, 90]
+    of_coco_model = dataclasses.replace(found, category_ids=(3, 88))
+    assert [row["category_id"] for row in of_coco_model.to_coco(42)] == [88, 3]
     with pytest.raises(ValueError, match="category_ids: expected an id for each of 2 labels, got 1"):
         found.to_coco(42, [90])
 

@@ -113,7 +113,7 @@ def _backbone(state: State) -> dict[str, Any]:
 def _head(state: State) -> dict[str, Any]:
     head = "proposal_generator.fcos_head."
     num_classes = state[head + "cls_logits.weight"].shape[0]
-    coco_names = load_config("condinst_r50_1x").class_names
+    coco = load_config("condinst_r50_1x")
     top_level = 7 if "backbone.top_block.p6.weight" in state else 5
     num_scales = _count(state, r"proposal_generator\.fcos_head\.scales\.(\d)\.")
     sizes = state.get("mask_head.sizes_of_interest")
@@ -121,7 +121,8 @@ def _head(state: State) -> dict[str, Any]:
     towers = {name: _tower_convs(state, f"{head}{name}_tower.") for name in ("share", "cls", "bbox")}
     fields: dict[str, Any] = {
         "num_classes": num_classes,
-        "class_names": coco_names if num_classes == len(coco_names) else (),
+        "class_names": coco.class_names if num_classes == coco.num_classes else (),
+        "category_ids": coco.category_ids if num_classes == coco.num_classes else (),
         "head_in_features": tuple(f"p{level}" for level in range(top_level - num_levels + 1, top_level + 1)),
         "head_norm": _head_norm(state),
         "num_share_convs": towers["share"],
