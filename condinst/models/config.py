@@ -9,9 +9,9 @@ import math
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-LocationSelection = Literal["all", "random", "top"]
+from ..ops.dynamic_mask_head import num_mask_head_params
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pixel_order": ("rgb", "bgr"),
@@ -242,11 +242,8 @@ class CondInstConfig:
     @property
     def num_mask_head_params(self) -> int:
         """Numbers that the controller predicts per location: all weights, then all biases, of the dynamic mask head."""
-        coordinates = 0 if self.mask_head_coordinates == "none" else 2
-        widths = (
-            [self.mask_feature_channels + coordinates] + [self.mask_head_channels] * (self.mask_head_layers - 1) + [1]
-        )
-        return sum(widths[i] * widths[i + 1] + widths[i + 1] for i in range(self.mask_head_layers))
+        in_channels = self.mask_feature_channels + (2 if self.mask_head_coordinates == "relative" else 0)
+        return num_mask_head_params(in_channels, self.mask_head_channels, self.mask_head_layers)
 
     def replace(self, **overrides: Any) -> CondInstConfig:
         """A copy with some fields changed; another number of classes leaves the old names and category ids behind.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..geometry import pixel_locations
 from .config import CondInstConfig
 from .heads import HeadOutputs
 
@@ -51,13 +52,11 @@ class Locations:
 
 
 def make_locations(level_sizes: list[tuple[int, int]], config: CondInstConfig, device: torch.device) -> Locations:
-    """Positions of all cells: cell (i, j) at stride s is at (j * s + s // 2, i * s + s // 2)."""
-    points = []
-    for (height, width), stride in zip(level_sizes, config.strides, strict=True):
-        y = torch.arange(height, device=device, dtype=torch.float32) * stride + stride // 2
-        x = torch.arange(width, device=device, dtype=torch.float32) * stride + stride // 2
-        grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-        points.append(torch.stack([grid_x.flatten(), grid_y.flatten()], dim=1))
+    """The locations of levels of these (height, width)."""
+    points = [
+        pixel_locations(height, width, stride, device)
+        for (height, width), stride in zip(level_sizes, config.strides, strict=True)
+    ]
     counts = torch.tensor([len(level) for level in points], device=device)
     levels = torch.arange(len(points), device=device).repeat_interleave(counts)
     return Locations(

@@ -47,7 +47,7 @@ def fcos_targets(
         backend: see `condinst.backends.registry`.
 
     Returns:
-        An `FCOSTargets` of tensors over [B, L].
+        An `FCOSTargets` of tensors over [B, L], computed in float32.
 
     Raises:
         TypeError: wrong dtype.

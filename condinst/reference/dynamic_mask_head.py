@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..geometry import pixel_locations
 from .aligned_bilinear import aligned_bilinear
 
 CHUNK_ELEMENTS = 1 << 20
@@ -28,7 +29,7 @@ def dynamic_mask_head(
     height, width = mask_features.shape[-2:]
     in_channels = mask_features.shape[1] + (2 if coordinates == "relative" else 0)
     widths = [in_channels] + [channels] * (num_layers - 1) + [1]
-    pixels = pixel_locations(height, width, feature_stride, locations)  # [H*W, 2]
+    pixels = pixel_locations(height, width, feature_stride, mask_features.device)  # [H*W, 2]
     chunk = max(1, CHUNK_ELEMENTS // max(1, in_channels * height * width))
     parts = []
     for start in range(0, max(1, params.shape[0]), chunk):
@@ -56,11 +57,3 @@ def _mask_network(x: Tensor, params: Tensor, widths: list[int]) -> Tensor:
         if layer < num_layers - 1:
             x = x.relu()
     return x
-
-
-def pixel_locations(height: int, width: int, stride: int, like: Tensor) -> Tensor:
-    """Image positions (x, y) in pixels of the cells of a map, row-major: [height * width, 2], dtype of `like`."""
-    x = torch.arange(width, device=like.device) * stride + stride // 2  # [W]
-    y = torch.arange(height, device=like.device) * stride + stride // 2  # [H]
-    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")  # [H, W]
-    return torch.stack([grid_x.flatten(), grid_y.flatten()], dim=1).to(like.dtype)  # [H*W, 2]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .dynamic_mask_head import pixel_locations
+from ..geometry import pixel_locations
 
 
 class FCOSTargets(NamedTuple):
@@ -38,8 +38,9 @@ def fcos_targets(
     radius: float = 1.5,
 ) -> FCOSTargets:
     """The definition of `condinst.ops.fcos_targets`; arguments and result are described there."""
+    boxes, centers = boxes.float(), centers.float()  # [G, 4], [G, 2]
     locations = [
-        pixel_locations(height, width, stride, boxes)
+        pixel_locations(height, width, stride, boxes.device)
         for (height, width), stride in zip(level_sizes, strides, strict=True)
     ]
     counts = [location.shape[0] for location in locations]
