@@ -31,9 +31,8 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         images_dir: the folder that the file names in it are relative to.
 
     Raises:
-        ValueError: for a file that is not such a JSON; when an item is read, for a bad annotation or an image of
-            another size than the file says. The message names the file.
-        OSError: for a missing or unreadable file.
+        ValueError: for a missing file or one that is not such a JSON; when an item is read, for a bad annotation or
+            an image of another size than the file says. The message names the file.
     """
 
     def __init__(self, annotations: str | Path, images_dir: str | Path) -> None:
@@ -123,6 +122,8 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
 
 def _read_coco(path: Path) -> COCO:
     """Reads and checks an instances file, so that what follows can rely on its fields."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -113,7 +113,7 @@ def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"none\.json"):
+    with pytest.raises(ValueError, match=r"none\.json: no such file"):
         CocoInstances(tmp_path / "none.json", tmp_path)
     data = CocoInstances(write_rectangles(tmp_path), tmp_path / "images")
     (tmp_path / "images" / "2.png").unlink()

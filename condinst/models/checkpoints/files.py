@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,12 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file raises depends on where the damage is
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # PyTorch's own message advises to run what is in the file
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted:
+            raise CheckpointError(f"{path}: refused: the file asks for {wanted[1]}; only tensors are read") from None
         raise CheckpointError(
-            f"{path}: not a PyTorch checkpoint that can be read without running code in it: {reason}"
+            f"{path}: refused: damaged, or not a PyTorch checkpoint of tensors alone ({type(error).__name__})"
         ) from error
 
 
