@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +90,8 @@ def check_targets(targets: Sequence[dict[str, Tensor]], images: Sequence[Tensor]
     if len(targets) != len(images):
         raise ValueError(f"targets: expected one dict per image ({len(images)}), got {len(targets)}")
     for index, (target, image) in enumerate(zip(targets, images, strict=True)):
+        if not isinstance(target, Mapping):
+            raise TypeError(f"targets[{index}]: expected a dict, got {type(target).__name__}")
         for key in ("boxes", "labels", "masks"):
             if not isinstance(target.get(key), Tensor):
                 raise ValueError(f"targets[{index}]: expected a tensor under {key!r}, got keys {sorted(target)}")
