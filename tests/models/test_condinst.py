@@ -257,6 +257,6 @@ def test_bad_calls() -> None:
     with pytest.raises(ValueError, match=r"targets: expected one dict per image \(1\), got 0"):
         model([image], [])
     with pytest.raises(TypeError, match=r"targets\[0\]: expected a dict, got NoneType"):
-        model([image], [None])  # type: ignore[list-item]
+        model([image], [None])
     with pytest.raises(ValueError, match="output_sizes: only for inference"):
         model([image], [make_target(20, 20, [])], output_sizes=[(4, 4)])

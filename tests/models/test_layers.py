@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from condinst.models.backbones import ResNet
 from condinst.models.heads import FCOSHead
 from condinst.models.heads.layers import DeformableConv, NormPerLevel
+from condinst.models.necks.fpn import TopLevels
 from tests.models.tiny import TINY
 
 
@@ -91,3 +92,26 @@ def test_deformable_conv_without_offsets_is_half_a_convolution() -> None:
     # zero offsets, and a modulation of sigmoid(0)
     expected = nn.functional.conv2d(x, layer.conv.weight * 0.5, layer.conv.bias, padding=1)
     torch.testing.assert_close(layer(x), expected)
+
+
+def test_top_levels_of_one_cell() -> None:
+    """Their bfloat16 gradients once held whatever was in the memory before."""
+    torch.manual_seed(0)
+    top = TopLevels(64, 64)
+    feature = torch.randn(2, 64, 1, 1)
+    p6 = top.p6(feature)
+    levels, names = top([feature], [], ["p5"])
+    assert names == ["p5", "p6", "p7"]
+    torch.testing.assert_close(levels[1:], [p6, top.p7(p6.relu())])
+
+    torch.stack(levels).sum().backward()
+    expected = cast(torch.Tensor, top.p7.weight.grad).clone()
+    for _ in range(20):
+        top.zero_grad()
+        garbage = [torch.full((size,), torch.nan) for size in (100, 1000, 10_000, 100_000) for _ in range(20)]
+        del garbage
+        with torch.autocast("cpu", torch.bfloat16):
+            levels, _ = top([feature], [], ["p5"])
+        torch.stack(levels[1:]).float().sum().backward()
+        # bfloat16 keeps 8 bits of each of the factors
+        torch.testing.assert_close(top.p7.weight.grad, expected, rtol=0.02, atol=0.02)
