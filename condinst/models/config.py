@@ -203,8 +203,17 @@ class CondInstConfig:
             raise ValueError(f"fpn_top_levels: expected 0 or 2, got {self.fpn_top_levels}")
         for name in ("head_in_features", "mask_branch_in_features"):
             unknown = set(getattr(self, name)) - set(self.fpn_levels)
-            if unknown or not getattr(self, name):
-                raise ValueError(f"{name}: expected levels of {self.fpn_levels}, got {getattr(self, name)}")
+            if unknown or not getattr(self, name) or list(getattr(self, name)) != sorted(getattr(self, name)):
+                raise ValueError(
+                    f"{name}: expected levels of {self.fpn_levels}, finest first, got {getattr(self, name)}"
+                )
+        # the mask branch upsamples its levels by whole factors
+        coarsest = 2 ** int(self.mask_branch_in_features[-1][1:])
+        if self.size_divisibility % coarsest:
+            raise ValueError(
+                f"size_divisibility: expected a multiple of {coarsest}, the coarsest stride of the mask branch,"
+                f" got {self.size_divisibility}"
+            )
         if len(self.sizes_of_interest) != len(self.head_in_features) - 1:
             raise ValueError(
                 f"sizes_of_interest: expected {len(self.head_in_features) - 1} sizes, one less than head_in_features,"

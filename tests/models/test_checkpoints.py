@@ -12,15 +12,18 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import condinst
 from condinst import CheckpointError, CondInst, CondInstConfig
-from condinst.models.checkpoints.adelaidet import rename_key
+from condinst.models.checkpoints.adelaidet import convert_state, detect_config, rename_key
 from condinst.models.checkpoints.backbone import load_backbone_state
+from condinst.models.checkpoints.errors import check_keys
 from tests.models.tiny import make_image, make_model
 
+KEY_LISTS = Path(__file__).parents[1] / "goldens"
+SHARED_WEIGHTS = Path(__file__).parents[3] / "shared/weights/resnet50_imagenet_caffe_fp16.safetensors"
 SMALL = CondInstConfig(backbone="resnet18", backbone_base_channels=8, fpn_channels=64, mask_branch_channels=8)
 
 
@@ -244,6 +247,38 @@ def test_backbone_of_another_depth_is_refused() -> None:
     source, target = CondInst(SMALL.replace(backbone="resnet34")), CondInst(SMALL)
     with pytest.raises(CheckpointError, match="unexpected: layer1.2.conv1.weight"):
         load_backbone_state(target, source.backbone.state_dict(), "resnet34")
+
+
+def test_backbone_without_some_statistics_is_refused() -> None:
+    state = CondInst(SMALL).backbone.state_dict()
+    del state["layer1.0.bn1.running_var"]
+    with pytest.raises(CheckpointError, match="1 missing: layer1.0.bn1.running_var"):
+        load_backbone_state(CondInst(SMALL), state, "resnet18")
+
+
+@pytest.mark.skipif(not SHARED_WEIGHTS.is_file(), reason="needs the Caffe ResNet-50 of ../shared/weights")
+def test_real_caffe_weights() -> None:
+    model = CondInst(SMALL.replace(backbone="resnet50", backbone_base_channels=64))
+    condinst.load_backbone(model, SHARED_WEIGHTS)
+    loaded = model.backbone.state_dict()
+    for key, value in load_file(SHARED_WEIGHTS).items():
+        assert torch.equal(loaded[key], value.float()), key
+
+
+@pytest.mark.parametrize("keys", sorted(path.name for path in KEY_LISTS.glob("*.tsv")))
+def test_published_keys_fit(keys: str) -> None:
+    """Names and shapes of AdelaiDet's own models, on the meta device: every key is there and none is left."""
+    with torch.device("meta"):
+        state = {}
+        for line in (KEY_LISTS / keys).read_text().splitlines():
+            key, shape, dtype = line.split("\t")
+            dims = () if shape == "scalar" else tuple(int(side) for side in shape.split("x"))
+            state[key] = torch.empty(dims, dtype=getattr(torch, dtype))
+    state["mask_head.sizes_of_interest"] = torch.tensor([64, 128, 256, 512, 1024])  # the one value that is read
+    config = detect_config(state, keys)
+    with torch.device("meta"):
+        expected = CondInst(config).state_dict()
+    check_keys(convert_state(state, config), expected, keys)
 
 
 def test_torchvision_weights_need_torchvisions_convention() -> None:

@@ -55,6 +55,8 @@ def test_file_with_base(tmp_path: Path) -> None:
         ({"fpn_in_features": ("res3",)}, ValueError, "fpn_in_features: expected consecutive stages"),
         ({"mask_branch_in_features": ("p2",)}, ValueError, "mask_branch_in_features: expected levels of"),
         ({"fpn_channels": 100}, ValueError, "fpn_channels: expected a multiple of 32"),
+        ({"mask_branch_in_features": ("p4", "p3")}, ValueError, "mask_branch_in_features: .*finest first"),
+        ({"size_divisibility": 16}, ValueError, "size_divisibility: expected a multiple of 32"),
         ({"min_size_train": ()}, ValueError, "min_size_train"),
     ],
 )

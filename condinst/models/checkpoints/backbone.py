@@ -48,8 +48,8 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
     """Initialises the backbone of a model with ImageNet weights, in place.
 
     The weights must suit the config: Caffe and MSRA weights want `stride_in_1x1 = True`, BGR input and a std of 1;
-    torchvision's want `stride_in_1x1 = False`, RGB input, and ImageNet's mean and std times 255. A norm without running
-    statistics in the file (MSRA) gets mean 0 and a variance that makes its factor exactly its weight.
+    torchvision's want `stride_in_1x1 = False`, RGB input, and ImageNet's mean and std times 255. In a file without
+    running statistics (MSRA) all norms get mean 0 and a variance that makes their factor exactly their weight.
 
     Args:
         model: its config tells the depth.
@@ -78,13 +78,14 @@ def load_backbone_state(model: CondInst, state: Mapping[str, Tensor], source: st
     """`load_backbone` from tensors in torchvision's, detectron2's or Caffe2's names."""
     expected = model.backbone.state_dict()
     given = {_rename(key): value for key, value in state.items() if not _CLASSIFIER.match(key)}
+    # a file has statistics for all norms or, folded into weight and bias, for none; in between it is incomplete
+    folded = not any("running_" in key for key in given)
     for key, value in expected.items():
-        missing = key not in given
-        if missing and key.endswith("num_batches_tracked"):
-            given[key] = value
-        elif missing and key.endswith("running_mean"):
+        if key.endswith("num_batches_tracked"):
+            given.setdefault(key, value)
+        elif folded and key.endswith("running_mean"):
             given[key] = value.new_zeros(value.shape)
-        elif missing and key.endswith("running_var"):
+        elif folded and key.endswith("running_var"):
             given[key] = value.new_full(value.shape, 1.0 - 1e-5)
     # a frozen norm does not count batches, a file of a trained one does
     given = {key: value for key, value in given.items() if key in expected or "num_batches_tracked" not in key}
