@@ -110,16 +110,12 @@ def _bytes_per_second(device: torch.device) -> float:
     return data.numel() * data.element_size() / min(_seconds(data.sum, device) for _ in range(10))
 
 
-def _call(function: Callable[..., Any], sample: Sample, direction: str) -> Callable[[], object]:
+def _call(spec: OpSpec, function: Callable[..., Any], sample: Sample, direction: str) -> Callable[[], object]:
     if direction == "forward":
         return lambda: function(*sample.args, **sample.kwargs)
-    leaves = [arg.detach().requires_grad_() if _differentiable(arg) else arg for arg in sample.args]
-    wanted = [leaf for leaf in leaves if _differentiable(leaf)]
-    return lambda: torch.autograd.grad(function(*leaves, **sample.kwargs).sum(), wanted)
-
-
-def _differentiable(arg: object) -> bool:
-    return isinstance(arg, Tensor) and arg.is_floating_point()
+    args = spec.with_gradients(sample.args)
+    wanted = [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
+    return lambda: torch.autograd.grad(function(*args, **sample.kwargs).sum(), wanted)
 
 
 def _variants(spec: OpSpec, device: torch.device) -> dict[str, Callable[..., Any]]:
@@ -180,7 +176,7 @@ def benchmark(
     for dtype in dtypes:
         for sample in spec.benchmark_samples(dtype, device):
             for direction, moved in bytes_moved(sample).items():
-                calls = {name: _call(function, sample, direction) for name, function in variants.items()}
+                calls = {name: _call(spec, function, sample, direction) for name, function in variants.items()}
                 peaks = {name: (call(), _peak_mib(call, device))[1] for name, call in calls.items()}
                 times: dict[str, list[float]] = {name: [] for name in calls}
                 for _ in range(rounds):

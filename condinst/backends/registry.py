@@ -9,8 +9,9 @@ An operator file uses it like this, and needs nothing else::
         ...  # check the arguments
         return select("nms", backend, boxes, scores)(boxes, scores, threshold=threshold)
 
-``select(op, backend, *tensors)`` returns a function with the signature of ``condinst.reference.<op>``. `tensors` are
-the tensor arguments that decide what a backend can do; the first one's device is the device of the call.
+``select(op, backend, *tensors, **options)`` returns a function with the signature of ``condinst.reference.<op>``.
+`tensors` and `options` are the arguments that decide what a backend can do; the first tensor's device is the device of
+the call.
 
 An operator exists when ``condinst.reference`` exports a function of its name (one import line there, one in
 ``condinst.ops``). Every other backend adds itself with `register`; until it does, the table says "not written yet".
@@ -63,7 +64,7 @@ class Implementation:
     Attributes:
         call: the function, with the signature of the reference.
         unavailable: why this backend cannot run here at all (library not built, no GPU, ...), or None.
-        unsupported_reason: given the tensors of a call, why this one call cannot be done, or None.
+        unsupported_reason: given the tensors and options of a call, why this one call cannot be done, or None.
     """
 
     call: Callable[..., Any]
@@ -122,7 +123,8 @@ def register(
         backend: one of `BACKENDS`, except "reference".
         call: the function, with the signature of the reference.
         unavailable: why it cannot run on this machine at all, or None.
-        unsupported_reason: called with the tensors given to `select`; returns why that call cannot be done, or None.
+        unsupported_reason: called with the tensors and options given to `select`; returns why that call cannot be
+            done, or None.
 
     Raises:
         ValueError: `op` has no reference, `backend` is unknown, or the pair is registered already.
@@ -135,7 +137,7 @@ def register(
     _implementations[op, backend] = Implementation(call, unavailable, unsupported_reason)
 
 
-def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...]) -> str | None:
+def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...], options: dict[str, Any]) -> str | None:
     """Why `backend` cannot do this call, or None."""
     if backend == "reference":
         return None
@@ -147,7 +149,7 @@ def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...]) -> str |
     for tensor in tensors:
         if tensor.device.type not in DEVICES[backend]:
             return f"computes on {' or '.join(DEVICES[backend])} tensors, got a {tensor.device.type} tensor"
-    return None if implementation.unsupported_reason is None else implementation.unsupported_reason(*tensors)
+    return None if implementation.unsupported_reason is None else implementation.unsupported_reason(*tensors, **options)
 
 
 def _callable(op: str, backend: str) -> Callable[..., Any]:
@@ -156,13 +158,14 @@ def _callable(op: str, backend: str) -> Callable[..., Any]:
     return _implementations[op, backend].call
 
 
-def select(op: str, backend: str | None, *tensors: Tensor) -> Callable[..., Any]:
+def select(op: str, backend: str | None, *tensors: Tensor, **options: Any) -> Callable[..., Any]:
     """The implementation of an operator that this call gets; see the module for how it is chosen.
 
     Args:
         op: name of the operator.
         backend: one of `BACKENDS`, "auto", or None (the surrounding `use_backend`, the environment, or auto).
         *tensors: at least one; the tensor arguments of the call.
+        **options: further arguments of the call that decide what a backend can do.
 
     Returns:
         A function with the signature of ``condinst.reference.<op>``.
@@ -172,13 +175,13 @@ def select(op: str, backend: str | None, *tensors: Tensor) -> Callable[..., Any]
     """
     named = backend or _chosen or _environment
     if named is not None and named != "auto":
-        reason = _reason_against(op, _checked(named, "backend"), tensors)
+        reason = _reason_against(op, _checked(named, "backend"), tensors, options)
         if reason is not None:
             raise ValueError(f"{op}: backend {named!r} cannot do this call: {reason}")
         return _callable(op, named)
 
     for candidate in AUTO_ORDER.get(tensors[0].device.type, ("reference",)):
-        reason = _reason_against(op, candidate, tensors)
+        reason = _reason_against(op, candidate, tensors, options)
         if reason is None:
             return _callable(op, candidate)
         _log_once(op, candidate, reason)

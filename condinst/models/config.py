@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..ops.dynamic_mask_head import num_mask_head_params
+from ..ops.dynamic_mask_head import UPSAMPLE_FACTORS, num_mask_head_params
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pixel_order": ("rgb", "bgr"),
@@ -19,7 +19,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "backbone_norm": ("FrozenBN", "BN", "SyncBN"),
     "head_norm": ("GN", "NaiveGN", "BN", "SyncBN", "none"),
     "mask_branch_norm": ("BN", "SyncBN", "none"),
-    "mask_head_coordinates": ("relative", "none"),
+    "mask_head_coordinates": ("relative", "absolute", "none"),
     "box_quality": ("centerness", "iou"),
     "cls_loss_normalizer": ("fg", "moving_fg", "all"),
     "mask_loss_locations": ("all", "random", "top"),
@@ -77,8 +77,9 @@ class CondInstConfig:
         mask_branch_norm: norm in the mask branch.
         mask_feature_channels: channels of the mask features (C_bottom of Table 2).
         mask_head_layers, mask_head_channels: depth and width of the dynamic mask head (Table 1).
-        mask_head_coordinates: "relative" appends coordinates relative to the instance's location.
-        mask_output_stride: stride of the mask logits; a divisor of the mask feature stride.
+        mask_head_coordinates: coordinate channels of the dynamic mask head, "relative" to the instance's location,
+            "absolute", or "none" (Table 3).
+        mask_output_stride: stride of the mask logits: the mask feature stride, a half or a quarter of it (Table 5).
         semantic_loss: an auxiliary semantic segmentation branch on the first mask branch level, in training only.
         score_threshold: detections with a reported score (the square root of class probability times centre-ness) at or
             below it are dropped, before NMS.
@@ -219,10 +220,11 @@ class CondInstConfig:
                 f"sizes_of_interest: expected {len(self.head_in_features) - 1} sizes, one less than head_in_features,"
                 f" got {self.sizes_of_interest}"
             )
-        if self.mask_feature_stride % self.mask_output_stride:
+        allowed_strides = [self.mask_feature_stride // factor for factor in UPSAMPLE_FACTORS]
+        if self.mask_output_stride not in allowed_strides:
             raise ValueError(
-                f"mask_output_stride: expected a divisor of the mask feature stride {self.mask_feature_stride},"
-                f" got {self.mask_output_stride}"
+                f"mask_output_stride: expected one of {allowed_strides} at the mask feature stride"
+                f" {self.mask_feature_stride}, got {self.mask_output_stride}"
             )
 
     @property
@@ -251,7 +253,7 @@ class CondInstConfig:
     @property
     def num_mask_head_params(self) -> int:
         """Numbers that the controller predicts per location: all weights, then all biases, of the dynamic mask head."""
-        in_channels = self.mask_feature_channels + (2 if self.mask_head_coordinates == "relative" else 0)
+        in_channels = self.mask_feature_channels + (0 if self.mask_head_coordinates == "none" else 2)
         return num_mask_head_params(in_channels, self.mask_head_channels, self.mask_head_layers)
 
     def replace(self, **overrides: Any) -> CondInstConfig:

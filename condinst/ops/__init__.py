@@ -3,6 +3,7 @@
 from .aligned_bilinear import aligned_bilinear
 from .dice_loss import dice_loss
 from .dynamic_mask_head import dynamic_mask_head
+from .dynamic_mask_loss import dynamic_mask_loss
 from .fcos_targets import fcos_targets
 from .giou_loss import giou_loss
 from .mask_centers import mask_centers
@@ -14,6 +15,7 @@ __all__ = [
     "aligned_bilinear",
     "dice_loss",
     "dynamic_mask_head",
+    "dynamic_mask_loss",
     "fcos_targets",
     "giou_loss",
     "mask_centers",

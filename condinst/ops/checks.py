@@ -40,10 +40,10 @@ def check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -
     check_same_device(name, value, other_name, other)
 
 
-def check_choice(name: str, value: str, choices: Collection[str]) -> None:
+def check_choice(name: str, value: str | int, choices: Collection[str | int]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}")
+    if value not in choices or isinstance(value, bool):
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}; got {value!r}")
 
 
 def check_positive(name: str, value: float) -> None:
@@ -58,6 +58,33 @@ def check_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless `value` has exactly this shape."""
     if value.shape != shape:
         raise ValueError(f"{name}: expected shape {list(shape)}, got {list(value.shape)}")
+
+
+def check_dims(name: str, value: Tensor, dims: int) -> None:
+    """Raise ValueError unless `value` has exactly this many dimensions."""
+    if value.dim() != dims:
+        raise ValueError(f"{name}: expected {dims} dimensions, got shape {list(value.shape)}")
+
+
+def check_same_dtype(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    """Raise TypeError unless two tensors have one dtype."""
+    if value.dtype != other.dtype:
+        raise TypeError(
+            f"{name}: expected the dtype of {other_name} ({_short(other.dtype)}), got {_short(value.dtype)}"
+        )
+
+
+def check_index_range(name: str, indices: Tensor, size: int) -> None:
+    """Raise ValueError unless all `indices` are in 0 .. size - 1; on the CPU and outside of ``torch.compile`` only.
+
+    Reading values on a GPU would wait for it, and compiled code cannot branch on them: kernels check there.
+    """
+    if indices.device.type != "cpu" or indices.numel() == 0 or torch.compiler.is_compiling():
+        return
+    least, largest = (int(bound) for bound in indices.aminmax())
+    if least < 0 or largest >= size:
+        wrong = least if least < 0 else largest
+        raise ValueError(f"{name}: expected indices in 0 .. {size - 1}, got {wrong}")
 
 
 def check_same_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:

@@ -7,7 +7,20 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_at_least, check_choice, check_same_device, check_shape, check_tensor
+from .checks import (
+    FLOATING,
+    check_at_least,
+    check_choice,
+    check_dims,
+    check_index_range,
+    check_same_device,
+    check_same_dtype,
+    check_shape,
+    check_tensor,
+)
+
+COORDINATES = ("relative", "absolute", "none")
+UPSAMPLE_FACTORS = (1, 2, 4)
 
 
 def dynamic_mask_head(
@@ -21,27 +34,36 @@ def dynamic_mask_head(
     num_layers: int = 3,
     channels: int = 8,
     coordinates: str = "relative",
+    use_features: bool = True,
     upsample_factor: int = 2,
     backend: str | None = None,
 ) -> Tensor:
     """Mask logits of K instances, each from its own small network on the shared mask features (section 3.1).
 
-    The network of instance k runs over the features of its image, preceded by the channels
-    ``(location_k - pixel) / size_of_interest_k`` (x, then y): `num_layers` 1x1 convolutions, ReLU between them, one
-    output channel. Then `aligned_bilinear` by `upsample_factor`.
+    The network of instance k runs over the features of its image, preceded by two channels of coordinates (x, then y):
+    `num_layers` 1x1 convolutions, ReLU between them, one output channel. Then `aligned_bilinear` by `upsample_factor`.
+
+    The native backends do all of it in one pass: there is no gathered copy of the features, no map of coordinates, and
+    the logits before upsampling are in registers and caches only. Arithmetic is in float32, or in float64 for float64
+    features, also under autocast. Gradients flow to `mask_features` and `params`; locations and sizes are constants.
+    The native backends have first-order gradients only. The result is the same from run to run and for any number of
+    threads, gradients included. Infinite features or parameters give unspecified logits, NaN gives NaN.
 
     Args:
         mask_features: [B, C, H, W] floating.
-        params: [K, P] filters: all weights, layer by layer and (out, in) row-major, then all biases.
+        params: [K, P] filters, dtype of `mask_features`: all weights, layer by layer and (out, in) row-major, then all
+            biases; see `num_mask_head_params`.
         locations: [K, 2] (x, y) in pixels of the network input: the location that predicted the instance, not the
             centre of its box.
-        image_indices: [K] int64 in 0 .. B-1.
+        image_indices: [K] int64 in 0 .. B-1, in any order.
         sizes_of_interest: [K] pixels; SPEC 1.7 takes 64, 128, .. by the pyramid level of the detection.
         feature_stride: pixels per cell of `mask_features`; cell j is at ``j * stride + stride // 2``.
-        num_layers: at least 1.
-        channels: width of the hidden layers.
-        coordinates: "relative", or "none" for features only.
-        upsample_factor: at least 1.
+        num_layers: at least 1; the kernels have 1 to 4.
+        channels: width of the hidden layers; the kernels have 1 to 16, also for C.
+        coordinates: "relative": ``(location - pixel) / size_of_interest``; "absolute": ``pixel / size_of_interest``;
+            "none": features only (Table 3; the paper does not say how it scales absolute coordinates).
+        use_features: False runs the network on coordinates alone.
+        upsample_factor: 1, 2 or 4 (Table 5).
         backend: see `condinst.backends.registry`.
 
     Returns:
@@ -49,19 +71,74 @@ def dynamic_mask_head(
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: shapes that do not fit together; for `params` the message gives the expected P.
+        ValueError: shapes that do not fit together (for `params` the message gives the expected P), options out of
+            range, tensors on several devices, and on the CPU an image index that is out of range. Reading the indices
+            on a GPU would wait for it, so there the kernels check: such an instance gets NaN, and nothing is read out
+            of bounds. Code inside ``torch.compile`` leaves the check to the kernels as well.
     """
-    check_tensor("mask_features", mask_features, FLOATING, min_dims=4)
-    check_tensor("params", params, FLOATING, min_dims=2)
+    check_mask_head_inputs(
+        mask_features,
+        params,
+        locations,
+        image_indices,
+        sizes_of_interest,
+        feature_stride=feature_stride,
+        num_layers=num_layers,
+        channels=channels,
+        coordinates=coordinates,
+        use_features=use_features,
+        upsample_factor=upsample_factor,
+    )
+    implementation = select(
+        "dynamic_mask_head", backend, mask_features, params, num_layers=num_layers, channels=channels
+    )
+    return implementation(
+        mask_features,
+        params,
+        locations,
+        image_indices,
+        sizes_of_interest,
+        feature_stride=feature_stride,
+        num_layers=num_layers,
+        channels=channels,
+        coordinates=coordinates,
+        use_features=use_features,
+        upsample_factor=upsample_factor,
+    )
+
+
+def check_mask_head_inputs(
+    mask_features: Tensor,
+    params: Tensor,
+    locations: Tensor,
+    image_indices: Tensor,
+    sizes_of_interest: Tensor,
+    *,
+    feature_stride: int,
+    num_layers: int,
+    channels: int,
+    coordinates: str,
+    use_features: bool,
+    upsample_factor: int,
+) -> None:
+    """Raise as `dynamic_mask_head` says; `dynamic_mask_loss` takes the same arguments."""
+    check_tensor("mask_features", mask_features, FLOATING)
+    check_dims("mask_features", mask_features, 4)
+    check_tensor("params", params, FLOATING)
     check_tensor("locations", locations, FLOATING)
     check_tensor("image_indices", image_indices, (torch.int64,))
     check_tensor("sizes_of_interest", sizes_of_interest, (torch.int64, *FLOATING))
+    check_same_dtype("params", params, "mask_features", mask_features)
     for name, value in (("feature_stride", feature_stride), ("num_layers", num_layers), ("channels", channels)):
         check_at_least(name, value, 1)
-    check_at_least("upsample_factor", upsample_factor, 1)
-    check_choice("coordinates", coordinates, ("relative", "none"))
+    check_choice("coordinates", coordinates, COORDINATES)
+    check_choice("upsample_factor", upsample_factor, UPSAMPLE_FACTORS)
+    in_channels = (mask_features.shape[1] if use_features else 0) + (0 if coordinates == "none" else 2)
+    if in_channels == 0:
+        raise ValueError("mask_features: expected at least one channel of features or coordinates, got none of both")
+
+    check_dims("params", params, 2)
     num_instances = params.shape[0]
-    in_channels = mask_features.shape[1] + (2 if coordinates == "relative" else 0)
     check_shape("params", params, (num_instances, num_mask_head_params(in_channels, channels, num_layers)))
     check_shape("locations", locations, (num_instances, 2))
     check_shape("image_indices", image_indices, (num_instances,))
@@ -74,19 +151,7 @@ def dynamic_mask_head(
     }
     for name, tensor in tensors.items():
         check_same_device(name, tensor, "mask_features", mask_features)
-    implementation = select("dynamic_mask_head", backend, mask_features, params)
-    return implementation(
-        mask_features,
-        params,
-        locations,
-        image_indices,
-        sizes_of_interest,
-        feature_stride=feature_stride,
-        num_layers=num_layers,
-        channels=channels,
-        coordinates=coordinates,
-        upsample_factor=upsample_factor,
-    )
+    check_index_range("image_indices", image_indices, mask_features.shape[0])
 
 
 def num_mask_head_params(in_channels: int, channels: int, num_layers: int) -> int:

@@ -23,24 +23,60 @@ def dynamic_mask_head(
     num_layers: int = 3,
     channels: int = 8,
     coordinates: str = "relative",
+    use_features: bool = True,
     upsample_factor: int = 2,
 ) -> Tensor:
     """The definition of `condinst.ops.dynamic_mask_head`; arguments and result are described there."""
+    logits = wide_mask_logits(
+        mask_features,
+        params,
+        locations,
+        image_indices,
+        sizes_of_interest,
+        feature_stride=feature_stride,
+        num_layers=num_layers,
+        channels=channels,
+        coordinates=coordinates,
+        use_features=use_features,
+        upsample_factor=upsample_factor,
+    )
+    return logits.to(mask_features.dtype)  # [K, H*f, W*f]
+
+
+def wide_mask_logits(
+    mask_features: Tensor,
+    params: Tensor,
+    locations: Tensor,
+    image_indices: Tensor,
+    sizes_of_interest: Tensor,
+    *,
+    feature_stride: int,
+    num_layers: int,
+    channels: int,
+    coordinates: str,
+    use_features: bool,
+    upsample_factor: int,
+) -> Tensor:
+    """The logits before they are rounded to the dtype of `mask_features`: float64 for float64, otherwise float32."""
+    dtype = torch.float64 if mask_features.dtype == torch.float64 else torch.float32
     height, width = mask_features.shape[-2:]
-    in_channels = mask_features.shape[1] + (2 if coordinates == "relative" else 0)
+    features = (mask_features if use_features else mask_features[:, :0]).to(dtype)  # [B, C or 0, H, W]
+    in_channels = features.shape[1] + (0 if coordinates == "none" else 2)
     widths = [in_channels] + [channels] * (num_layers - 1) + [1]
     pixels = pixel_locations(height, width, feature_stride, mask_features.device)  # [H*W, 2]
+    sizes = sizes_of_interest.detach()[:, None, None]  # [K, 1, 1]
     chunk = max(1, CHUNK_ELEMENTS // max(1, in_channels * height * width))
     parts = []
     for start in range(0, max(1, params.shape[0]), chunk):
         some = slice(start, start + chunk)
         # index_select, as the gradient of indexing by a tensor differs from run to run on the CPU
-        x = mask_features.index_select(0, image_indices[some]).flatten(2)  # [k, C, H*W]
-        if coordinates == "relative":
-            relative = (locations[some, None] - pixels) / sizes_of_interest[some, None, None]  # [k, H*W, 2]
-            x = torch.cat([relative.transpose(1, 2).to(x.dtype), x], dim=1)  # [k, 2 + C, H*W]
-        x = _mask_network(x, params[some].to(x.dtype), widths)  # [k, 1, H*W]
-        parts.append(aligned_bilinear(x.reshape(-1, height, width), upsample_factor))  # [k, H*f, W*f]
+        x = features.index_select(0, image_indices[some]).flatten(2)  # [k, C, H*W]
+        if coordinates != "none":
+            from_origin = pixels if coordinates == "absolute" else locations.detach()[some, None] - pixels
+            xy = from_origin / sizes[some]  # [k, H*W, 2]
+            x = torch.cat([xy.transpose(1, 2).to(dtype), x], dim=1)  # [k, 2 + C, H*W]
+        x = _mask_network(x, params[some].to(dtype), widths)  # [k, 1, H*W]
+        parts.append(aligned_bilinear(x.reshape(x.shape[0], height, width), upsample_factor))  # [k, H*f, W*f]
     return torch.cat(parts)  # [K, H*f, W*f]
 
 

@@ -3,11 +3,11 @@
 To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`.
 """
 
-from . import dice_loss
+from . import dice_loss, dynamic_mask_head, dynamic_mask_loss
 from .compare import Results, check, check_sample, in_float64, run
 from .spec import BadInput, OpSpec, Sample, Tolerance
 
-SPECS: tuple[OpSpec, ...] = (dice_loss.SPEC,)
+SPECS: tuple[OpSpec, ...] = (dice_loss.SPEC, dynamic_mask_head.SPEC, dynamic_mask_loss.SPEC)
 
 __all__ = [
     "SPECS",

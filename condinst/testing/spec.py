@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from condinst import ops, reference
 
@@ -28,7 +29,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Sample:
-    """One call of an operator. Gradients are taken for every floating tensor in `args`."""
+    """One call of an operator. Gradients are taken for the floating tensors in `args` that have one."""
 
     name: str
     args: tuple[Any, ...]
@@ -53,13 +54,15 @@ class OpSpec:
     Attributes:
         name: the operator's name in every room.
         dtypes: element types to test; float64 is for the CPU only.
-        tolerances: by the dtype of the result.
+        tolerances: of outputs, by their dtype.
         samples: (dtype, device) to calls of odd shapes and layouts, K = 0 and empty maps among them.
         small_samples: device to calls in float64, small enough for gradcheck.
         native_calls: device to (name in ``torch.ops.condinst``, arguments) for opcheck: contiguous, sliced,
             transposed and empty.
         bad_inputs: calls that must be refused.
         benchmark_samples: (dtype, device) to calls of realistic size.
+        differentiable: positions of the arguments that have a gradient; None for all floating ones.
+        gradient_tolerances: of gradients, by their dtype; None for those of outputs.
     """
 
     name: str
@@ -70,6 +73,8 @@ class OpSpec:
     native_calls: Callable[[torch.device], list[tuple[str, tuple[Any, ...]]]]
     bad_inputs: Callable[[], list[BadInput]]
     benchmark_samples: Callable[[torch.dtype, torch.device], list[Sample]]
+    differentiable: tuple[int, ...] | None = None
+    gradient_tolerances: Mapping[torch.dtype, Tolerance] | None = None
 
     @property
     def op(self) -> Callable[..., Any]:
@@ -80,3 +85,19 @@ class OpSpec:
     def reference(self) -> Callable[..., Any]:
         """The definition of correct."""
         return getattr(reference, self.name)
+
+    def tolerance(self, dtype: torch.dtype, *, gradient: bool) -> Tolerance:
+        """How far an output or a gradient of this dtype may be off."""
+        own = self.gradient_tolerances if gradient else None
+        return (self.tolerances if own is None else own)[dtype]
+
+    def with_gradients(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same arguments, those that have a gradient as leaves that ask for it; values and strides stay."""
+        return tuple(
+            arg.detach().requires_grad_() if self._has_gradient(position, arg) else arg
+            for position, arg in enumerate(args)
+        )
+
+    def _has_gradient(self, position: int, arg: Any) -> bool:
+        floating = isinstance(arg, Tensor) and arg.is_floating_point()
+        return floating and (self.differentiable is None or position in self.differentiable)

@@ -67,12 +67,8 @@ def test_gradcheck(spec: OpSpec, backend: str, device: torch.device) -> None:
     if device.type != "cpu":
         pytest.skip("float64 is for the CPU only")
     for sample in spec.small_samples(device):
-        args = [
-            arg.clone().requires_grad_() if isinstance(arg, torch.Tensor) and arg.is_floating_point() else arg
-            for arg in sample.args
-        ]
         call = _bind(spec.op, backend, sample)
-        assert torch.autograd.gradcheck(call, args), sample.name
+        assert torch.autograd.gradcheck(call, spec.with_gradients(sample.args)), sample.name
 
 
 def _bind(op: Callable[..., Any], backend: str, sample: Sample) -> Callable[..., Any]:
@@ -89,7 +85,7 @@ def test_same_result_every_run_and_any_threads(
     results = []
     for threads in (1, 1, 2, 3, 8):
         torch.set_num_threads(threads)
-        results.append(run(spec.op, sample, backend=backend))
+        results.append(run(spec, spec.op, sample, backend=backend))
     for other in results[1:]:
         _assert_same_bits(results[0], other)
 
@@ -100,8 +96,8 @@ def test_compiles_in_one_graph(spec: OpSpec, backend: str, device: torch.device)
     torch._dynamo.reset()
     compiled = torch.compile(spec.op, fullgraph=True, backend="aot_eager")
     for sample in spec.samples(torch.float32, device)[:4]:
-        eager = run(spec.op, sample, backend=backend)
-        actual = run(compiled, sample, backend=backend)
+        eager = run(spec, spec.op, sample, backend=backend)
+        actual = run(spec, compiled, sample, backend=backend)
         torch.testing.assert_close(actual.outputs, eager.outputs)
         torch.testing.assert_close(actual.gradients, eager.gradients)
 
@@ -109,9 +105,9 @@ def test_compiles_in_one_graph(spec: OpSpec, backend: str, device: torch.device)
 @each_case
 def test_autocast_changes_nothing(spec: OpSpec, backend: str, device: torch.device) -> None:
     sample = spec.samples(torch.float32, device)[0]
-    plain = run(spec.op, sample, backend=backend)
+    plain = run(spec, spec.op, sample, backend=backend)
     with torch.autocast(device.type, torch.bfloat16):
-        _assert_same_bits(run(spec.op, sample, backend=backend), plain)
+        _assert_same_bits(run(spec, spec.op, sample, backend=backend), plain)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
