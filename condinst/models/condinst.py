@@ -142,36 +142,29 @@ class CondInst(nn.Module):
         outputs = self.head([pyramid[name] for name in config.head_in_features])
         return outputs, self.mask_branch(mask_levels), mask_levels[0]
 
-    def mask_logits(
-        self,
-        mask_features: Tensor,
-        params: Tensor,
-        locations: Locations,
-        image_indices: Tensor,
-        location_indices: Tensor,
-    ) -> Tensor:
-        """Mask logits [K, h, w] at `mask_output_stride` for K (image, location) pairs with their filters [K, P]."""
+    def mask_head_options(self) -> dict[str, Any]:
+        """Keyword arguments of `ops.dynamic_mask_head` and `ops.dynamic_mask_loss`: the shape of the dynamic head."""
         config = self.config
-        return ops.dynamic_mask_head(
-            mask_features,
-            params,
-            locations.points[location_indices],
-            image_indices,
-            locations.sizes_of_interest[location_indices],
-            feature_stride=config.mask_feature_stride,
-            num_layers=config.mask_head_layers,
-            channels=config.mask_head_channels,
-            coordinates=config.mask_head_coordinates,
-            upsample_factor=config.mask_feature_stride // config.mask_output_stride,
-        )
+        return {
+            "feature_stride": config.mask_feature_stride,
+            "num_layers": config.mask_head_layers,
+            "channels": config.mask_head_channels,
+            "coordinates": config.mask_head_coordinates,
+            "upsample_factor": config.mask_feature_stride // config.mask_output_stride,
+        }
 
     def detect(self, batch: Tensor) -> tuple[Detections, Locations, Tensor]:
         """Detections of a normalised, padded batch [B, 3, H, W] in network pixels, and their mask logits [K, h, w]."""
         outputs, mask_features, _ = self.features(batch)
         locations = make_locations(outputs.level_sizes, self.config, batch.device)
         found = select_detections(outputs, locations, self.config)
-        logits = self.mask_logits(
-            mask_features, found.mask_head_params, locations, found.image_indices, found.location_indices
+        logits = ops.dynamic_mask_head(
+            mask_features,
+            found.mask_head_params,
+            locations.points[found.location_indices],
+            found.image_indices,
+            locations.sizes_of_interest[found.location_indices],
+            **self.mask_head_options(),
         )
         return found, locations, logits
 
@@ -257,11 +250,17 @@ class CondInst(nn.Module):
         targets: Targets,
     ) -> Tensor:
         """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
-        params = at_locations(outputs.mask_head_params, chosen.image_indices, chosen.location_indices)
-        logits = self.mask_logits(mask_features, params, locations, chosen.image_indices, chosen.location_indices)
         stride = self.config.mask_output_stride
-        sampled = targets.masks[:, stride // 2 :: stride, stride // 2 :: stride]
-        return ops.dice_loss(logits.sigmoid(), sampled[chosen.object_indices])
+        return ops.dynamic_mask_loss(
+            mask_features,
+            at_locations(outputs.mask_head_params, chosen.image_indices, chosen.location_indices),
+            locations.points[chosen.location_indices],
+            chosen.image_indices,
+            locations.sizes_of_interest[chosen.location_indices],
+            targets.masks[:, stride // 2 :: stride, stride // 2 :: stride],
+            chosen.object_indices,
+            **self.mask_head_options(),
+        )
 
 
 def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
