@@ -1,4 +1,4 @@
-"""The model against outputs recorded from AdelaiDet (tests/goldens/README.md)."""
+"""The model against outputs recorded from AdelaiDet (tests/goldens/README.md), on every backend."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import condinst
+from condinst.backends import registry
 from condinst.models.checkpoints.adelaidet import rename_key
 from condinst.models.detections import make_locations
 from condinst.models.preprocessing import make_batch
@@ -25,10 +26,30 @@ LOSS_NAMES = {
 }
 
 
-def load_recorded(golden: dict[str, np.ndarray], tmp_path: Any, **overrides: Any) -> condinst.CondInst:
+def _places() -> list[Any]:
+    """(device, backend) for the reference and for every backend on the devices it computes on."""
+    places = [pytest.param("cpu", "reference", id="cpu-reference")]
+    for backend, devices in registry.DEVICES.items():
+        for device in devices:
+            marks = [pytest.mark.gpu] if device == "cuda" else []
+            places.append(pytest.param(device, backend, id=f"{device}-{backend}", marks=marks))
+    return places
+
+
+@pytest.fixture(autouse=True)
+def place(device: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One backend for all operators that have it, the reference for the others; float32 convolutions in full."""
+    monkeypatch.setitem(registry.AUTO_ORDER, device, (backend, "reference"))
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+each_place = pytest.mark.parametrize(("device", "backend"), _places())
+
+
+def load_recorded(golden: dict[str, np.ndarray], tmp_path: Any, device: str, **overrides: Any) -> condinst.CondInst:
     """The recorded model by way of a checkpoint file, as a user would load it."""
     torch.save({"model": recorded_state(golden)}, tmp_path / "model.pth")
-    return condinst.load(tmp_path / "model.pth", **overrides)
+    return condinst.load(tmp_path / "model.pth", device=device, **overrides)
 
 
 def by_score_and_class(scores: Tensor, labels: Tensor, boxes: Tensor) -> list[int]:
@@ -36,12 +57,14 @@ def by_score_and_class(scores: Tensor, labels: Tensor, boxes: Tensor) -> list[in
     return sorted(range(len(scores)), key=lambda i: (-round(float(scores[i]), 4), int(labels[i]), float(boxes[i, 0])))
 
 
-def test_inference(tmp_path: Any) -> None:
+@each_place
+def test_inference(device: str, backend: str, tmp_path: Any) -> None:
     golden = load_golden("r50_infer")
-    model = load_recorded(golden, tmp_path)
+    model = load_recorded(golden, tmp_path, device)
     image = torch.from_numpy(golden["image_rgb"])
     height, width = golden["output_size"].tolist()
     (result,) = model([image], resize=False, output_sizes=[(height, width)])
+    result = {key: value.cpu() for key, value in result.items()}
 
     expected = {key: torch.from_numpy(golden[key]) for key in ("scores", "labels", "boxes")}
     masks = torch.from_numpy(np.unpackbits(golden["masks_packed"], axis=-1, count=width)).bool()
@@ -54,9 +77,10 @@ def test_inference(tmp_path: Any) -> None:
     assert different <= 5e-6 * masks.numel()
 
 
-def test_mask_logits(tmp_path: Any) -> None:
+@each_place
+def test_mask_logits(device: str, backend: str, tmp_path: Any) -> None:
     golden = load_golden("r50_infer")
-    model = load_recorded(golden, tmp_path)
+    model = load_recorded(golden, tmp_path, device)
     batch = make_batch([torch.from_numpy(golden["image_rgb"])], model.config, model.pixel_mean, model.pixel_std)
     with torch.no_grad():
         found, _, logits = model.detect(batch)
@@ -64,12 +88,13 @@ def test_mask_logits(tmp_path: Any) -> None:
     scores, labels, boxes = (
         torch.from_numpy(golden[f"proposals.0.{key}"]) for key in ("scores", "pred_classes", "pred_boxes")
     )
-    ours = by_score_and_class(found.scores, found.labels, found.boxes)
+    ours = by_score_and_class(found.scores.cpu(), found.labels.cpu(), found.boxes.cpu())
     theirs = by_score_and_class(scores, labels, boxes)
     expected = torch.from_numpy(golden["mask_logits_stride"])[theirs, 0]
-    torch.testing.assert_close(logits[ours], expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits.cpu()[ours], expected, rtol=0, atol=1e-4)
 
 
+@each_place
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
@@ -78,9 +103,9 @@ def test_mask_logits(tmp_path: Any) -> None:
         ("r50_sem_train", {"mask_loss_locations": "all"}),
     ],
 )
-def test_training(name: str, overrides: dict[str, Any], tmp_path: Any) -> None:
+def test_training(device: str, backend: str, name: str, overrides: dict[str, Any], tmp_path: Any) -> None:
     golden = load_golden(name)
-    model = load_recorded(golden, tmp_path, **overrides).train()
+    model = load_recorded(golden, tmp_path, device, **overrides).train()
     images = [torch.from_numpy(golden[f"image_rgb.{index}"]) for index in range(2)]
     targets = [
         {
