@@ -15,6 +15,10 @@ OPS = "condinst.libcondinst_ops"
 class CMakeBuild(build_ext):
     """Builds both shared objects with one CMake run, into the folder where setuptools expects them."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.for_this_tree = bool(self.inplace)  # which setuptools puts aside while it builds
+
     def build_extensions(self) -> None:
         build = Path(self.build_temp).resolve()
         package = Path(self.get_ext_fullpath(OPS)).resolve().parent
@@ -22,6 +26,8 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DCONDINST_VERSION={self.distribution.get_version()}",
         ]
+        if self.for_this_tree or self.editable_mode:  # where the tests run, and never in a wheel
+            options.append("-DCONDINST_CUDA_ON_HOST=ON")
         for name in ("CONDINST_CUDA", "CONDINST_CUDA_ARCHITECTURES"):
             if name in os.environ:
                 options.append(f"-D{name}={os.environ[name]}")

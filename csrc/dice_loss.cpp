@@ -1,13 +1,14 @@
 // dice_loss: schemas, checks, allocation, dispatch. condinst/ops/dice_loss.py checks what users give; these checks are
 // the second fence, for callers of torch.ops.condinst.
 #include "../kernels/dice_loss/dice_loss_cpu.h"
+#include "../kernels/dice_loss/dice_loss_cuda.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <tuple>
-#include <vector>
 
+#include "cuda.h"
 #include "element_type.h"
 
 namespace condinst::dice_loss {
@@ -23,7 +24,7 @@ void check_inputs(const Tensor& masks, const Tensor& targets) {
     STD_TORCH_CHECK(masks.size(dim) == targets.size(dim), "targets: expected the shape of masks");
   }
   STD_TORCH_CHECK(element_type(masks) != ElementType::uint8, "masks: expected a floating dtype");
-  STD_TORCH_CHECK(masks.is_cpu() && targets.is_cpu(), "masks, targets: expected CPU tensors");
+  STD_TORCH_CHECK(same_device(masks, targets), "targets: expected the device of masks");
 }
 
 ScalarType accumulator_type(const Tensor& masks, const Tensor& targets) {
@@ -41,11 +42,34 @@ Args make_args(const Tensor& masks, const Tensor& targets) {
   args.wide = accumulator_type(masks, targets) == ScalarType::Double;
   args.count = masks.size(0);
   args.size = args.count == 0 ? 0 : masks.numel() / args.count;
+  args.chunk = on_cuda(masks) ? cuda::kChunk : kCpuChunk;
   return args;
 }
 
+void run_forward(const Tensor& masks, const Args& args) {
+  if constexpr (kWithCuda) {
+    if (on_cuda(masks)) {
+      return on_current_stream(masks, [&](void* stream) { cuda::forward(args, stream); });
+    }
+  }
+  const auto partial_sums = CONDINST_CPU_KERNEL(partial_sums);
+  torch::stable::parallel_for(
+      0, task_count(args), 1, [&](int64_t begin, int64_t end) { partial_sums(args, begin, end); });
+  CONDINST_CPU_KERNEL(finish)(args, 0, args.count);
+}
+
+void run_backward(const Tensor& masks, const Args& args) {
+  if constexpr (kWithCuda) {
+    if (on_cuda(masks)) {
+      return on_current_stream(masks, [&](void* stream) { cuda::backward(args, stream); });
+    }
+  }
+  const auto backward = CONDINST_CPU_KERNEL(backward);
+  torch::stable::parallel_for(0, task_count(args), 1, [&](int64_t begin, int64_t end) { backward(args, begin, end); });
+}
+
 // masks [K, ...], targets [K, ...] -> losses [K], sums [K, 2]
-std::tuple<Tensor, Tensor> forward_cpu(const Tensor& masks, const Tensor& targets, double eps) {
+std::tuple<Tensor, Tensor> forward(const Tensor& masks, const Tensor& targets, double eps) {
   check_inputs(masks, targets);
   const Tensor dense_masks = torch::stable::contiguous(masks);
   const Tensor dense_targets = torch::stable::contiguous(targets);
@@ -54,28 +78,25 @@ std::tuple<Tensor, Tensor> forward_cpu(const Tensor& masks, const Tensor& target
   const Tensor sums = torch::stable::new_empty(masks, {masks.size(0), 2}, type);
 
   Args args = make_args(dense_masks, dense_targets);
-  std::vector<double> partial(static_cast<size_t>(2 * task_count(args)));
+  const Tensor partial = torch::stable::new_empty(masks, {2 * task_count(args)}, ScalarType::Double);
   args.eps = eps;
-  args.partial = partial.data();
+  args.partial = static_cast<double*>(partial.mutable_data_ptr());
   args.losses = losses.mutable_data_ptr();
   args.sums = sums.mutable_data_ptr();
-  const auto partial_sums = CONDINST_CPU_KERNEL(partial_sums);
-  torch::stable::parallel_for(
-      0, task_count(args), 1, [&](int64_t begin, int64_t end) { partial_sums(args, begin, end); });
-  CONDINST_CPU_KERNEL(finish)(args, 0, args.count);
+  run_forward(masks, args);
   return {losses, sums};
 }
 
 // grad_losses [K], sums [K, 2], masks [K, ...], targets [K, ...] -> gradient of masks [K, ...]
-Tensor backward_cpu(const Tensor& grad_losses, const Tensor& sums, const Tensor& masks, const Tensor& targets) {
+Tensor backward(const Tensor& grad_losses, const Tensor& sums, const Tensor& masks, const Tensor& targets) {
   check_inputs(masks, targets);
   const ScalarType type = accumulator_type(masks, targets);
-  STD_TORCH_CHECK(grad_losses.scalar_type() == type && grad_losses.is_cpu() && grad_losses.dim() == 1 &&
+  STD_TORCH_CHECK(grad_losses.scalar_type() == type && same_device(grad_losses, masks) && grad_losses.dim() == 1 &&
                       grad_losses.size(0) == masks.size(0),
-                  "grad_losses: expected [K] of the dtype of the losses on the CPU");
-  STD_TORCH_CHECK(sums.scalar_type() == type && sums.is_cpu() && sums.dim() == 2 && sums.size(0) == masks.size(0) &&
-                      sums.size(1) == 2,
-                  "sums: expected [K, 2] of the dtype of the losses on the CPU");
+                  "grad_losses: expected [K] of the dtype of the losses on the device of masks");
+  STD_TORCH_CHECK(sums.scalar_type() == type && same_device(sums, masks) && sums.dim() == 2 &&
+                      sums.size(0) == masks.size(0) && sums.size(1) == 2,
+                  "sums: expected [K, 2] of the dtype of the losses on the device of masks");
   const Tensor dense_masks = torch::stable::contiguous(masks);
   const Tensor dense_targets = torch::stable::contiguous(targets);
   const Tensor dense_grads = torch::stable::contiguous(grad_losses);
@@ -87,8 +108,7 @@ Tensor backward_cpu(const Tensor& grad_losses, const Tensor& sums, const Tensor&
   args.sums = dense_sums.mutable_data_ptr();
   args.grad_losses = dense_grads.const_data_ptr();
   args.grad_masks = grad_masks.mutable_data_ptr();
-  const auto backward = CONDINST_CPU_KERNEL(backward);
-  torch::stable::parallel_for(0, task_count(args), 1, [&](int64_t begin, int64_t end) { backward(args, begin, end); });
+  run_backward(masks, args);
   return grad_masks;
 }
 
@@ -101,6 +121,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
-  m.impl("dice_loss", TORCH_BOX(&condinst::dice_loss::forward_cpu));
-  m.impl("dice_loss_backward", TORCH_BOX(&condinst::dice_loss::backward_cpu));
+  m.impl("dice_loss", TORCH_BOX(&condinst::dice_loss::forward));
+  m.impl("dice_loss_backward", TORCH_BOX(&condinst::dice_loss::backward));
 }
+
+#if defined(CONDINST_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
+  m.impl("dice_loss", TORCH_BOX(&condinst::dice_loss::forward));
+  m.impl("dice_loss_backward", TORCH_BOX(&condinst::dice_loss::backward));
+}
+#endif

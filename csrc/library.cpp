@@ -10,7 +10,9 @@
 namespace {
 
 std::string cuda_info() {
-#if defined(CONDINST_WITH_CUDA)
+#if defined(CONDINST_CUDA_ON_HOST)
+  return "compiled for the host; the CUDA kernels take the place of the CPU kernels";
+#elif defined(CONDINST_WITH_CUDA)
   return condinst::cuda_info();
 #else
   return "compiled without CUDA";

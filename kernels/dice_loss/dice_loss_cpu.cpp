@@ -59,32 +59,6 @@ void chunk_gradient(const Mask* masks, const Target* targets, Mask* grads, int64
   }
 }
 
-// Calls f with a value of the mask type and one of the target type. Masks are never uint8.
-template <class F>
-void with_types(const Args& args, const F& f) {
-  with_element_type(args.mask_type, [&](auto mask) {
-    if constexpr (!std::is_same_v<decltype(mask), uint8_t>) {
-      with_element_type(args.target_type, [&](auto target) { f(mask, target); });
-    }
-  });
-}
-
-// The accumulator of a pair of types: double when one of them is.
-template <class Mask, class Target>
-using AccOf = std::conditional_t<std::is_same_v<Mask, double> || std::is_same_v<Target, double>, double, float>;
-
-// The elements of `args.masks` that a task takes: `size` from `offset`.
-struct Chunk {
-  int64_t mask, offset, size;
-};
-
-Chunk chunk_of(const Args& args, int64_t task) {
-  const int64_t mask = task / chunks_per_mask(args);
-  const int64_t start = task % chunks_per_mask(args) * kChunk;
-  const int64_t rest = args.size - start;
-  return {mask, mask * args.size + start, rest < kChunk ? rest : kChunk};
-}
-
 template <class Acc>
 void finish_masks(const Args& args, int64_t begin, int64_t end) {
   const int64_t chunks = chunks_per_mask(args);

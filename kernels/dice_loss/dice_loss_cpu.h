@@ -4,35 +4,11 @@
 #include <cstdint>
 
 #include "../common/cpu_isa.h"
-#include "../common/element_type.h"
+#include "dice_loss.h"
 
 namespace condinst::dice_loss {
 
-// Elements of one mask that one task takes. Partial sums of fixed chunks are added in a fixed order, so the number of
-// threads does not change the result.
-constexpr int64_t kChunk = 16384;
-
-// All arrays are contiguous. "Acc" is double when masks or targets are float64 (`wide`), otherwise float.
-struct Args {
-  const void* masks;         // [count, size] of mask_type
-  const void* targets;       // [count, size] of target_type
-  ElementType mask_type;
-  ElementType target_type;
-  bool wide;
-  int64_t count;             // number of masks
-  int64_t size;              // elements per mask
-  double eps;
-  double* partial;           // [count, chunks, 2] scratch: overlap and squares of one chunk
-  void* losses;              // [count] Acc, out
-  void* sums;                // [count, 2] Acc: overlap and total (eps included); out in forward, in in backward
-  const void* grad_losses;   // [count] Acc, in
-  void* grad_masks;          // [count, size] of mask_type, out
-};
-
-// Static: see simd.h.
-static inline int64_t chunks_per_mask(const Args& args) { return (args.size + kChunk - 1) / kChunk; }
-
-static inline int64_t task_count(const Args& args) { return args.count * chunks_per_mask(args); }
+constexpr int64_t kCpuChunk = 16384;  // Args::chunk
 
 CONDINST_FOR_EACH_ISA(
     // Tasks [begin, end) of task_count: fill partial.

@@ -1,11 +1,7 @@
 // The formulas of dice_loss, shared by the CPU and the CUDA kernels.
 #pragma once
 
-#if defined(__CUDACC__)
-#define CONDINST_HOST_DEVICE __host__ __device__
-#else
-#define CONDINST_HOST_DEVICE
-#endif
+#include "../common/host_device.h"
 
 namespace condinst::dice_loss {
 

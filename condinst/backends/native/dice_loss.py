@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condinst.backends.registry import register
 from condinst.reference.reduction import reduce_losses
 
 from . import library
@@ -58,4 +57,4 @@ if _unavailable is None:
     # the kernels compute in float32 from half precision as it is, so that a cast would only copy the masks
     library.register_autocast_as_given("dice_loss")
 
-register("dice_loss", "cpp", dice_loss, unavailable=_unavailable)
+library.register_native("dice_loss", dice_loss)

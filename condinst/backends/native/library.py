@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-PATH = Path(__file__).resolve().parents[2] / "libcondinst_ops.so"
+from condinst.backends.registry import register
+
+BUILT = Path(__file__).resolve().parents[2] / "libcondinst_ops.so"
+PATH = Path(os.environ.get("CONDINST_LIBRARY") or BUILT)
+"""The library this process uses. Tests set the variable, to run CUDA kernels that are built for the host."""
 
 
 def _load() -> str | None:
@@ -39,3 +47,28 @@ def reason_against(op: str) -> str | None:
     if ERROR is None and not hasattr(torch.ops.condinst, op):
         return f"the operator library {PATH.name} is older than this package; build it again with `make install`"
     return ERROR
+
+
+def register_native(op: str, call: Callable[..., Any]) -> None:
+    """Register a function that calls ``torch.ops.condinst.<op>`` as the backends "cpp" and "cuda" of an operator."""
+    register(op, "cpp", call, unavailable=reason_against(op))
+    register(op, "cuda", call, unavailable=_reason_against_cuda(op), unsupported_reason=_float64_on_cuda)
+
+
+def _reason_against_cuda(op: str) -> str | None:
+    """Why ``torch.ops.condinst.<op>`` cannot compute on a CUDA device here, or None."""
+    reason = reason_against(op)
+    if reason is not None:
+        return reason
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(f"condinst::{op}", "CUDA"):
+        return f"the operator library has no CUDA kernels: {torch.ops.condinst.cuda_info()}"
+    if torch.cuda.device_count() == 0:  # asks without starting CUDA, which would break processes forked later
+        return "PyTorch finds no CUDA device"
+    return None
+
+
+def _float64_on_cuda(*tensors: Tensor) -> str | None:
+    """Why the CUDA kernels cannot compute on these tensors, or None."""
+    if any(tensor.dtype == torch.float64 for tensor in tensors):
+        return "the CUDA kernels have no float64; use backend='reference'"
+    return None

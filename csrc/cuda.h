@@ -1,0 +1,61 @@
+// How an operator gets from a CUDA tensor to its CUDA kernels.
+//
+// CONDINST_WITH_CUDA: the library has CUDA kernels. CONDINST_CUDA_ON_HOST, too: they are built for the host
+// (kernels/cuda_on_host) and take the place of the CPU kernels, for tests.
+#pragma once
+
+#include <dlfcn.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+
+namespace condinst {
+
+#if defined(CONDINST_WITH_CUDA)
+constexpr bool kWithCuda = true;
+#else
+constexpr bool kWithCuda = false;
+#endif
+
+#if defined(CONDINST_CUDA_ON_HOST)
+constexpr bool kCudaOnHost = true;
+#else
+constexpr bool kCudaOnHost = false;
+#endif
+
+// Whether the CUDA kernels, and not those for the CPU, compute on this tensor.
+inline bool on_cuda(const torch::stable::Tensor& tensor) { return kCudaOnHost || tensor.is_cuda(); }
+
+inline bool same_device(const torch::stable::Tensor& one, const torch::stable::Tensor& other) {
+  return one.device() == other.device();
+}
+
+// PyTorch's current stream of a CUDA device, as a cudaStream_t.
+//
+// The accessor that lives in libtorch_cpu came with torch 2.13; this one is older, and in libtorch_cuda, which a torch
+// without CUDA does not have. So it is looked up when the first CUDA tensor comes, where libtorch_cuda is in the process.
+inline void* current_cuda_stream(int32_t device) {
+  using Accessor = int32_t (*)(int32_t device, void** stream);
+  static const Accessor accessor = [] {
+    void* library = dlopen("libtorch_cuda.so", RTLD_NOLOAD | RTLD_LAZY);
+    return library == nullptr ? nullptr
+                              : reinterpret_cast<Accessor>(dlsym(library, "aoti_torch_get_current_cuda_stream"));
+  }();
+  STD_TORCH_CHECK(accessor != nullptr, "libtorch_cuda is not loaded, or has no aoti_torch_get_current_cuda_stream");
+  void* stream = nullptr;
+  STD_TORCH_CHECK(accessor(device, &stream) == 0, "no current stream of CUDA device ", device);
+  return stream;
+}
+
+// Calls launch(stream) with the tensor's device as the current one, and the current stream of that device.
+template <class Launch>
+void on_current_stream(const torch::stable::Tensor& tensor, const Launch& launch) {
+  if constexpr (kCudaOnHost) {
+    launch(nullptr);
+  } else {
+    const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
+    launch(current_cuda_stream(tensor.get_device_index()));
+  }
+}
+
+}  // namespace condinst

@@ -1,0 +1,67 @@
+// What every .cu file includes first: CUDA, or its stand-in on the host, and the one way to launch a kernel.
+#pragma once
+
+#if defined(CONDINST_CUDA_ON_HOST)
+#include "../cuda_on_host/cuda_on_host.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#endif
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace condinst {
+
+// Throws std::runtime_error for anything but success.
+static inline void check_cuda(const char* name, cudaError_t status) {
+  if (status != cudaSuccess) {
+    throw std::runtime_error(std::string("CUDA kernel ") + name + ": " + cudaGetErrorString(status));
+  }
+}
+
+// The number of blocks in x, where 2^31 - 1 are the most. Throws std::runtime_error for more.
+static inline unsigned grid_size(int64_t blocks) {
+  if (blocks > 0x7fffffff) {
+    throw std::runtime_error("a CUDA grid of " + std::to_string(blocks) + " blocks is too large");
+  }
+  return static_cast<unsigned>(blocks);
+}
+
+// Launches `kernel` and throws std::runtime_error, which has the name, when CUDA does not take the launch. Never waits.
+//
+//   name            for messages
+//   shared_bytes    of dynamic shared memory; more than 48 KB is asked for by itself
+//   stream          a cudaStream_t of the current device
+//   args            copied to every thread
+template <class... Params, class... Args>
+static inline void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
+                          void* stream, const Args&... args) {
+#if defined(CONDINST_CUDA_ON_HOST)
+  (void)stream;
+  cuda_on_host::run(name, grid, block, shared_bytes, [&] { kernel(args...); });
+#else
+  constexpr size_t always_allowed = 48 * 1024;
+  if (shared_bytes > always_allowed) {
+    check_cuda(name, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          static_cast<int>(shared_bytes)));
+  }
+  kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
+  check_cuda(name, cudaGetLastError());
+#endif
+}
+
+// The dynamic shared memory of the block, at a multiple of 16 bytes.
+template <class T>
+static __device__ __forceinline__ T* dynamic_shared() {
+#if defined(CONDINST_CUDA_ON_HOST)
+  return static_cast<T*>(cuda_on_host::dynamic_shared());
+#else
+  extern __shared__ uint4 condinst_dynamic_shared[];
+  return reinterpret_cast<T*>(condinst_dynamic_shared);
+#endif
+}
+
+}  // namespace condinst
