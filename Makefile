@@ -1,11 +1,11 @@
-# make install | test | demo | lint | bench | abi | clean
+# make install | test | demo | lint | bench | gpu | abi | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLES := examples/nuclei
 
-.PHONY: install build test demo lint bench abi clean
+.PHONY: install build test demo lint bench gpu abi clean
 
 install: $(INSTALLED)
 
@@ -36,6 +36,10 @@ lint: install
 
 bench: install
 	for script in benchmarks/bench_*.py; do KINETO_LOG_LEVEL=6 $(BIN)/python $$script || exit 1; done
+
+# On a machine with a GPU, with the Python found there and without network: build in place, test, sanitize, time.
+gpu:
+	PYTHON=$(PYTHON) tests/gpu/run.sh
 
 # Loads the one library in several versions of torch; downloads gigabytes.
 abi: install

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ import torch
 import condinst
 from condinst import _host
 from condinst.backends.native import library
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -53,6 +56,36 @@ def test_build_information() -> None:
 def test_cuda_is_compiled_where_nvcc_is() -> None:
     if shutil.which("nvcc") and os.environ.get("CONDINST_CUDA", "auto") != "0":
         assert _host.build_info()["cuda"]
+
+
+def _cuobjdump() -> str | None:
+    """The CUDA toolkit's, or the one that comes with Triton."""
+    triton = importlib.util.find_spec("triton")
+    folders = [str(Path(triton.origin).parent / "backends/nvidia/bin")] if triton and triton.origin else []
+    return shutil.which("cuobjdump") or shutil.which("cuobjdump", path=os.pathsep.join(folders))
+
+
+@pytest.mark.skipif(not _host.build_info()["cuda"], reason="compiled without CUDA")
+def test_every_cuda_source_is_in_the_library_for_every_architecture() -> None:
+    cuobjdump = _cuobjdump()
+    if cuobjdump is None:
+        pytest.skip("needs cuobjdump")
+    command = [cuobjdump, "--list-elf", "--list-ptx", str(library.BUILT)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    sources = len(list(ROOT.glob("kernels/*/*.cu")))
+    for architecture in _host.build_info()["cuda_architectures"].split(","):
+        number, _, kind = architecture.partition("-")  # no kind: both
+        if kind != "virtual":
+            assert listed.count(f".sm_{number}.cubin") == sources, listed
+        if kind != "real":
+            assert listed.count(f".sm_{number}.ptx") == sources, listed
+
+
+@pytest.mark.skipif(not _host.build_info()["cuda"], reason="compiled without CUDA")
+@pytest.mark.skipif("CONDINST_CUDA_ARCHITECTURES" in os.environ, reason="the list of architectures was chosen")
+def test_the_default_architectures() -> None:
+    architectures = _host.build_info()["cuda_architectures"].split(",")
+    assert architectures == ["80-real", "90-real", "90-virtual"]
 
 
 def test_cpu_features_agree_with_pytorch() -> None:
@@ -110,15 +143,26 @@ def test_kernels_are_a_package() -> None:
     assert importlib.import_module("condinst.kernels.dice_loss").__doc__
 
 
+def test_a_source_archive_would_hold_what_the_build_reads() -> None:
+    """By the patterns of MANIFEST.in, which are all of one form."""
+    kept: set[Path] = set()
+    for line in (ROOT / "MANIFEST.in").read_text().splitlines():
+        command, *words = line.split()
+        if command == "recursive-include":
+            kept.update(path for pattern in words[1:] for path in (ROOT / words[0]).rglob(pattern))
+    needed = [path for room in ("csrc", "kernels") for path in (ROOT / room).rglob("*") if path.is_file()]
+    forgotten = [path for path in needed if path not in kept and path.suffix not in (".py", ".pyc")]
+    assert not forgotten
+
+
 def test_a_wheel_would_hold_the_whole_package(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
     output = tmp_path / "lib"
     command = f"{sys.executable} setup.py --quiet egg_info --egg-base {tmp_path} build_py --build-lib {output}"
-    subprocess.run(command.split(), cwd=root, check=True, capture_output=True)
+    subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True)
     built = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
     wanted = {
-        path.relative_to(root).as_posix()
+        path.relative_to(ROOT).as_posix()
         for pattern in ("condinst/**/*.py", "condinst/**/*.toml", "condinst/**/*.safetensors", "kernels/**/*.py")
-        for path in root.glob(pattern)
+        for path in ROOT.glob(pattern)
     }
     assert built >= {f"condinst/{path}" if path.startswith("kernels/") else path for path in wanted}
