@@ -43,6 +43,7 @@ Args make_args(const Tensor& masks, const Tensor& targets) {
   args.count = masks.size(0);
   args.size = args.count == 0 ? 0 : masks.numel() / args.count;
   args.chunk = on_cuda(masks) ? cuda::kChunk : kCpuChunk;
+  args.chunks = (args.size + args.chunk - 1) / args.chunk;
   return args;
 }
 

@@ -94,10 +94,9 @@ __global__ void __launch_bounds__(kThreads) partial_sums(Args args) {
 template <class Acc>
 __global__ void __launch_bounds__(kThreads) finish(Args args) {
   const int64_t mask = blockIdx.x;
-  const int64_t chunks = chunks_per_mask(args);
-  const double* partial = args.partial + 2 * mask * chunks;
+  const double* partial = args.partial + 2 * mask * args.chunks;
   double sums[2] = {};
-  for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kThreads) {
+  for (int64_t chunk = threadIdx.x; chunk < args.chunks; chunk += kThreads) {
     sums[0] += partial[2 * chunk];
     sums[1] += partial[2 * chunk + 1];
   }

@@ -20,6 +20,7 @@ struct Args {
   int64_t count;             // number of masks
   int64_t size;              // elements per mask
   int64_t chunk;             // elements of one mask that one task takes
+  int64_t chunks;            // per mask, the last one perhaps cut short
   double eps;
   double* partial;           // [count, chunks, 2] scratch: overlap and squares of one chunk
   void* losses;              // [count] Acc, out
@@ -29,11 +30,7 @@ struct Args {
 };
 
 // Partial sums of fixed chunks are added in a fixed order, so neither threads nor multiprocessors change the result.
-static inline CONDINST_HOST_DEVICE int64_t chunks_per_mask(const Args& args) {
-  return (args.size + args.chunk - 1) / args.chunk;
-}
-
-static inline int64_t task_count(const Args& args) { return args.count * chunks_per_mask(args); }
+static inline int64_t task_count(const Args& args) { return args.count * args.chunks; }
 
 // The elements that a task takes: `size` from `offset`, all of one mask.
 struct Chunk {
@@ -41,8 +38,8 @@ struct Chunk {
 };
 
 static inline CONDINST_HOST_DEVICE Chunk chunk_of(const Args& args, int64_t task) {
-  const int64_t mask = task / chunks_per_mask(args);
-  const int64_t start = task % chunks_per_mask(args) * args.chunk;
+  const int64_t mask = task / args.chunks;
+  const int64_t start = (task - mask * args.chunks) * args.chunk;  // not %: a GPU has no instruction for division
   const int64_t rest = args.size - start;
   return {mask, mask * args.size + start, rest < args.chunk ? rest : args.chunk};
 }

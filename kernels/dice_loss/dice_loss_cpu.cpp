@@ -61,11 +61,10 @@ void chunk_gradient(const Mask* masks, const Target* targets, Mask* grads, int64
 
 template <class Acc>
 void finish_masks(const Args& args, int64_t begin, int64_t end) {
-  const int64_t chunks = chunks_per_mask(args);
   for (int64_t mask = begin; mask < end; ++mask) {
     double overlap = 0;
     double total = args.eps;
-    for (int64_t task = mask * chunks; task < (mask + 1) * chunks; ++task) {
+    for (int64_t task = mask * args.chunks; task < (mask + 1) * args.chunks; ++task) {
       overlap += args.partial[2 * task];
       total += args.partial[2 * task + 1];
     }
