@@ -26,9 +26,12 @@ class Results:
 
 
 def _weights(output: Tensor) -> Tensor:
-    """Fixed weights in [0.5, 1.5) for the sum whose gradient is taken; the same for every backend."""
+    """Fixed weights in [0.5, 1.5) for the sum whose gradient is taken; the same for every backend and dtype.
+
+    Multiples of 1/128: every dtype has them, so that the kernels and the reference in float64 get one gradient.
+    """
     generator = torch.Generator().manual_seed(0)
-    weights = torch.rand(output.shape, generator=generator, dtype=torch.float64) + 0.5
+    weights = torch.randint(128, output.shape, generator=generator, dtype=torch.float64) / 128 + 0.5
     return weights.to(output.device, output.dtype)
 
 

@@ -1,0 +1,71 @@
+// Functions of whole vectors. Bounds let NaN through: NaN is neither below nor above them.
+#pragma once
+
+#include <cmath>
+
+#include "simd.h"
+
+namespace condinst {
+namespace CONDINST_ISA {
+namespace {
+
+static inline Vector<float> at_least(Vector<float> bound, Vector<float> values) {
+// x86 gives the second operand when one is NaN. GCC 12 makes a comparison and a blend of the general form, and warns
+// about its own header in the one without a mask.
+#if defined(__AVX512F__)
+  return bit_cast<Vector<float>>(_mm512_maskz_max_ps(0xffff, bit_cast<__m512>(bound), bit_cast<__m512>(values)));
+#elif defined(__AVX__)
+  return bit_cast<Vector<float>>(_mm256_max_ps(bit_cast<__m256>(bound), bit_cast<__m256>(values)));
+#elif defined(__x86_64__)
+  return bit_cast<Vector<float>>(_mm_max_ps(bit_cast<__m128>(bound), bit_cast<__m128>(values)));
+#else
+  return values < bound ? bound : values;
+#endif
+}
+
+static inline Vector<double> at_least(Vector<double> bound, Vector<double> values) {
+  return values < bound ? bound : values;
+}
+
+template <class V>
+static inline V at_most(V bound, V values) {
+  return values > bound ? bound : values;
+}
+
+template <class V>
+static inline V relu(V values) {
+  return at_least(V{}, values);
+}
+
+// e^x to about 1 unit in the last place, for x in [-87, 87]: 2^n * e^r with n whole and |r| <= log(2) / 2.
+static inline Vector<float> exp_in_range(Vector<float> x) {
+  const float to_whole = 0x1.8p23f;  // numbers of this size have no fraction, and n is in their low bits
+  const Vector<float> shifted = x * 0x1.715476p0f + to_whole;
+  const Vector<float> n = shifted - to_whole;
+  const Vector<float> r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;  // log(2) in two parts
+  Vector<float> power = r * 0x1.6c16c2p-10f + 0x1.111112p-7f;            // Taylor's series
+  power = power * r + 0x1.555556p-5f;
+  power = power * r + 0x1.555556p-3f;
+  power = power * r + 0.5f;
+  power = power * r + 1.0f;
+  power = power * r + 1.0f;
+  return bit_cast<Vector<float>>(UIntVector(bit_cast<UIntVector>(power) + (bit_cast<UIntVector>(shifted) << 23)));
+}
+
+// 1 / (1 + e^-x)
+static inline Vector<float> sigmoid(Vector<float> x) {
+  const Vector<float> low = Vector<float>{} - 87.0f;
+  return 1.0f / (1.0f + exp_in_range(at_most(Vector<float>{} + 87.0f, at_least(low, -x))));
+}
+
+// float64 is for checks of gradients, so that speed does not matter.
+static inline Vector<double> sigmoid(Vector<double> x) {
+  for (int lane = 0; lane < kLanes<double>; ++lane) {
+    x[lane] = 1.0 / (1.0 + std::exp(-x[lane]));
+  }
+  return x;
+}
+
+}  // namespace
+}  // namespace CONDINST_ISA
+}  // namespace condinst
