@@ -25,7 +25,7 @@ Tensor forward_cpu(const Tensor& mask_features, const Tensor& params, const Tens
 
   const ForwardArgs args{inputs, element_type(logits), logits.mutable_data_ptr()};
   const auto forward = CONDINST_CPU_KERNEL(forward);
-  parallel_tasks(forward_task_count(inputs), CONDINST_CPU_KERNEL(forward_scratch)(inputs),
+  parallel_tasks(forward_task_count(inputs), forward_scratch_bytes(inputs),
                  [&](int64_t begin, int64_t end, void* scratch) { forward(args, begin, end, scratch); });
   return logits;
 }
@@ -46,13 +46,11 @@ std::tuple<Tensor, Tensor> backward_of_logits_cpu(const Tensor& grad_logits, con
                   "grad_logits: expected the shape, dtype and device of the logits");
   const Tensor dense_grads = torch::stable::contiguous(grad_logits);
 
-  const BackwardArgs args{inputs, {}, element_type(dense_grads), dense_grads.const_data_ptr()};
   const auto backward = CONDINST_CPU_KERNEL(backward);
   return backward_cpu(given, mask_features.scalar_type(),
                       [&](const Groups& groups, int64_t begin, int64_t end, void* scratch) {
-                        BackwardArgs part = args;
-                        part.groups = groups;
-                        backward(part, begin, end, scratch);
+                        const BackwardArgs args{inputs, groups, element_type(dense_grads), dense_grads.const_data_ptr()};
+                        backward(args, begin, end, scratch);
                       });
 }
 

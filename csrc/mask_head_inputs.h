@@ -175,6 +175,9 @@ void parallel_tasks(int64_t tasks, int64_t scratch_bytes, const F& run) {
   });
 }
 
+// Scratch memory of one range of the forward tasks of head and loss.
+inline int64_t forward_scratch_bytes(const Inputs& inputs) { return CONDINST_CPU_KERNEL(forward_scratch)(inputs); }
+
 // Instances whose parameter gradients are summed at a time: the scratch memory for the bands' partial sums does not
 // grow with their number.
 constexpr int64_t kInstancesAtATime = 128;

@@ -1,5 +1,5 @@
 """The operator library (C++ and CUDA) as PyTorch operators, one file each; `library` loads the shared object."""
 
-from . import dice_loss, dynamic_mask_head
+from . import dice_loss, dynamic_mask_head, dynamic_mask_loss
 
-__all__ = ["dice_loss", "dynamic_mask_head"]
+__all__ = ["dice_loss", "dynamic_mask_head", "dynamic_mask_loss"]

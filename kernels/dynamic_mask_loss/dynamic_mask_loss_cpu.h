@@ -1,0 +1,44 @@
+// The CPU kernels of dynamic_mask_loss. Tasks and scratch memory are those of dynamic_mask_head, whose backward pass this
+// one is but for where the gradient of the masks comes from.
+#pragma once
+
+#include <cstdint>
+
+#include "../dynamic_mask_head/dynamic_mask_head_cpu.h"
+
+namespace condinst::dynamic_mask_loss {
+
+using dynamic_mask_head::Groups;
+using dynamic_mask_head::Inputs;
+
+struct Targets {
+  const uint8_t* masks;    // [num_targets, height * factor, width * factor]
+  const int64_t* indices;  // [num_instances] in 0 .. num_targets-1
+};
+
+struct ForwardArgs {
+  Inputs inputs;
+  Targets targets;
+  double eps;
+  double* partial;  // [num_instances, forward_bands, 2] scratch: overlap and squares of one band
+  void* losses;     // [num_instances] Acc, out
+  void* sums;       // [num_instances, 2] Acc, out: overlap and total (eps included)
+};
+
+struct BackwardArgs {
+  Inputs inputs;
+  Groups groups;
+  Targets targets;
+  const void* sums;         // [num_instances, 2] Acc, as forward gave them
+  const void* grad_losses;  // [num_instances] Acc
+};
+
+CONDINST_FOR_EACH_ISA(
+    // Tasks [begin, end) of forward_task_count: fill partial.
+    void partial_sums(const ForwardArgs& args, int64_t begin, int64_t end, void* scratch);
+    // All instances: from partial to losses and sums.
+    void finish(const ForwardArgs& args);
+    // Tasks [begin, end) of backward_task_count: add to grad_features, fill groups.partial.
+    void backward(const BackwardArgs& args, int64_t begin, int64_t end, void* scratch);)
+
+}  // namespace condinst::dynamic_mask_loss
