@@ -75,6 +75,16 @@ def test_the_variable_chooses_the_library() -> None:
     )
 
 
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
+def test_only_shared_arrays_are_thread_local() -> None:
+    """All that is thread-local in the library is overwritten before each block."""
+    command = ["readelf", "--symbols", "--wide", str(LIBRARY)]
+    symbols = [line.split() for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()]
+    thread_local = [words[-1] for words in symbols if "TLS" in words]
+    assert thread_local
+    assert all("8condinst" in name for name in thread_local), thread_local
+
+
 @pytest.fixture(scope="module")
 def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that makes one mistake, by name."""
