@@ -35,13 +35,12 @@ def _largest_sample(spec: OpSpec) -> Sample:
     return max(spec.samples(torch.float32, CUDA), key=lambda sample: sample.args[0].numel())
 
 
-def _own_leaves(sample: Sample) -> list[Any]:
-    """The arguments as tensors of their own, which ask for a gradient where they can have one."""
-    args = [arg.clone() if isinstance(arg, Tensor) else arg for arg in sample.args]
-    return [arg.requires_grad_() if isinstance(arg, Tensor) and arg.is_floating_point() else arg for arg in args]
+def _own_leaves(spec: OpSpec, sample: Sample) -> tuple[Any, ...]:
+    """The arguments as tensors of their own, which ask for a gradient where they have one."""
+    return spec.with_gradients(tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in sample.args))
 
 
-def _forward_and_backward(spec: OpSpec, backend: str, args: list[Any], sample: Sample) -> list[Tensor]:
+def _forward_and_backward(spec: OpSpec, backend: str, args: tuple[Any, ...], sample: Sample) -> list[Tensor]:
     """Outputs and gradients, by calls that run on the device alone."""
     returned = spec.op(*args, **sample.kwargs, backend=backend)
     outputs = list(returned) if isinstance(returned, tuple) else [returned]
@@ -54,7 +53,7 @@ def _forward_and_backward(spec: OpSpec, backend: str, args: list[Any], sample: S
 @each_case
 def test_never_waits_for_the_device(spec: OpSpec, backend: str) -> None:
     sample = _largest_sample(spec)
-    args = _own_leaves(sample)
+    args = _own_leaves(spec, sample)
     _forward_and_backward(spec, backend, args, sample)  # what is compiled or loaded once may wait
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
@@ -68,8 +67,8 @@ def test_never_waits_for_the_device(spec: OpSpec, backend: str) -> None:
 def test_runs_on_the_current_stream(spec: OpSpec, backend: str) -> None:
     """The arguments are written late on a side stream; a kernel on another stream would read NaN."""
     sample = _largest_sample(spec)
-    expected = _forward_and_backward(spec, backend, _own_leaves(sample), sample)
-    args = _own_leaves(sample)
+    expected = _forward_and_backward(spec, backend, _own_leaves(spec, sample), sample)
+    args = _own_leaves(spec, sample)
     tensors = [(arg, source) for arg, source in zip(args, sample.args, strict=True) if isinstance(arg, Tensor)]
     with torch.no_grad():
         for arg, _ in tensors:
@@ -91,7 +90,7 @@ def test_runs_on_the_current_stream(spec: OpSpec, backend: str) -> None:
 def test_in_a_cuda_graph(spec: OpSpec, backend: str) -> None:
     """Recorded once, replayed on new values: the same bits as without a graph."""
     sample = _largest_sample(spec)
-    args = _own_leaves(sample)
+    args = _own_leaves(spec, sample)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # PyTorch wants a first run on a side stream
