@@ -4,7 +4,7 @@ To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`.
 """
 
 from . import dice_loss, dynamic_mask_head, dynamic_mask_loss
-from .compare import Results, check, check_sample, in_float64, run
+from .compare import Results, check, check_sample, check_tensor, in_float64, run
 from .spec import BadInput, OpSpec, Sample, Tolerance
 
 SPECS: tuple[OpSpec, ...] = (dice_loss.SPEC, dynamic_mask_head.SPEC, dynamic_mask_loss.SPEC)
@@ -18,6 +18,7 @@ __all__ = [
     "Tolerance",
     "check",
     "check_sample",
+    "check_tensor",
     "in_float64",
     "run",
 ]

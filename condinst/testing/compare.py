@@ -54,7 +54,8 @@ def in_float64(sample: Sample) -> Sample:
     return Sample(sample.name, args, sample.kwargs)
 
 
-def _check_tensor(tolerance: Tolerance, what: str, actual: Tensor, exact: Tensor) -> None:
+def check_tensor(tolerance: Tolerance, what: str, actual: Tensor, exact: Tensor) -> None:
+    """Raise AssertionError, beginning with `what`, unless a tensor is as close as asked to one in float64."""
     largest = exact.abs().max().item() if exact.numel() else 0.0
     limits = torch.finfo(actual.dtype)
     smallest = limits.smallest_normal * limits.eps  # the spacing of subnormal numbers, which round to no closer
@@ -84,7 +85,7 @@ def check_sample(spec: OpSpec, backend: str, sample: Sample) -> None:
         if not tensor.is_floating_point():
             assert torch.equal(tensor, tensor_like), f"{what}: differs"
             continue
-        _check_tensor(spec.tolerance(tensor.dtype, gradient=index >= num_outputs), what, tensor, tensor_exact)
+        check_tensor(spec.tolerance(tensor.dtype, gradient=index >= num_outputs), what, tensor, tensor_exact)
 
 
 def check(spec: OpSpec, backend: str, device: torch.device) -> None:
