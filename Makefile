@@ -35,7 +35,7 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	for script in benchmarks/bench_*.py; do KINETO_LOG_LEVEL=6 $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 # On a machine with a GPU, with the Python found there and without network: build in place, test, sanitize, time.
 gpu:

@@ -6,8 +6,9 @@ gradient. That, over the measured bandwidth, is the floor in the table.
 
 from __future__ import annotations
 
-from harness import benchmark
+from pathlib import Path
 
+from condinst.benchmarking.operators import benchmark
 from condinst.testing import Sample
 from condinst.testing.dice_loss import SPEC
 
@@ -20,4 +21,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved)
+    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")

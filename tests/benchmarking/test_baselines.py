@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from condinst import reference
 from condinst.testing.baselines import (
@@ -14,6 +18,8 @@ from condinst.testing.baselines import (
 )
 from condinst.testing.dynamic_mask_head import mask_head_args
 from condinst.testing.dynamic_mask_loss import with_targets
+
+Baseline = Callable[..., Tensor]
 
 CPU = torch.device("cpu")
 
@@ -31,13 +37,13 @@ CPU = torch.device("cpu")
     ids=str,
 )
 @pytest.mark.parametrize(("num_instances", "num_images"), [(1, 1), (13, 3)])
-def test_heads(baseline, options, num_instances: int, num_images: int) -> None:  # type: ignore[no-untyped-def]
+def test_heads(baseline: Baseline, options: dict[str, Any], num_instances: int, num_images: int) -> None:
     args = mask_head_args(torch.float64, CPU, num_instances, (5, 7), options, num_images=num_images)
     torch.testing.assert_close(baseline(*args, **options), reference.dynamic_mask_head(*args, **options))
 
 
 @pytest.mark.parametrize("baseline", [grouped_convolution_loss, chunked_matmul_loss])
-def test_losses_and_gradients(baseline) -> None:  # type: ignore[no-untyped-def]
+def test_losses_and_gradients(baseline: Baseline) -> None:
     features, params, *rest = with_targets(mask_head_args(torch.float64, CPU, 11, (5, 7), {}), 3)
     leaves = (features.requires_grad_(), params.requires_grad_())
     expected = reference.dynamic_mask_loss(*leaves, *rest)

@@ -1,0 +1,60 @@
+"""Which machine this is, and how fast it can compute and move bytes at best."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import torch
+
+import condinst
+
+from .timing import seconds
+
+PACKAGE_ROOT = Path(condinst.__file__).resolve().parents[1]
+
+
+def device_name(device: torch.device) -> str:
+    """The model of the GPU, or of the CPU with its number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def about(device: torch.device) -> dict[str, str | int]:
+    """What a timing has to be read with: when (which also tells one run from another), commit, versions, device."""
+    return {
+        "date": datetime.datetime.now().isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda or "",
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _commit() -> str:
+    """The commit of a checkout, or the version of an installed package."""
+    if not (PACKAGE_ROOT / ".git").exists():
+        return condinst.__version__
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    described = subprocess.run(words, cwd=PACKAGE_ROOT, capture_output=True, text=True, check=False)
+    return described.stdout.strip() or condinst.__version__
+
+
+def read_bytes_per_second(device: torch.device) -> float:
+    """The best rate seen for reading a quarter of a gigabyte."""
+    data = torch.ones(2**26, device=device)
+    return data.nbytes / min(seconds(data.sum, device) for _ in range(10))
+
+
+def multiply_adds_per_second(device: torch.device) -> float:
+    """The best rate seen for a float32 product of two matrices, in multiply-adds (two operations each)."""
+    size = 8192 if device.type == "cuda" else 1024
+    a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
+    return size**3 / min(seconds(lambda: a @ b, device) for _ in range(10))

@@ -1,0 +1,97 @@
+"""How much memory a call needs at its peak: as PyTorch's allocators count it, and as the operating system does."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from .timing import Call
+
+MIB = 2**20
+CLEAR_REFS = Path("/proc/self/clear_refs")
+# read when the profiler is used first; without it, every measurement writes lines to stderr
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+
+PRELOADED = ["torch", "torchvision", "condinst"]
+
+
+def allocator_peak_mib(call: Call, device: torch.device) -> float:
+    """MiB that one call holds at its peak beyond what was there, as PyTorch's allocators count them."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / MIB
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    kineto = profiler.profiler
+    assert kineto is not None and kineto.kineto_results is not None
+    changes = [event for event in kineto.kineto_results.events() if event.name() == "[memory]"]
+    held = accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
+    return max(held, default=0) / MIB
+
+
+def resident_peak_mib(make_call: Callable[..., Call], *args: Any) -> float | None:
+    """MiB by which a call makes a fresh process grow at its peak, whoever allocates them.
+
+    The call runs once before, so that what it loads and compiles does not count; then what malloc keeps is given back.
+
+    Args:
+        make_call: a function of a module, called with `args` in the new process.
+        *args: can be pickled.
+
+    Returns:
+        None where the operating system does not tell (it must be Linux).
+    """
+    if not sys.platform.startswith("linux") or not CLEAR_REFS.exists():
+        return None
+    # Processes are forked from a server that has imported PyTorch and done nothing with it: they start at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(sender, torch.get_num_threads(), make_call, args), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(f"the process that measures memory ended with status {process.exitcode}") from None
+    finally:
+        process.join()
+
+
+def _measure(sender: Any, num_threads: int, make_call: Callable[..., Call], args: tuple[Any, ...]) -> None:
+    torch.set_num_threads(num_threads)
+    call = make_call(*args)
+    call()
+    _give_back_free_memory()
+    try:
+        CLEAR_REFS.write_text("5")  # the peak is now what is in use
+    except OSError:
+        sender.send(None)
+        return
+    before = _status_kib("VmRSS")
+    call()
+    sender.send((_status_kib("VmHWM") - before) / 1024)
+
+
+def _give_back_free_memory() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+    if trim is not None:
+        trim(0)
+
+
+def _status_kib(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

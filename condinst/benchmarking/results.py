@@ -1,0 +1,137 @@
+"""Rows of results, and the CSV file of a machine that holds them."""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant at one setting.
+
+    Attributes:
+        date, commit, torch, cuda, device, threads: see `condinst.benchmarking.machine.about`.
+        op: the operator.
+        study: what is varied: "operator" (dtype and direction), "instances", "depth", "width", "factor", "training".
+        sample: the setting, such as "depth 2".
+        num_instances: of the call; None where there is no such thing.
+        variant: a backend, or the name of a baseline.
+        dtype: of features or masks.
+        direction: "forward" or "training" (forward and backward).
+        p20_ms, p50_ms, p80_ms: milliseconds of a call: a fifth, half and four fifths of the rounds took less.
+        ms_per_instance: `p50_ms` over `num_instances`.
+        baseline: the variant that `ratio` refers to.
+        ratio: its median over this one's; None where it was not measured.
+        floor_ms: what the machine needs at least, by the bytes it must move and the operations it must do.
+        peak_mib: memory beyond the arguments, by PyTorch's allocators.
+        resident_mib: the same as the operating system counts it; None where it does not.
+    """
+
+    date: str
+    commit: str
+    torch: str
+    cuda: str
+    device: str
+    threads: int
+    op: str
+    study: str
+    sample: str
+    num_instances: int | None
+    variant: str
+    dtype: str
+    direction: str
+    p20_ms: float
+    p50_ms: float
+    p80_ms: float
+    ms_per_instance: float | None
+    baseline: str
+    ratio: float | None
+    floor_ms: float
+    peak_mib: float
+    resident_mib: float | None
+
+
+def make_rows(
+    shared: Mapping[str, object],
+    times: Mapping[str, list[float]],
+    *,
+    baseline: str,
+    floor_seconds: float,
+    peaks_mib: Mapping[str, float],
+    resident_mib: Mapping[str, float | None],
+    num_instances: int | None,
+) -> list[Row]:
+    """One row per variant of a setting; `shared` are the fields that all have, `times` seconds by variant."""
+    medians = {variant: statistics.median(seconds) for variant, seconds in times.items()}
+    rows = []
+    for variant, seconds in times.items():
+        p20, p50, p80 = (statistics.quantiles(seconds, n=10, method="inclusive")[i] for i in (1, 4, 7))
+        resident = resident_mib.get(variant)
+        row = Row(
+            **shared,  # type: ignore[arg-type]
+            num_instances=num_instances,
+            variant=variant,
+            p20_ms=round(p20 * 1e3, 4),
+            p50_ms=round(p50 * 1e3, 4),
+            p80_ms=round(p80 * 1e3, 4),
+            ms_per_instance=round(p50 * 1e3 / num_instances, 5) if num_instances else None,
+            baseline=baseline,
+            ratio=round(medians[baseline] / p50, 2) if baseline in medians else None,
+            floor_ms=round(floor_seconds * 1e3, 4),
+            peak_mib=round(peaks_mib[variant], 1),
+            resident_mib=None if resident is None else round(resident, 1),
+        )
+        rows.append(row)
+    return rows
+
+
+def append_rows(rows: list[Row], folder: Path) -> Path:
+    """Add rows to the file of the machine they come from, and return it.
+
+    Raises:
+        ValueError: the file there has other columns.
+    """
+    machine = re.sub(r"[^a-z0-9]+", "-", rows[0].device.lower()).strip("-")
+    path = folder / f"{machine}.csv"
+    names = [field.name for field in fields(Row)]
+    new = not path.exists()
+    if not new:
+        with path.open(newline="") as file:
+            if next(csv.reader(file), None) != names:
+                raise ValueError(f"{path}: expected the columns {', '.join(names)}; measure again without that file")
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in rows)
+    return path
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a file, in its order."""
+    readers = {"int": int, "int | None": int, "float": float, "float | None": float}
+    numbers = {field.name: readers[str(field.type)] for field in fields(Row) if str(field.type) in readers}
+    with path.open(newline="") as file:
+        return [
+            Row(**{name: _value(text, numbers.get(name)) for name, text in line.items()})
+            for line in csv.DictReader(file)
+        ]
+
+
+def _value(text: str, number: type[int] | type[float] | None) -> Any:
+    if number is None:
+        return text
+    return number(text) if text else None
+
+
+def latest(rows: Iterable[Row], op: str, study: str) -> list[Row]:
+    """The rows of a study's last run."""
+    found = [row for row in rows if (row.op, row.study) == (op, study)]
+    return [row for row in found if row.date == found[-1].date]

@@ -1,0 +1,92 @@
+"""Tables of results: the same for the terminal and for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .mask_head import PAPER_MS_PER_100
+from .results import Row
+
+MISSING = "not measured"
+FLOOR = "floor"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A title, the names of the columns, and the cells."""
+
+    title: str
+    columns: list[str]
+    cells: list[list[str]]
+
+    def markdown(self) -> str:
+        """The table in Markdown, under its title."""
+        lines = [self.columns, ["---", *["---:"] * (len(self.columns) - 1)], *self.cells]
+        return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def instances_tables(rows: Sequence[Row]) -> list[TextTable]:
+    """Time, ratio and memory of each variant by number of instances; `rows` are of one study with one operator."""
+    counts = sorted({row.num_instances or 0 for row in rows})
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    found = {(row.variant, row.num_instances): row for row in rows}
+    floors = {row.num_instances: row.floor_ms for row in rows}
+    columns = ["instances", *map(str, counts)]
+
+    def cells(text: dict[tuple[str, int | None], str]) -> list[list[str]]:
+        return [[variant, *(text.get((variant, count), MISSING) for count in counts)] for variant in variants]
+
+    times = cells({key: f"{_number(row.p50_ms)} ({_microseconds(row)})" for key, row in found.items()})
+    times.append([FLOOR, *(f"{_number(floors[c])} ({_number(floors[c] * 1e3 / c)})" for c in counts)])
+    ratios = cells({key: MISSING if row.ratio is None else f"{row.ratio:.1f}" for key, row in found.items()})
+    memory = cells({key: _memory(row) for key, row in found.items()})
+    return [
+        TextTable("Milliseconds a call, median (microseconds per instance)", columns, times),
+        TextTable(f"Times as fast as the {rows[0].baseline}, in the same run", columns, ratios),
+        TextTable("Extra peak memory in MiB: PyTorch's allocator / growth of the process", columns, memory),
+    ]
+
+
+def ablation_table(rows: Sequence[Row], study: str, title: str) -> TextTable:
+    """Milliseconds for 100 instances by depth, width or factor, beside the paper's figures where it has some."""
+    samples = list(dict.fromkeys(row.sample for row in rows))
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    found = {(row.variant, row.sample): row for row in rows}
+    paper = PAPER_MS_PER_100.get(study, {})
+    columns = [study, *(["the paper, on the authors' GPU"] if paper else []), *variants, FLOOR]
+    cells = []
+    for sample in samples:
+        at_sample = [found.get((variant, sample)) for variant in variants]
+        line = [sample, *([str(paper.get(int(sample), ""))] if paper else [])]
+        line += [MISSING if row is None else _number(100 * (row.ms_per_instance or 0)) for row in at_sample]
+        floor = next(row for row in rows if row.sample == sample)
+        cells.append([*line, _number(floor.floor_ms * 100 / (floor.num_instances or 100))])
+    return TextTable(title, columns, cells)
+
+
+def mask_head_tables(rows: Sequence[Row]) -> list[TextTable]:
+    """All tables of a run of `measure_mask_head`."""
+    titles = {
+        "depth": "Table 1a: milliseconds for 100 instances by depth, at width 8",
+        "width": "Table 1b: milliseconds for 100 instances by width, at depth 3",
+        "factor": "Table 5: milliseconds for 100 instances by upsampling factor",
+    }
+    tables = instances_tables([row for row in rows if row.study == "instances"])
+    for study, title in titles.items():
+        tables.append(ablation_table([row for row in rows if row.study == study], study, title))
+    return tables
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _microseconds(row: Row) -> str:
+    return _number(1e3 * (row.ms_per_instance or 0))
+
+
+def _memory(row: Row) -> str:
+    resident = "-" if row.resident_mib is None else _number(row.resident_mib)
+    return f"{_number(row.peak_mib)} / {resident}"
