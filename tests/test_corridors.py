@@ -39,7 +39,11 @@ FORBIDDEN = {
     ),
     "operators know nothing that is built on them": (
         "condinst/ops/**/*.py",
-        IMPORTS + r"(?:condinst|\.)\.(?:models|data|engine|evaluation|visualization)",
+        IMPORTS + r"(?:condinst|\.)\.(?:models|data|engine|evaluation|visualization|benchmarking)",
+    ),
+    "only the command line knows the benchmarks": (
+        "condinst/[!b]*/**/*.py",
+        IMPORTS + r"(?:condinst\.benchmarking|\.+benchmarking|(?:condinst|\.+) import .*\bbenchmarking\b)",
     ),
 }
 EXCEPTIONS = {ROOT / "csrc/host.cpp", ROOT / "condinst/cli.py", ROOT / "condinst/__main__.py"}
@@ -83,6 +87,7 @@ def test_no_forbidden_arrow(rule: str) -> None:
             "    from ...backends import native",
         ),
         ("nothing knows the command line", "condinst/engine/a.py", "from condinst import cli"),
+        ("only the command line knows the benchmarks", "condinst/models/a.py", "from ..benchmarking import plot"),
         (
             "operators know nothing that is built on them",
             "condinst/ops/a.py",
@@ -111,7 +116,7 @@ def test_an_operator_has_its_name_in_every_room() -> None:
         "csrc/{}.cpp",
         "kernels/{}",
         "tests/ops/test_{}.py",
-        "benchmarks/bench_{}.py",
     )
     places = [room.format(op) for op in sorted(adapters) for room in rooms]
+    places += [f"benchmarks/bench_{op.removeprefix('dynamic_')}.py" for op in sorted(adapters)]
     assert not [place for place in places if not (ROOT / place).exists()]
