@@ -106,9 +106,10 @@ def head_call(case: HeadCase, device: torch.device, chunk_size: int, variant: st
         GROUPED: grouped_convolution,
         COMPILED_GROUPED: grouped_convolution,
         CHUNKED: partial(chunked_matmul, chunk_size=chunk_size),
-        COMPILED_CHUNKED: partial(chunked_matmul, chunk_size=chunk_size, network=torch.compile(chunk_logits)),
         **{backend: partial(ops.dynamic_mask_head, backend=backend) for backend in BACKENDS},
     }
+    if variant == COMPILED_CHUNKED:
+        heads[variant] = partial(chunked_matmul, chunk_size=chunk_size, network=torch.compile(chunk_logits))
     args, head, options = case.args(device), heads[variant], case.options
 
     def masks(*args: Tensor) -> Tensor:
