@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -102,7 +104,7 @@ def test_second_derivative_is_refused_by_the_native_backend() -> None:
         (17, {}, "up to 16 channels of features, got mask_features of 17"),
     ],
 )
-def test_networks_the_kernels_do_not_have(channels: int, options: dict[str, int], message: str) -> None:
+def test_networks_the_kernels_do_not_have(channels: int, options: dict[str, Any], message: str) -> None:
     args = mask_head_args(torch.float32, CPU, 2, (4, 6), options, feature_channels=channels)
     with pytest.raises(ValueError, match=message):
         dynamic_mask_head(*args, **options, backend="cpp")

@@ -1,4 +1,4 @@
-"""`dynamic_mask_loss` beyond what the OpSpec driver does: the three operators it replaces, memory, errors of its own."""
+"""`dynamic_mask_loss` beyond what the OpSpec driver does: the operators it replaces, memory, errors of its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def args_of(num_instances: int, size: tuple[int, int] = (12, 21)) -> tuple[Tenso
 def test_it_is_the_three_operators_in_one(backend: str) -> None:
     features, params, *rest, masks, indices = args_of(9)
     leaves = features.requires_grad_(), params.requires_grad_()
-    fused = dynamic_mask_loss(*leaves, *rest, masks, indices, backend=backend)
+    args = (*leaves, *rest, masks, indices)
+    fused = dynamic_mask_loss(*args, backend=backend)
     logits = dynamic_mask_head(*leaves, *rest, backend=backend)
     apart = dice_loss(logits.sigmoid(), masks[indices], backend="reference")
     torch.testing.assert_close(fused, apart)
@@ -43,9 +44,8 @@ def test_saturated_masks(bias: float, backend: str) -> None:
     features, params, *rest, masks, indices = args_of(3)
     params = torch.zeros_like(params)
     params[:, -1] = bias
-    losses = dynamic_mask_loss(
-        features, params.requires_grad_(), *rest, masks, indices, reduction="none", backend=backend
-    )
+    args = (features, params.requires_grad_(), *rest, masks, indices)
+    losses = dynamic_mask_loss(*args, reduction="none", backend=backend)
     ones = masks[indices].flatten(1).sum(1)
     expected = torch.ones(3) if bias < 0 else 1 - 2 * ones / (ones + masks[0].numel())
     torch.testing.assert_close(losses.detach(), expected)
@@ -70,9 +70,8 @@ def test_every_target_byte_counts(backend: str) -> None:
     masks = torch.eye(4 * height * width, dtype=torch.bool).reshape(-1, 2 * height, 2 * width)
     count = len(masks)
     features, params, *rest = mask_head_args(torch.float32, CPU, count, (height, width), {})
-    losses = dynamic_mask_loss(
-        features, params * 0, *rest, masks, torch.arange(count), reduction="none", backend=backend
-    )
+    args = (features, params * 0, *rest, masks, torch.arange(count))
+    losses = dynamic_mask_loss(*args, reduction="none", backend=backend)
     torch.testing.assert_close(losses, torch.full((count,), 1 - 2 * 0.5 / (count / 4 + 1)))
 
 
