@@ -444,7 +444,7 @@ static inline int64_t logit_rows_elements(const Inputs& inputs) { return 2 * (in
 // ---- Scratch memory
 
 // Cells that the forward pass takes through all layers at a time, so that the hidden ones stay in the first cache.
-constexpr int64_t kSegment = 128;
+constexpr int64_t kSegment = 192;
 
 // Hands out parts of scratch memory, or with nullptr just counts.
 class Arena {
