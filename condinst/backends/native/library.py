@@ -28,18 +28,6 @@ def _load() -> str | None:
 
 
 ERROR = _load()
-# registrations live as long as this object
-_registrations = torch.library.Library("condinst", "IMPL")
-
-
-def register_autocast_as_given(op: str) -> None:
-    """Under autocast, ``torch.ops.condinst.<op>`` takes its arguments in the dtypes they have.
-
-    For kernels that accumulate in float32 themselves. An operator that wants a cast uses
-    ``torch.library.register_autocast`` instead.
-    """
-    for key in ("AutocastCPU", "AutocastCUDA"):
-        _registrations.impl(op, torch.library.fallthrough_kernel, key)
 
 
 def reason_against(op: str) -> str | None:
@@ -49,10 +37,27 @@ def reason_against(op: str) -> str | None:
     return ERROR
 
 
-def register_native(op: str, call: Callable[..., Any]) -> None:
-    """Register a function that calls ``torch.ops.condinst.<op>`` as the backends "cpp" and "cuda" of an operator."""
-    register(op, "cpp", call, unavailable=reason_against(op))
-    register(op, "cuda", call, unavailable=_reason_against_cuda(op), unsupported_reason=_float64_on_cuda)
+def register_native(
+    op: str,
+    adapt: Callable[[str], Callable[..., Any]],
+    *,
+    unsupported_reason: Callable[..., str | None] | None = None,
+) -> None:
+    """Register ``torch.ops.condinst.<op>``, with its rules, as the backends "cpp" and "cuda" of an operator.
+
+    Args:
+        op: its name.
+        adapt: from `condinst.backends.rules`.
+        unsupported_reason: why neither can do a call, see `condinst.backends.registry`.
+    """
+
+    def unsupported_on_cuda(*tensors: Tensor, **options: Any) -> str | None:
+        reason = None if unsupported_reason is None else unsupported_reason(*tensors, **options)
+        return _float64_on_cuda(*tensors) if reason is None else reason
+
+    call = adapt("condinst")
+    register(op, "cpp", call, unavailable=reason_against(op), unsupported_reason=unsupported_reason)
+    register(op, "cuda", call, unavailable=_reason_against_cuda(op), unsupported_reason=unsupported_on_cuda)
 
 
 def _reason_against_cuda(op: str) -> str | None:

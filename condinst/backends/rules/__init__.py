@@ -1,0 +1,9 @@
+"""What PyTorch must know of operators that kernels compute: shapes, gradients, autocast; the same for all kernels.
+
+``rules.<op>.adapt(namespace)`` is for ``torch.ops.<namespace>.<op>`` and ``<op>_backward``, which have the same schemas
+in every namespace: "condinst" (C++ and CUDA, in csrc/) and "condinst_triton".
+"""
+
+from . import dice_loss, dynamic_mask_head, dynamic_mask_loss
+
+__all__ = ["dice_loss", "dynamic_mask_head", "dynamic_mask_loss"]
