@@ -19,6 +19,11 @@ FORBIDDEN = {
         "kernels/**/*.py",
         IMPORTS + r"(?:torch|condinst\.(?!kernels))",
     ),
+    "Triton adapters know no csrc": (
+        "condinst/backends/triton/*.py",
+        IMPORTS + r"(?:condinst\.backends\.native|\.\.native|condinst\.backends import .*\bnative\b)"
+        r"|torch\.ops\.condinst\.",
+    ),
     "csrc knows no Python objects, the pybind11 file aside": (
         "csrc/**/*",
         r"#include\s*[<\"](?:pybind11|Python\.h|torch/(?:extension|python)\.h|ATen|c10)",
@@ -75,6 +80,7 @@ def test_no_forbidden_arrow(rule: str) -> None:
             '#include "../csrc/a.h"',
         ),
         ("Python kernels know no torch and no other room", "kernels/a/a.py", "import torch"),
+        ("Triton adapters know no csrc", "condinst/backends/triton/a.py", "from ..native import library"),
         ("csrc knows no Python objects, the pybind11 file aside", "csrc/a.cpp", "#include <Python.h>"),
         (
             "the reference knows no backends",

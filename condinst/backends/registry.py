@@ -47,7 +47,14 @@ BACKENDS = ("reference", "cpp", "cuda", "triton")
 
 NOT_WRITTEN = "not written yet"
 
-DEVICES: dict[str, tuple[str, ...]] = {"cpp": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)}
+TRITON_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Triton's own switch, for tests: kernels are interpreted by NumPy, on CPU tensors. Triton reads it at import, too."""
+
+DEVICES: dict[str, tuple[str, ...]] = {
+    "cpp": ("cpu",),
+    "cuda": ("cuda",),
+    "triton": ("cpu",) if TRITON_INTERPRETED else ("cuda",),
+}
 """The devices a backend computes on. The reference is not listed: it runs wherever PyTorch does."""
 
 AUTO_ORDER: dict[str, tuple[str, ...]] = {

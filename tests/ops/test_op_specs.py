@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from condinst.backends import backend_table
-from condinst.backends.registry import DEVICES
+from condinst.backends.registry import DEVICES, TRITON_INTERPRETED
 from condinst.testing import SPECS, BadInput, OpSpec, Results, Sample, check_sample, run
 
 CPU = torch.device("cpu")
@@ -40,7 +40,21 @@ def _dtypes(spec: OpSpec, device: torch.device) -> list[torch.dtype]:
     return [dtype for dtype in spec.dtypes if dtype != torch.float64 or device.type == "cpu"]
 
 
-def _largest_sample(spec: OpSpec, device: torch.device) -> Sample:
+def _samples(spec: OpSpec, backend: str, dtype: torch.dtype, device: torch.device) -> list[Sample]:
+    samples = spec.samples(dtype, device)
+    if backend == "triton" and TRITON_INTERPRETED:
+        # A program takes NumPy up to 0.1 s. The mask operators share nearly all code and take turns in float32; of the
+        # other dtypes two calls are enough, as kernels see them only where they load and store.
+        if spec.name == "dice_loss":
+            return samples
+        turn = SPECS.index(spec) % 2
+        return [s for s in samples[turn::2] if s.name != "1000 instances"] if dtype == torch.float32 else samples[:2]
+    return samples
+
+
+def _largest_sample(spec: OpSpec, backend: str, device: torch.device) -> Sample:
+    if backend == "triton" and TRITON_INTERPRETED:
+        return spec.samples(torch.float32, device)[0]
     return max(spec.samples(torch.float32, device), key=lambda sample: sample.args[0].numel())
 
 
@@ -57,7 +71,7 @@ def test_agrees_with_reference(
     spec: OpSpec, backend: str, device: torch.device, subtests: pytest.Subtests, poisoned_memory: None
 ) -> None:
     for dtype in _dtypes(spec, device):
-        for sample in spec.samples(dtype, device):
+        for sample in _samples(spec, backend, dtype, device):
             with subtests.test(f"{dtype}, {sample.name}"):
                 check_sample(spec, backend, sample)
 
@@ -66,9 +80,11 @@ def test_agrees_with_reference(
 def test_gradcheck(spec: OpSpec, backend: str, device: torch.device) -> None:
     if device.type != "cpu":
         pytest.skip("float64 is for the CPU only")
+    interpreted = backend == "triton" and TRITON_INTERPRETED
     for sample in spec.small_samples(device):
         call = _bind(spec.op, backend, sample)
-        assert torch.autograd.gradcheck(call, spec.with_gradients(sample.args)), sample.name
+        # interpreted kernels are checked along one random direction
+        assert torch.autograd.gradcheck(call, spec.with_gradients(sample.args), fast_mode=interpreted), sample.name
 
 
 def _bind(op: Callable[..., Any], backend: str, sample: Sample) -> Callable[..., Any]:
@@ -81,7 +97,7 @@ def test_same_result_every_run_and_any_threads(
 ) -> None:
     if backend == "reference":
         pytest.skip("PyTorch's own sums depend on the number of threads")
-    sample = _largest_sample(spec, device)
+    sample = _largest_sample(spec, backend, device)
     results = []
     for threads in (1, 1, 2, 3, 8):
         torch.set_num_threads(threads)
@@ -110,12 +126,14 @@ def test_autocast_changes_nothing(spec: OpSpec, backend: str, device: torch.devi
         _assert_same_bits(run(spec, spec.op, sample, backend=backend), plain)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-@pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda"), marks=pytest.mark.gpu)], ids=str)
-def test_opcheck(spec: OpSpec, device: torch.device, subtests: pytest.Subtests) -> None:
+@each_case
+def test_opcheck(spec: OpSpec, backend: str, device: torch.device, subtests: pytest.Subtests) -> None:
+    if backend == "reference":
+        pytest.skip("no operator of its own")
+    ops = torch.ops.condinst_triton if backend == "triton" else torch.ops.condinst
     for name, args in spec.native_calls(device):
         with subtests.test(f"{name}: {[tuple(a.shape) for a in args if isinstance(a, torch.Tensor)]}"):
-            torch.library.opcheck(getattr(torch.ops.condinst, name).default, args)
+            torch.library.opcheck(getattr(ops, name).default, args)
 
 
 @pytest.mark.parametrize(("spec", "bad"), _bad_inputs())
