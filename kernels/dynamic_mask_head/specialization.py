@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-NO_COORDINATES, RELATIVE_COORDINATES, ABSOLUTE_COORDINATES = range(3)
+COORDINATES = ("none", "relative", "absolute")
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Specialization:
         num_layers: 1 or more.
         channels: width of the hidden layers, at most 16.
         num_features: channels of the features that the network takes, 0 to 16.
-        coordinates: one of the three constants above.
+        coordinates: position in `COORDINATES`.
         factor: of the upsampling: 1, 2 or 4.
         rows, columns: cells of a tile, powers of two; see tiles_triton.py.
         precision: how ``tl.dot`` multiplies float32: "ieee" (plain float32), "tf32x3" or "tf32" (tensor cores).
@@ -31,7 +31,7 @@ class Specialization:
     @property
     def first_feature(self) -> int:
         """Where the features begin in the input of the network, after the coordinates."""
-        return 0 if self.coordinates == NO_COORDINATES else 2
+        return 0 if self.coordinates == 0 else 2
 
     @property
     def in_channels(self) -> int:

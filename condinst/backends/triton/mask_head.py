@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from condinst.backends.rules.dynamic_mask_head import too_large
-from condinst.kernels.dynamic_mask_head.specialization import (
-    ABSOLUTE_COORDINATES,
-    NO_COORDINATES,
-    RELATIVE_COORDINATES,
-    Specialization,
-)
 
 from .library import float64_reason
+
+if TYPE_CHECKING:
+    from condinst.kernels.dynamic_mask_head.specialization import Specialization
 
 NUM_CHUNKS = 16
 """Parts of a map that are summed apart: enough programs for a GPU, and memory that does not grow with the map."""
@@ -28,8 +26,6 @@ LAUNCH = {"num_warps": 8, "num_stages": 1}
 
 PRECISION = "ieee"
 """How ``tl.dot`` multiplies float32; see `Specialization`."""
-
-COORDINATES = {"none": NO_COORDINATES, "relative": RELATIVE_COORDINATES, "absolute": ABSOLUTE_COORDINATES}
 
 TENSORS = "Tensor mask_features, Tensor params, Tensor locations, Tensor image_indices, Tensor sizes_of_interest"
 OPTIONS = "int feature_stride, int num_layers, int channels, str coordinates, bool use_features, int upsample_factor"
@@ -105,6 +101,9 @@ class Instances:
 
 def prepare(*arguments: *Arguments) -> Instances:
     """The arguments of ``torch.ops.condinst_triton.dynamic_mask_head`` as the kernels take them."""
+    # here, as the package is to be of use without the kernels, too
+    from condinst.kernels.dynamic_mask_head.specialization import COORDINATES, Specialization
+
     features, params, locations, image_indices, sizes, stride, num_layers, channels, coordinates, use, factor = (
         arguments
     )
@@ -115,7 +114,7 @@ def prepare(*arguments: *Arguments) -> Instances:
         num_layers=num_layers,
         channels=channels,
         num_features=features.shape[1] if use else 0,
-        coordinates=COORDINATES[coordinates],
+        coordinates=COORDINATES.index(coordinates),
         factor=factor,
         rows=rows,
         columns=columns,
