@@ -63,8 +63,9 @@ def wide_mask_logits(
     features = (mask_features if use_features else mask_features[:, :0]).to(dtype)  # [B, C or 0, H, W]
     in_channels = features.shape[1] + (0 if coordinates == "none" else 2)
     widths = [in_channels] + [channels] * (num_layers - 1) + [1]
-    pixels = pixel_locations(height, width, feature_stride, mask_features.device)  # [H*W, 2]
-    sizes = sizes_of_interest.detach()[:, None, None]  # [K, 1, 1]
+    pixels = pixel_locations(height, width, feature_stride, mask_features.device).to(dtype)  # [H*W, 2]
+    points = locations.detach().to(dtype)[:, None]  # [K, 1, 2]
+    sizes = sizes_of_interest.detach().to(dtype)[:, None, None]  # [K, 1, 1]
     chunk = max(1, CHUNK_ELEMENTS // max(1, in_channels * height * width))
     parts = []
     for start in range(0, max(1, params.shape[0]), chunk):
@@ -72,10 +73,10 @@ def wide_mask_logits(
         # index_select, as the gradient of indexing by a tensor differs from run to run on the CPU
         x = features.index_select(0, image_indices[some]).flatten(2)  # [k, C, H*W]
         if coordinates != "none":
-            from_origin = pixels if coordinates == "absolute" else locations.detach()[some, None] - pixels
-            xy = from_origin / sizes[some]  # [k, H*W, 2]
-            x = torch.cat([xy.transpose(1, 2).to(dtype), x], dim=1)  # [k, 2 + C, H*W]
-        x = _mask_network(x, params[some].to(dtype), widths)  # [k, 1, H*W]
+            xy = (pixels if coordinates == "absolute" else points[some] - pixels) / sizes[some]  # [k, H*W, 2]
+            x = torch.cat([xy.transpose(1, 2), x], dim=1)  # [k, 2 + C, H*W]
+        with torch.autocast(x.device.type, enabled=False):
+            x = _mask_network(x, params[some].to(dtype), widths)  # [k, 1, H*W]
         parts.append(aligned_bilinear(x.reshape(x.shape[0], height, width), upsample_factor))  # [k, H*f, W*f]
     return torch.cat(parts)  # [K, H*f, W*f]
 
