@@ -5,20 +5,49 @@
 
 #include <tuple>
 
+#include "mask_head_inputs_cuda.h"
+
 namespace condinst::dynamic_mask_head {
 namespace {
 
+// `Given`: CpuInputs or CudaInputs.
+template <class Given>
+Tensor new_logits(const Tensor& mask_features, const Given& given) {
+  const auto& inputs = given.inputs;
+  return torch::stable::new_empty(mask_features, {inputs.num_instances, int64_t{inputs.height} * inputs.factor,
+                                                  int64_t{inputs.width} * inputs.factor});
+}
+
+template <class Given>
+void check_grad_logits(const Tensor& grad_logits, const Tensor& mask_features, const Given& given) {
+  const auto& inputs = given.inputs;
+  STD_TORCH_CHECK(same_device(grad_logits, mask_features) &&
+                      grad_logits.scalar_type() == mask_features.scalar_type() && grad_logits.dim() == 3 &&
+                      grad_logits.size(0) == inputs.num_instances &&
+                      grad_logits.size(1) == int64_t{inputs.height} * inputs.factor &&
+                      grad_logits.size(2) == int64_t{inputs.width} * inputs.factor,
+                  "grad_logits: expected the shape, dtype and device of the logits");
+}
+
 // mask_features [B, C, H, W], params [K, P], locations [K, 2], image_indices [K], sizes_of_interest [K]
 // -> logits [K, H*f, W*f]
-Tensor forward_cpu(const Tensor& mask_features, const Tensor& params, const Tensor& locations,
-                   const Tensor& image_indices, const Tensor& sizes_of_interest, int64_t feature_stride,
-                   int64_t num_layers, int64_t channels, std::string coordinates, bool use_features,
-                   int64_t upsample_factor) {
-  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest,
-                        {feature_stride, num_layers, channels, coordinates, use_features, upsample_factor});
+Tensor forward(const Tensor& mask_features, const Tensor& params, const Tensor& locations, const Tensor& image_indices,
+               const Tensor& sizes_of_interest, int64_t feature_stride, int64_t num_layers, int64_t channels,
+               std::string coordinates, bool use_features, int64_t upsample_factor) {
+  const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
+  if constexpr (kWithCuda) {
+    if (on_cuda(mask_features)) {
+      const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
+      const Tensor logits = new_logits(mask_features, given);
+      on_current_stream(mask_features, [&](void* stream) {
+        cuda::forward(given.inputs, logits.mutable_data_ptr(), element_type(logits), stream);
+      });
+      return logits;
+    }
+  }
+  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
   const Inputs& inputs = given.inputs;
-  const Tensor logits = torch::stable::new_empty(
-      mask_features, {inputs.num_instances, inputs.height * upsample_factor, inputs.width * upsample_factor});
+  const Tensor logits = new_logits(mask_features, given);
   if (!given.has_cells()) {
     return logits;
   }
@@ -31,20 +60,27 @@ Tensor forward_cpu(const Tensor& mask_features, const Tensor& params, const Tens
 }
 
 // grad_logits [K, H*f, W*f] -> gradients of mask_features [B, C, H, W] and params [K, P]
-std::tuple<Tensor, Tensor> backward_of_logits_cpu(const Tensor& grad_logits, const Tensor& mask_features,
-                                                  const Tensor& params, const Tensor& locations,
-                                                  const Tensor& image_indices, const Tensor& sizes_of_interest,
-                                                  int64_t feature_stride, int64_t num_layers, int64_t channels,
-                                                  std::string coordinates, bool use_features, int64_t upsample_factor) {
-  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest,
-                        {feature_stride, num_layers, channels, coordinates, use_features, upsample_factor});
-  const Inputs& inputs = given.inputs;
-  STD_TORCH_CHECK(grad_logits.is_cpu() && grad_logits.scalar_type() == mask_features.scalar_type() &&
-                      grad_logits.dim() == 3 && grad_logits.size(0) == inputs.num_instances &&
-                      grad_logits.size(1) == inputs.height * upsample_factor &&
-                      grad_logits.size(2) == inputs.width * upsample_factor,
-                  "grad_logits: expected the shape, dtype and device of the logits");
+std::tuple<Tensor, Tensor> backward(const Tensor& grad_logits, const Tensor& mask_features, const Tensor& params,
+                                    const Tensor& locations, const Tensor& image_indices,
+                                    const Tensor& sizes_of_interest, int64_t feature_stride, int64_t num_layers,
+                                    int64_t channels, std::string coordinates, bool use_features,
+                                    int64_t upsample_factor) {
+  const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
   const Tensor dense_grads = torch::stable::contiguous(grad_logits);
+  if constexpr (kWithCuda) {
+    if (on_cuda(mask_features)) {
+      const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
+      check_grad_logits(grad_logits, mask_features, given);
+      return backward_cuda(given, mask_features.scalar_type(),
+                           [&](void* grad_features, void* grad_params, void* scratch, void* stream) {
+                             cuda::backward(given.inputs, dense_grads.const_data_ptr(), element_type(dense_grads),
+                                            grad_features, grad_params, scratch, stream);
+                           });
+    }
+  }
+  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
+  const Inputs& inputs = given.inputs;
+  check_grad_logits(grad_logits, mask_features, given);
 
   const auto backward = CONDINST_CPU_KERNEL(backward);
   return backward_cpu(given, mask_features.scalar_type(),
@@ -69,6 +105,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
-  m.impl("dynamic_mask_head", TORCH_BOX(&condinst::dynamic_mask_head::forward_cpu));
-  m.impl("dynamic_mask_head_backward", TORCH_BOX(&condinst::dynamic_mask_head::backward_of_logits_cpu));
+  m.impl("dynamic_mask_head", TORCH_BOX(&condinst::dynamic_mask_head::forward));
+  m.impl("dynamic_mask_head_backward", TORCH_BOX(&condinst::dynamic_mask_head::backward));
 }
+
+#if defined(CONDINST_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
+  m.impl("dynamic_mask_head", TORCH_BOX(&condinst::dynamic_mask_head::forward));
+  m.impl("dynamic_mask_head_backward", TORCH_BOX(&condinst::dynamic_mask_head::backward));
+}
+#endif

@@ -59,6 +59,34 @@ static __device__ __forceinline__ void store_pack(T* to, const Pack<T, count>& p
   *reinterpret_cast<Pack<T, count>*>(to) = pack;
 }
 
+// All `count` elements, 16 bytes at a time or, where there are fewer, at once. `from` (`to`) must be aligned to as much.
+template <int count, class T>
+static __device__ __forceinline__ void load_all(const T* from, T* values) {
+  constexpr int pack = count * sizeof(T) < 16 ? count : kPackCount<T>;
+#pragma unroll
+  for (int first = 0; first < count; first += pack) {
+    const auto some = load_pack<pack>(from + first);
+#pragma unroll
+    for (int i = 0; i < pack; ++i) {
+      values[first + i] = some.values[i];
+    }
+  }
+}
+
+template <int count, class T>
+static __device__ __forceinline__ void store_all(T* to, const T* values) {
+  constexpr int pack = count * sizeof(T) < 16 ? count : kPackCount<T>;
+#pragma unroll
+  for (int first = 0; first < count; first += pack) {
+    Pack<T, pack> some;
+#pragma unroll
+    for (int i = 0; i < pack; ++i) {
+      some.values[i] = values[first + i];
+    }
+    store_pack(to + first, some);
+  }
+}
+
 // The first `available` elements, one by one; the others are 0. Any alignment, and `available` may be 0 or below.
 template <int count, class T>
 static __device__ __forceinline__ Pack<T, count> load_some(const T* from, int64_t available) {
