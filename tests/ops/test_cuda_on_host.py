@@ -59,7 +59,21 @@ def test_the_operators_pass_their_tests(tmp_path: Path) -> None:
     for name in written:
         assert f"test_agrees_with_reference[{name}-cpp-cpu]" in passed, done.stdout
         assert f"test_gradcheck[{name}-cpp-cpu]" in passed, done.stdout
-        assert f"test_opcheck[cpu-{name}]" in passed, done.stdout
+        assert f"test_opcheck[{name}-cpp-cpu]" in passed, done.stdout
+
+
+@pytest.mark.slow
+def test_the_goldens_hold() -> None:
+    """The model in this repository against AdelaiDet, its operators computed by the CUDA code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cpp", "tests/models/test_goldens.py"],
+        cwd=ROOT,
+        env={**os.environ, "CONDINST_LIBRARY": str(LIBRARY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout + done.stderr
 
 
 def _run_library(code: str) -> str:

@@ -62,6 +62,13 @@ def test_more_in_the_interpreter() -> None:
     assert _interpret(selection, "tests/ops/test_triton.py", "tests/ops/test_dice_loss.py") >= 4
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(TRITON_INTERPRETED, reason="starts the interpreter")
+def test_a_golden_holds_in_the_interpreter() -> None:
+    """Mask logits and a training step of AdelaiDet's model; all goldens in the interpreter take five minutes."""
+    assert _interpret("triton and (top64 or logits)", "tests/models/test_goldens.py") == 2
+
+
 @interpreted
 @pytest.mark.parametrize("spec", SPECS[1:], ids=lambda spec: spec.name)
 def test_interpreted_chunks_of_several_tiles(spec: Any) -> None:
