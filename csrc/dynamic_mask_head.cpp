@@ -5,7 +5,6 @@
 
 #include <tuple>
 
-#include "huge_pages.h"
 #include "mask_head_inputs_cuda.h"
 
 namespace condinst::dynamic_mask_head {
@@ -54,7 +53,6 @@ Tensor forward(const Tensor& mask_features, const Tensor& params, const Tensor& 
   }
 
   const ForwardArgs args{inputs, element_type(logits), logits.mutable_data_ptr()};
-  prefer_huge_pages(args.logits, logits.numel() * logits.element_size());
   const auto forward = CONDINST_CPU_KERNEL(forward);
   parallel_tasks(forward_task_count(inputs), forward_scratch_bytes(inputs),
                  [&](int64_t begin, int64_t end, void* scratch) { forward(args, begin, end, scratch); });
