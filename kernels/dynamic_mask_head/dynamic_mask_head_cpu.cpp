@@ -23,7 +23,9 @@ void write_row(const Acc* low, const Acc* high, Acc weight, int64_t width, T* to
   for (; x + lanes <= width; x += lanes) {
     write(x, to + factor * x);
   }
-  if (x < width) {
+  if (x < width && width >= lanes) {
+    write(width - lanes, to + factor * (width - lanes));  // some cells once more, which is quicker than part of a vector
+  } else if (x < width) {
     T rest[factor * lanes];
     write(x, rest);
     std::memcpy(to + factor * x, rest, static_cast<size_t>(factor * (width - x)) * sizeof(T));
@@ -73,7 +75,9 @@ void read_columns(const T* row, int64_t width, const BackwardScratch<Acc>& scrat
   for (; x + lanes <= width; x += lanes) {
     read(x, row + factor * x);
   }
-  if (x < width) {
+  if (x < width && width >= lanes) {
+    read(width - lanes, row + factor * (width - lanes));
+  } else if (x < width) {
     T rest[factor * lanes] = {};
     std::memcpy(rest, row + factor * x, static_cast<size_t>(factor * (width - x)) * sizeof(T));
     read(x, rest);

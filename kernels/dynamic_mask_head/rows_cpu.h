@@ -31,6 +31,7 @@ enum class Finish {
   relu,           // out = max(sums + bias, 0)
   relu_gradient,  // out = sums where out > 0, otherwise 0: out is the result of the layer before
   add,            // out += sums
+  weigh,          // out[0] += next * max(sums + bias, 0), summed over the outputs: the next layer, if it has one output
 };
 
 // Rows of one length, `stride` elements apart.
@@ -49,10 +50,11 @@ struct InputRows {
   int count;
 };
 
-// kOut rows of a layer for kVectors vectors from cell x. weights[i * in_step + o] belongs to input i and output o.
+// kOut rows of a layer for kVectors vectors from cell x. weights[i * in_step + o] belongs to input i and output o, next[o]
+// to output o in the next layer.
 template <class Acc, Finish finish, int kOut, int kVectors>
 static inline void layer_block(const InputRows<Acc>& in, const Acc* weights, int64_t in_step, const Acc* bias,
-                               Rows<Acc> out, int64_t x) {
+                               const Acc* next, Rows<Acc> out, int64_t x) {
   constexpr int lanes = kLanes<Acc>;
   Vector<Acc> sums[kOut][kVectors];
 #pragma GCC unroll 16
@@ -83,6 +85,19 @@ static inline void layer_block(const InputRows<Acc>& in, const Acc* weights, int
       }
     }
   }
+  if constexpr (finish == Finish::weigh) {
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      Acc* to = out[0] + x + v * lanes;
+      Vector<Acc> total = load<Acc>(to);
+#pragma GCC unroll 16
+      for (int o = 0; o < kOut; ++o) {
+        total += next[o] * relu(sums[o][v]);
+      }
+      store<Acc, Acc>(to, total);
+    }
+    return;
+  }
 #pragma GCC unroll 16
   for (int o = 0; o < kOut; ++o) {
 #pragma GCC unroll 16
@@ -101,27 +116,28 @@ static inline void layer_block(const InputRows<Acc>& in, const Acc* weights, int
 
 template <class Acc, Finish finish, int kOut>
 static inline void layer_rows(const InputRows<Acc>& in, const Acc* weights, int64_t in_step, const Acc* bias,
-                              Rows<Acc> out, int64_t cells) {
+                              const Acc* next, Rows<Acc> out, int64_t cells) {
   constexpr int lanes = kLanes<Acc>;
   // As many sums as registers hold beside the inputs.
-  constexpr int kVectors = kOut == 8 ? (kManyRegisters ? 2 : 1) : kOut == 4 ? (kManyRegisters ? 4 : 2) : 4;
+  constexpr int kVectors = kOut == 8 ? (kManyRegisters ? 3 : 1) : kOut == 4 ? (kManyRegisters ? 4 : 2) : 4;
   int64_t x = 0;
   for (; x + kVectors * lanes <= cells; x += kVectors * lanes) {
-    layer_block<Acc, finish, kOut, kVectors>(in, weights, in_step, bias, out, x);
+    layer_block<Acc, finish, kOut, kVectors>(in, weights, in_step, bias, next, out, x);
   }
   for (; x < cells; x += lanes) {
-    layer_block<Acc, finish, kOut, 1>(in, weights, in_step, bias, out, x);
+    layer_block<Acc, finish, kOut, 1>(in, weights, in_step, bias, next, out, x);
   }
 }
 
 // A 1x1 convolution over a row.
 template <class Acc, Finish finish>
 static void layer(const InputRows<Acc>& in, const Acc* weights, int64_t in_step, const Acc* bias, int num_out,
-                  Rows<Acc> out, int64_t cells) {
+                  Rows<Acc> out, int64_t cells, const Acc* next = nullptr) {
   int o = 0;
   const auto rows = [&](auto count) {
     constexpr int kOut = decltype(count)::value;
-    layer_rows<Acc, finish, kOut>(in, weights + o, in_step, bias + o, {out[o], out.stride}, cells);
+    const Acc* next_of_rows = finish == Finish::weigh ? next + o : nullptr;
+    layer_rows<Acc, finish, kOut>(in, weights + o, in_step, bias + o, next_of_rows, {out[o], out.stride}, cells);
     o += kOut;
   };
   while (num_out - o >= 8) {
@@ -276,6 +292,22 @@ class Instance {
     }
   }
 
+  // All layers of `cells` cells from (y, x) on. The last two go together, so `hidden` [num_layers - 2, channels, cells]
+  // gets the others alone.
+  void all_layers(int64_t y, int64_t x, int64_t cells, Acc* hidden, Acc* logits) const {
+    const int last = network_.num_layers - 1;
+    if (last == 0) {
+      return run<Finish::store>(0, input_rows(y, x), y, {logits, 0}, cells);
+    }
+    for (int index = 0; index < last - 1; ++index) {
+      run<Finish::relu>(index, index == 0 ? input_rows(y, x) : hidden_inputs(hidden, index - 1, cells), y,
+                        hidden_layer(hidden, index, cells), cells);
+    }
+    std::fill(logits, logits + cells, params_[network_.biases(last)]);
+    run<Finish::weigh>(last - 1, last == 1 ? input_rows(y, x) : hidden_inputs(hidden, last - 2, cells), y, {logits, 0},
+                       cells);
+  }
+
   // The last layer, of what hidden_rows gave.
   void logits(int64_t y, int64_t x, int64_t cells, const Acc* hidden, Acc* logits) const {
     const int last = network_.num_layers - 1;
@@ -305,8 +337,9 @@ class Instance {
     const int outs = network_.out_channels(index);
     const Acc* weights = weights_ + network_.weights(index);
     const Acc* bias = params_ + network_.biases(index);
+    const Acc* next = weights_ + network_.weights(network_.num_layers - 1);
     if (index > 0 || !has_coordinates()) {
-      layer<Acc, finish>(in, weights, outs, bias, outs, out, cells);
+      layer<Acc, finish>(in, weights, outs, bias, outs, out, cells, next);
       return;
     }
     Acc row_bias[kMaxChannels];  // y is the same in all of the row
@@ -314,7 +347,7 @@ class Instance {
     for (int o = 0; o < outs; ++o) {
       row_bias[o] = bias[o] + coordinate * weights[o];
     }
-    layer<Acc, finish>(in, weights + outs, outs, row_bias, outs, out, cells);
+    layer<Acc, finish>(in, weights + outs, outs, row_bias, outs, out, cells, next);
   }
 
   const Inputs& inputs_;
@@ -484,8 +517,7 @@ static inline void logits_of_row(const Inputs& inputs, const Instance<Acc>& inst
                                  Acc* logits) {
   for (int64_t x = 0; x < inputs.row_stride; x += kSegment) {
     const int64_t cells = std::min(kSegment, inputs.row_stride - x);
-    instance.hidden_rows(y, x, cells, hidden);
-    instance.logits(y, x, cells, hidden, logits + x);
+    instance.all_layers(y, x, cells, hidden, logits + x);
   }
 }
 
