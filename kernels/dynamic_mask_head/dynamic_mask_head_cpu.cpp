@@ -32,6 +32,14 @@ void write_row(const Acc* low, const Acc* high, Acc weight, int64_t width, T* to
   }
 }
 
+template <class T>
+void prefetch(const T* data, int64_t size) {
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t i = 0; i < size; i += line) {
+    __builtin_prefetch(data + i, 1);
+  }
+}
+
 template <class Acc, class T, int factor>
 void forward_tasks(const ForwardArgs& args, int64_t begin, int64_t end, void* memory) {
   const Inputs& inputs = args.inputs;
@@ -46,7 +54,10 @@ void forward_tasks(const ForwardArgs& args, int64_t begin, int64_t end, void* me
     for_upsampled_rows<Acc>(
         inputs, factor * band_start(band, bands, inputs.height), factor * band_start(band + 1, bands, inputs.height),
         scratch.logits,
-        [&](int64_t y, Acc* row) { logits_of_row(inputs, instance, y, scratch.hidden, row); },
+        [&](int64_t y, Acc* row) {
+          prefetch(map + factor * y * out_width, factor * out_width);  // arrives while the logits are computed
+          logits_of_row(inputs, instance, y, scratch.hidden, row);
+        },
         [&](int64_t i, const Acc* low, const Acc* high, Acc weight) {
           T* to = map + i * out_width;
           weight > 0 ? write_row<Acc, T, factor, true>(low, high, weight, inputs.width, to)
