@@ -90,6 +90,7 @@ class BackendStatus:
 
 
 _implementations: dict[tuple[str, str], Implementation] = {}
+_declined: dict[tuple[str, str], str] = {}
 _logged: set[str] = set()
 # A plain global and not a ContextVar: reading a ContextVar breaks torch.compile(fullgraph=True).
 _chosen: str | None = None
@@ -144,13 +145,23 @@ def register(
     _implementations[op, backend] = Implementation(call, unavailable, unsupported_reason)
 
 
+def decline(op: str, backend: str, reason: str) -> None:
+    """Say why an operator will not be written for a backend, for the support table and for who asks for it by name."""
+    _declined[op, backend] = reason
+
+
+def is_written(op: str, backend: str) -> bool:
+    """Whether there is an implementation, be it one that this machine cannot run."""
+    return backend == "reference" or (op, backend) in _implementations
+
+
 def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...], options: dict[str, Any]) -> str | None:
     """Why `backend` cannot do this call, or None."""
     if backend == "reference":
         return None
     implementation = _implementations.get((op, backend))
     if implementation is None:
-        return NOT_WRITTEN
+        return _declined.get((op, backend), NOT_WRITTEN)
     if implementation.unavailable is not None:
         return implementation.unavailable
     for tensor in tensors:
@@ -235,7 +246,7 @@ def backend_table() -> list[BackendStatus]:
             if backend == "reference":
                 status, reason = "available", "plain PyTorch, any device"
             elif implementation is None:
-                status, reason = "unavailable", NOT_WRITTEN
+                status, reason = "unavailable", _declined.get((op, backend), NOT_WRITTEN)
             elif implementation.unavailable is not None:
                 status, reason = "unavailable", implementation.unavailable
             else:

@@ -69,39 +69,35 @@ def make_locations(level_sizes: list[tuple[int, int]], config: CondInstConfig, d
 
 def select_detections(outputs: HeadOutputs, locations: Locations, config: CondInstConfig) -> Detections:
     """Candidates above the score threshold, the best `pre_nms_top_k` of each level, then NMS within each class."""
-    class_scores = outputs.class_logits.float().sigmoid()
-    scores = class_scores * outputs.centerness_logits.float().sigmoid()[:, :, None]
-    # the root comes last, so the threshold on the reported score acts squared
-    tested = scores if config.threshold_with_centerness else class_scores
-    candidates = tested > config.score_threshold**2
-
-    picked = []
-    for level in range(len(config.strides)):
-        on_level = torch.nonzero(locations.levels == level).squeeze(1)
-        for index in range(scores.shape[0]):
-            where = torch.nonzero(candidates[index, on_level])  # [n, 2] location on the level, class
-            where[:, 0] = on_level[where[:, 0]]
-            if len(where) > config.pre_nms_top_k:
-                values = scores[index, where[:, 0], where[:, 1]]
-                where = where[values.topk(config.pre_nms_top_k, sorted=False).indices]
-            picked.append(torch.cat([torch.full_like(where[:, :1], index), where], dim=1))
-    image, location, label = torch.cat(picked).unbind(1)
-    score = scores[image, location, label].sqrt()
-    if config.threshold_with_centerness:
-        # squaring rounds: a score that equals the threshold must not slip through
-        above = score > config.score_threshold
-        image, location, label, score = image[above], location[above], label[above], score[above]
-
-    distances = outputs.box_distances[image, location].float() * locations.strides[location, None]
-    point = locations.points[location]
-    boxes = torch.cat([point - distances[:, :2], point + distances[:, 2:]], dim=1)
+    found = ops.decode_detections(
+        outputs.class_logits,
+        outputs.centerness_logits,
+        outputs.box_distances,
+        level_sizes=outputs.level_sizes,
+        strides=config.strides,
+        score_threshold=config.score_threshold,
+        top_k=config.pre_nms_top_k,
+        threshold_with_centerness=config.threshold_with_centerness,
+    )
+    batch_size, places = found.labels.shape
+    image = torch.arange(batch_size, device=found.labels.device)[:, None].expand(-1, places)  # [B, K]
     kept = ops.nms(
-        boxes,
-        score,
-        label,
-        image,
+        found.boxes.flatten(0, 1),
+        found.scores.flatten(),
+        found.labels.flatten(),
+        torch.where(found.labels >= 0, image, -1).flatten(),
         iou_threshold=config.nms_threshold,
         max_detections=config.max_detections,
+        num_images=batch_size,
+        capacity=2 * config.max_detections or None,
     )
-    image, location = image[kept], location[kept]
-    return Detections(boxes[kept], score[kept], label[kept], image, location, outputs.mask_head_params[image, location])
+    index = kept.indices[kept.indices >= 0]
+    image, location = image.flatten()[index], found.location_indices.flatten()[index]
+    return Detections(
+        found.boxes.flatten(0, 1)[index],
+        found.scores.flatten()[index],
+        found.labels.flatten()[index],
+        image,
+        location,
+        outputs.mask_head_params[image, location],
+    )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 import torch.distributed
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .. import ops
 from .config import CondInstConfig
@@ -73,24 +72,23 @@ class DetectionLoss(nn.Module):
             alpha=config.focal_loss_alpha,
             gamma=config.focal_loss_gamma,
         )
-        predicted = at_locations(outputs.box_distances, image, location).float()
+        predicted = at_locations(outputs.box_distances, image, location)
         distances = assigned.distances[image, location]
-        centerness_logits = at_locations(outputs.centerness_logits, image, location).float()
+        centerness_logits = at_locations(outputs.centerness_logits, image, location)
         if config.box_quality == "centerness":
             quality = assigned.centerness[image, location]
             normalizer = mean_over_processes(quality.sum()).clamp(min=1e-6)
             loss_box = ops.giou_loss(predicted, distances, quality) / normalizer
         else:
-            quality = _smoothed_iou(predicted.detach(), distances)
+            quality = _smoothed_iou(predicted.detach().float(), distances)
             loss_box = ops.giou_loss(predicted, distances) / num_positives
-        loss_centerness = F.binary_cross_entropy_with_logits(centerness_logits, quality, reduction="sum")
+        loss_centerness = ops.centerness_loss(centerness_logits, quality)
         losses = {
             "loss_cls": loss_cls / self._cls_normalizer(num_positives, positive.numel()),
             "loss_box": loss_box,
             "loss_centerness": loss_centerness / num_positives,
         }
-        chosen = self._select_mask_locations(outputs, image, location, assigned.object_indices[image, location])
-        return losses, chosen
+        return losses, self._mask_locations(outputs, assigned.object_indices, num_objects=len(targets.labels))
 
     def _cls_normalizer(self, num_positives: Tensor, num_locations: int) -> Tensor:
         if self.config.cls_loss_normalizer == "all":
@@ -100,20 +98,22 @@ class DetectionLoss(nn.Module):
             return self.moving_num_positives.clone()
         return num_positives
 
-    @torch.no_grad()
-    def _select_mask_locations(
-        self, outputs: HeadOutputs, image: Tensor, location: Tensor, objects: Tensor
-    ) -> MaskLocations:
-        config, num_positives = self.config, len(image)
-        chosen = torch.arange(num_positives, device=image.device)
-        if config.mask_loss_locations == "random" and num_positives > config.mask_loss_max_locations:
-            chosen = torch.randperm(num_positives, device=image.device)[: config.mask_loss_max_locations]
-        elif config.mask_loss_locations == "top":
-            classes = outputs.class_logits[image, location].float().sigmoid()
-            scores = (classes * outputs.centerness_logits[image, location].float().sigmoid()[:, None]).amax(dim=1)
-            num_images = outputs.class_logits.shape[0]
-            chosen = _best_of_each_object(scores, image, objects, num_images, config.mask_loss_top_per_image)
-        return MaskLocations(image[chosen], location[chosen], objects[chosen])
+    def _mask_locations(self, outputs: HeadOutputs, objects: Tensor, num_objects: int) -> MaskLocations:
+        config = self.config
+        selected = ops.select_top_locations(
+            outputs.class_logits,
+            outputs.centerness_logits,
+            objects,
+            num_objects=num_objects,
+            rule=config.mask_loss_locations,
+            max_locations=(
+                config.mask_loss_top_per_image
+                if config.mask_loss_locations == "top"
+                else config.mask_loss_max_locations
+            ),
+        )
+        image, location = torch.nonzero(selected, as_tuple=True)
+        return MaskLocations(image, location, objects[image, location])
 
 
 def _smoothed_iou(predicted: Tensor, targets: Tensor) -> Tensor:
@@ -133,28 +133,6 @@ def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor
     The same as ``values[image_indices, location_indices]``, whose gradient on the CPU differs from run to run.
     """
     return values.flatten(0, 1).index_select(0, image_indices * values.shape[1] + location_indices)
-
-
-def _best_of_each_object(scores: Tensor, image: Tensor, objects: Tensor, num_images: int, top_per_image: int) -> Tensor:
-    """For each image, max(top_per_image // matched objects, 1) best scoring positives of every object (SPEC 2.3).
-
-    Args:
-        scores: [M].
-        image, objects: [M] the image and the object of each positive location.
-        num_images: images in the batch.
-        top_per_image: the budget that the matched objects of an image share.
-
-    Returns:
-        Indices into the M positives; of equal scores the lower index comes first.
-    """
-    order = scores.argsort(descending=True, stable=True)
-    order = order[objects[order].argsort(stable=True)]  # by object, then by falling score
-    _, group, counts = objects[order].unique_consecutive(return_inverse=True, return_counts=True)
-    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[group]
-    first = rank == 0
-    num_matched = image[order][first].bincount(minlength=num_images)
-    quota = (top_per_image // num_matched.clamp(min=1)).clamp(min=1)
-    return order[rank < quota[image[order]]]
 
 
 def semantic_loss(logits: Tensor, targets: Targets, stride: int, config: CondInstConfig) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -74,17 +74,17 @@ def check_same_dtype(name: str, value: Tensor, other_name: str, other: Tensor) -
         )
 
 
-def check_index_range(name: str, indices: Tensor, size: int) -> None:
-    """Raise ValueError unless all `indices` are in 0 .. size - 1; on the CPU and outside of ``torch.compile`` only.
+def check_index_range(name: str, indices: Tensor, size: int, least: int = 0) -> None:
+    """Raise ValueError unless all `indices` are in least .. size - 1; on the CPU and outside of ``torch.compile`` only.
 
     Reading values on a GPU would wait for it, and compiled code cannot branch on them: kernels check there.
     """
     if indices.device.type != "cpu" or indices.numel() == 0 or torch.compiler.is_compiling():
         return
-    least, largest = (int(bound) for bound in indices.aminmax())
-    if least < 0 or largest >= size:
-        wrong = least if least < 0 else largest
-        raise ValueError(f"{name}: expected indices in 0 .. {size - 1}, got {wrong}")
+    lowest, highest = (int(bound) for bound in indices.aminmax())
+    if lowest < least or highest >= size:
+        wrong = lowest if lowest < least else highest
+        raise ValueError(f"{name}: expected numbers in {least} .. {size - 1}, got {wrong}")
 
 
 def check_same_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
@@ -99,3 +99,46 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise TypeError(f"{name}: expected an integer, got {type(value).__name__}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise unless `value` is a number in 0..1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: expected a number in 0..1, got {value}")
+
+
+def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> None:
+    """Raise ValueError unless the levels of a pyramid have sizes of at least 0 and one positive stride each."""
+    if len(level_sizes) != len(strides):
+        raise ValueError(f"level_sizes: expected one per stride ({len(strides)}), got {len(level_sizes)}")
+    if any(min(size) < 0 for size in level_sizes):
+        raise ValueError(f"level_sizes: expected (height, width) of at least 0, got {level_sizes}")
+    if any(stride < 1 for stride in strides):
+        raise ValueError(f"strides: expected at least 1, got {strides}")
+
+
+def check_candidates(
+    name: str,
+    candidates: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    image_indices: Tensor,
+    max_detections: int = 0,
+    num_images: int | None = None,
+    capacity: int | None = None,
+) -> None:
+    """What the operators that suppress duplicates ask of their arguments; `name` is that of the first."""
+    check_tensor("scores", scores, FLOATING)
+    check_tensor("labels", labels, (torch.int64,))
+    check_tensor("image_indices", image_indices, (torch.int64,))
+    for other, value in (("scores", scores), ("labels", labels), ("image_indices", image_indices)):
+        check_shape(other, value, (candidates.shape[0],))
+        check_same_device(other, value, name, candidates)
+    check_at_least("max_detections", max_detections, 0)
+    if capacity is not None:
+        check_at_least("capacity", capacity, max(max_detections, 1))
+    if num_images is not None:
+        check_at_least("num_images", num_images, 0)
+        check_index_range("image_indices", image_indices, num_images, least=-1)

@@ -8,13 +8,22 @@ from torch import Tensor
 from condinst.backends import select
 from condinst.reference.fcos_targets import FCOSTargets
 
-from .checks import FLOATING, check_same_device, check_shape, check_tensor
+from .checks import (
+    FLOATING,
+    check_at_least,
+    check_index_range,
+    check_levels,
+    check_positive,
+    check_same_device,
+    check_shape,
+    check_tensor,
+)
 
 
 def fcos_targets(
     boxes: Tensor,
     labels: Tensor,
-    centers: Tensor,
+    centers: Tensor | None,
     image_indices: Tensor,
     *,
     num_images: int,
@@ -30,20 +39,21 @@ def fcos_targets(
     A location belongs to an object when it lies strictly inside the window ``centre +- radius * stride`` cut to the
     box, and max(l, t, r, b) is within the level's range (both ends included). Of several objects the one with the
     smallest box wins; of equal boxes the first. The centre-ness target is
-    ``sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))``.
+    ``sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))``. Objects without area, with NaN or with inverted corners
+    match nothing. Nothing waits for the device. Has no gradient.
 
     Args:
         boxes: [G, 4] (x1, y1, x2, y2) in pixels of the network input, the objects of all images, floating.
         labels: [G] int64 in 0 .. num_classes - 1.
-        centers: [G, 2] (x, y) pixels: mass centres of the masks, or box centres. A NaN centre (empty mask) matches
-            nothing.
-        image_indices: [G] int64, the image of each object.
-        num_images: B.
+        centers: [G, 2] (x, y) pixels, the mass centres that `mask_centers` gives; a NaN centre (empty mask) matches
+            nothing. None for box centres, ``((x1 + x2) / 2, (y1 + y2) / 2)``.
+        image_indices: [G] int64 in 0 .. num_images - 1, the image of each object.
+        num_images: B, at least 1.
         num_classes: label of background.
         level_sizes: (height, width) of each level.
         strides: pixels per cell of each level; cell j is at ``j * stride + stride // 2``.
         sizes_of_interest: upper ends of the ranges of all levels but the last.
-        radius: in strides.
+        radius: in strides, positive.
         backend: see `condinst.backends.registry`.
 
     Returns:
@@ -51,33 +61,40 @@ def fcos_targets(
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: shapes or numbers of levels that do not fit.
+        ValueError: shapes or numbers of levels that do not fit; on the CPU also a label or an image index out of range
+            (a GPU takes labels as they are; an object of no image matches nothing).
     """
     check_tensor("boxes", boxes, FLOATING, min_dims=2)
     num_objects = boxes.shape[0]
-    check_tensor("labels", labels, (torch.int64,))
-    check_tensor("centers", centers, FLOATING)
-    check_tensor("image_indices", image_indices, (torch.int64,))
     check_shape("boxes", boxes, (num_objects, 4))
-    check_shape("labels", labels, (num_objects,))
-    check_shape("centers", centers, (num_objects, 2))
-    check_shape("image_indices", image_indices, (num_objects,))
-    for name, value in (("labels", labels), ("centers", centers), ("image_indices", image_indices)):
+    check_tensor("labels", labels, (torch.int64,))
+    check_tensor("image_indices", image_indices, (torch.int64,))
+    for name, value in (("labels", labels), ("image_indices", image_indices)):
+        check_shape(name, value, (num_objects,))
         check_same_device(name, value, "boxes", boxes)
-    if not len(level_sizes) == len(strides) == len(sizes_of_interest) + 1:
+    if centers is not None:
+        check_tensor("centers", centers, FLOATING)
+        check_shape("centers", centers, (num_objects, 2))
+        check_same_device("centers", centers, "boxes", boxes)
+    check_levels(level_sizes, strides)
+    if len(sizes_of_interest) + 1 != len(strides):
         raise ValueError(
-            f"level_sizes: expected as many levels as strides ({len(strides)}) and one more than sizes_of_interest"
-            f" ({len(sizes_of_interest)}), got {len(level_sizes)}"
+            f"sizes_of_interest: expected one less than strides ({len(strides)}), got {len(sizes_of_interest)}"
         )
-    return select("fcos_targets", backend, boxes)(
-        boxes,
-        labels,
-        centers,
-        image_indices,
-        num_images=num_images,
-        num_classes=num_classes,
-        level_sizes=level_sizes,
-        strides=strides,
-        sizes_of_interest=sizes_of_interest,
-        radius=radius,
-    )
+    check_positive("radius", radius)
+    check_at_least("num_images", num_images, 1)
+    check_index_range("labels", labels, num_classes)
+    check_index_range("image_indices", image_indices, num_images)
+    with torch.no_grad():
+        return select("fcos_targets", backend, boxes)(
+            boxes,
+            labels,
+            centers,
+            image_indices,
+            num_images=num_images,
+            num_classes=num_classes,
+            level_sizes=level_sizes,
+            strides=strides,
+            sizes_of_interest=sizes_of_interest,
+            radius=radius,
+        )

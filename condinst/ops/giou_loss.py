@@ -6,7 +6,7 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_choice, check_same_shape, check_shape, check_tensor
+from .checks import FLOATING, check_choice, check_same_device, check_same_shape, check_shape, check_tensor
 
 
 def giou_loss(
@@ -27,14 +27,14 @@ def giou_loss(
 
     Args:
         predicted: [N, 4] distances (l, t, r, b), at least 0, floating.
-        targets: [N, 4] the same for the true box, above 0.
-        weights: [N] or None for 1.
+        targets: [N, 4] the same for the true box, above 0: where both boxes have no area the loss is NaN.
+        weights: [N] floating, or None for 1. Neither targets nor weights have a gradient.
         smooth: AdelaiDet's smoothed IoU; False is the textbook's.
-        reduction: "sum" or "none".
+        reduction: "sum", "mean" (over N; 0 for N = 0) or "none".
         backend: see `condinst.backends.registry`.
 
     Returns:
-        [] or, with "none", [N].
+        [] or, with "none", [N]; float64 when predicted or targets are, otherwise float32.
 
     Raises:
         TypeError: wrong dtype.
@@ -47,6 +47,9 @@ def giou_loss(
     if weights is not None:
         check_tensor("weights", weights, FLOATING)
         check_shape("weights", weights, (predicted.shape[0],))
-    check_choice("reduction", reduction, ("sum", "none"))
+        check_same_device("weights", weights, "predicted", predicted)
+        weights = weights.detach()
+    check_choice("reduction", reduction, ("sum", "mean", "none"))
+    targets = targets.detach()
     implementation = select("giou_loss", backend, predicted, targets)
     return implementation(predicted, targets, weights, smooth=smooth, reduction=reduction)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_choice, check_same_device, check_shape, check_tensor
+from .checks import (
+    FLOATING,
+    check_choice,
+    check_dims,
+    check_index_range,
+    check_probability,
+    check_same_device,
+    check_shape,
+    check_tensor,
+)
 
 
 def sigmoid_focal_loss(
@@ -27,23 +38,29 @@ def sigmoid_focal_loss(
 
     Args:
         logits: [N, C] floating; computed in float32, or float64 when given.
-        labels: [N] int64 in 0 .. C; C is background and no class's target.
+        labels: [N] int64 in 0 .. C; C is background and no class's target, and so is, on a GPU, any other number.
         alpha: weight of positives, in 0..1.
         gamma: focusing exponent, at least 0.
-        reduction: "sum" over everything, or "none".
+        reduction: "sum" over everything, "mean" over N * C (0 when that is 0), or "none".
         backend: see `condinst.backends.registry`.
 
     Returns:
-        [] or, with "none", [N, C].
+        [] or, with "none", [N, C], in the dtype computed in.
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: shapes that do not fit, or an unknown reduction.
+        ValueError: shapes that do not fit, an unknown reduction, alpha or gamma out of range; on the CPU also a label
+            out of range.
     """
-    check_tensor("logits", logits, FLOATING, min_dims=2)
+    check_tensor("logits", logits, FLOATING)
     check_tensor("labels", labels, (torch.int64,))
+    check_dims("logits", logits, 2)
     check_shape("labels", labels, (logits.shape[0],))
     check_same_device("labels", labels, "logits", logits)
-    check_choice("reduction", reduction, ("sum", "none"))
+    check_index_range("labels", labels, logits.shape[1] + 1)
+    check_probability("alpha", alpha)
+    if not (math.isfinite(gamma) and gamma >= 0):
+        raise ValueError(f"gamma: expected a finite number of at least 0, got {gamma}")
+    check_choice("reduction", reduction, ("sum", "mean", "none"))
     implementation = select("sigmoid_focal_loss", backend, logits, labels)
     return implementation(logits, labels, alpha=alpha, gamma=gamma, reduction=reduction)

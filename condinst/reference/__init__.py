@@ -4,25 +4,37 @@ To add an operator, write ``reference/<op>.py`` with a function ``<op>`` and add
 """
 
 from .aligned_bilinear import aligned_bilinear
+from .centerness_loss import centerness_loss
+from .decode_detections import decode_detections
 from .dice_loss import dice_loss
 from .dynamic_mask_head import dynamic_mask_head
 from .dynamic_mask_loss import dynamic_mask_loss
 from .fcos_targets import fcos_targets
 from .giou_loss import giou_loss
 from .mask_centers import mask_centers
+from .mask_nms import mask_nms
 from .masks_to_image import masks_to_image
+from .matrix_nms import matrix_nms
 from .nms import nms
+from .pack_masks import pack_masks
+from .select_top_locations import select_top_locations
 from .sigmoid_focal_loss import sigmoid_focal_loss
 
 __all__ = [
     "aligned_bilinear",
+    "centerness_loss",
+    "decode_detections",
     "dice_loss",
     "dynamic_mask_head",
     "dynamic_mask_loss",
     "fcos_targets",
     "giou_loss",
     "mask_centers",
+    "mask_nms",
     "masks_to_image",
+    "matrix_nms",
     "nms",
+    "pack_masks",
+    "select_top_locations",
     "sigmoid_focal_loss",
 ]

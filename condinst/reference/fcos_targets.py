@@ -27,7 +27,7 @@ class FCOSTargets(NamedTuple):
 def fcos_targets(
     boxes: Tensor,
     labels: Tensor,
-    centers: Tensor,
+    centers: Tensor | None,
     image_indices: Tensor,
     *,
     num_images: int,
@@ -38,7 +38,8 @@ def fcos_targets(
     radius: float = 1.5,
 ) -> FCOSTargets:
     """The definition of `condinst.ops.fcos_targets`; arguments and result are described there."""
-    boxes, centers = boxes.float(), centers.float()  # [G, 4], [G, 2]
+    boxes = boxes.float()  # [G, 4]
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2 if centers is None else centers.float()  # [G, 2]
     locations = [
         pixel_locations(height, width, stride, boxes.device)
         for (height, width), stride in zip(level_sizes, strides, strict=True)

@@ -6,6 +6,8 @@ import torch
 import torchvision
 from torch import Tensor
 
+from .suppression import KeptDetections, best_of_each_image, count_images, groups
+
 
 def nms(
     boxes: Tensor,
@@ -15,21 +17,14 @@ def nms(
     *,
     iou_threshold: float,
     max_detections: int = 0,
-) -> Tensor:
+    num_images: int | None = None,
+    capacity: int | None = None,
+) -> KeptDetections:
     """The definition of `condinst.ops.nms`; arguments and result are described there."""
+    boxes, scores = boxes.float(), scores.float()  # [N, 4], [N]
     kept = torch.zeros_like(scores, dtype=torch.bool)  # [N]
-    groups = torch.stack([image_indices, labels], dim=1).unique(dim=0)  # [groups, 2]
-    for image, label in groups.tolist():
-        members = torch.nonzero((image_indices == image) & (labels == label)).squeeze(1)  # [n]
+    for members in groups(scores, labels, image_indices):  # [n]
         kept[members[torchvision.ops.nms(boxes[members], scores[members], iou_threshold)]] = True
-
-    keep = torch.nonzero(kept).squeeze(1)  # [M]
-    keep = keep[scores[keep].argsort(descending=True, stable=True)]  # [M] by score
-    per_image = []
-    for image in image_indices.unique().tolist():
-        best = keep[image_indices[keep] == image]  # [m]
-        if best.shape[0] > max_detections > 0:
-            # as AdelaiDet: everything that scores at least as well as the last one admitted
-            best = best[scores[best] >= scores[best[max_detections - 1]]]
-        per_image.append(best)
-    return torch.cat(per_image) if per_image else keep  # [M]
+    return best_of_each_image(
+        kept, scores, image_indices, count_images(image_indices, num_images), max_detections, capacity
+    )

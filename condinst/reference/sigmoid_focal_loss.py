@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .reduction import reduce_losses
+
 
 def sigmoid_focal_loss(
     logits: Tensor, labels: Tensor, *, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "sum"
@@ -18,4 +20,4 @@ def sigmoid_focal_loss(
     p_true = p * targets + (1 - p) * (1 - targets)  # [N, C] probability of the right answer
     weight = alpha * targets + (1 - alpha) * (1 - targets)  # [N, C]
     loss = weight * (1 - p_true) ** gamma * F.binary_cross_entropy_with_logits(x, targets, reduction="none")
-    return loss if reduction == "none" else loss.sum()  # [N, C] or []
+    return loss if reduction == "none" else reduce_losses(loss.flatten(), reduction)  # [N, C] or []

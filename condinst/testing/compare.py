@@ -56,7 +56,7 @@ def in_float64(sample: Sample) -> Sample:
 
 def check_tensor(tolerance: Tolerance, what: str, actual: Tensor, exact: Tensor) -> None:
     """Raise AssertionError, beginning with `what`, unless a tensor is as close as asked to one in float64."""
-    largest = exact.abs().max().item() if exact.numel() else 0.0
+    largest = exact.nan_to_num().abs().max().item() if exact.numel() else 0.0
     limits = torch.finfo(actual.dtype)
     smallest = limits.smallest_normal * limits.eps  # the spacing of subnormal numbers, which round to no closer
     torch.testing.assert_close(
@@ -64,6 +64,7 @@ def check_tensor(tolerance: Tolerance, what: str, actual: Tensor, exact: Tensor)
         exact,
         rtol=tolerance.relative,
         atol=tolerance.of_largest * largest + smallest,
+        equal_nan=True,
         msg=lambda message: f"{what}: {message}\n{tolerance}",
     )
 

@@ -56,13 +56,15 @@ class OpSpec:
         dtypes: element types to test; float64 is for the CPU only.
         tolerances: of outputs, by their dtype.
         samples: (dtype, device) to calls of odd shapes and layouts, K = 0 and empty maps among them.
-        small_samples: device to calls in float64, small enough for gradcheck.
+        small_samples: device to calls in float64, small enough for gradcheck; none where nothing has a gradient.
         native_calls: device to (name in ``torch.ops.condinst``, arguments) for opcheck: contiguous, sliced,
             transposed and empty.
         bad_inputs: calls that must be refused.
         benchmark_samples: (dtype, device) to calls of realistic size.
         differentiable: positions of the arguments that have a gradient; None for all floating ones.
         gradient_tolerances: of gradients, by their dtype; None for those of outputs.
+        reference_compiles: whether the reference is one graph for ``torch.compile``; it is not where sizes within it
+            depend on values.
     """
 
     name: str
@@ -75,6 +77,7 @@ class OpSpec:
     benchmark_samples: Callable[[torch.dtype, torch.device], list[Sample]]
     differentiable: tuple[int, ...] | None = None
     gradient_tolerances: Mapping[torch.dtype, Tolerance] | None = None
+    reference_compiles: bool = True
 
     @property
     def op(self) -> Callable[..., Any]:

@@ -29,6 +29,7 @@ def test_the_operators_pass_their_tests(tmp_path: Path) -> None:
     kernels = {path.parent.name for path in (ROOT / "kernels").glob("*/*.cu")}
     written = [spec.name for spec in SPECS if spec.name in kernels]
     assert written
+    differentiable = {spec.name for spec in SPECS if spec.differentiable != ()}
     report = tmp_path / "report.xml"
     own = [path.name for path in Path(__file__).parent.glob("test_*_cuda.py")]  # tests of CUDA kernels alone
     files = ["test_op_specs.py", *(f"test_{name}.py" for name in written), *own]
@@ -58,7 +59,8 @@ def test_the_operators_pass_their_tests(tmp_path: Path) -> None:
     ]
     for name in written:
         assert f"test_agrees_with_reference[{name}-cpp-cpu]" in passed, done.stdout
-        assert f"test_gradcheck[{name}-cpp-cpu]" in passed, done.stdout
+        if name in differentiable:
+            assert f"test_gradcheck[{name}-cpp-cpu]" in passed, done.stdout
         assert f"test_opcheck[{name}-cpp-cpu]" in passed, done.stdout
 
 

@@ -45,9 +45,9 @@ def _samples(spec: OpSpec, backend: str, dtype: torch.dtype, device: torch.devic
     if backend == "triton" and TRITON_INTERPRETED:
         # A program takes NumPy up to 0.1 s. The mask operators share nearly all code and take turns in float32; of the
         # other dtypes two calls are enough, as kernels see them only where they load and store.
-        if spec.name == "dice_loss":
+        if not spec.name.startswith("dynamic_mask"):
             return samples
-        turn = SPECS.index(spec) % 2
+        turn = int(spec.name == "dynamic_mask_loss")
         return [s for s in samples[turn::2] if s.name != "1000 instances"] if dtype == torch.float32 else samples[:2]
     return samples
 
@@ -61,7 +61,7 @@ def _largest_sample(spec: OpSpec, backend: str, device: torch.device) -> Sample:
 def _assert_same_bits(first: Results, second: Results) -> None:
     for (name, one), (_, other) in zip(first.named(), second.named(), strict=True):
         if one is not None and other is not None:
-            assert torch.equal(one, other), name
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True, msg=name)
         else:
             assert one is other, name
 
@@ -81,6 +81,8 @@ def test_gradcheck(spec: OpSpec, backend: str, device: torch.device) -> None:
     if device.type != "cpu":
         pytest.skip("float64 is for the CPU only")
     interpreted = backend == "triton" and TRITON_INTERPRETED
+    if spec.differentiable == ():
+        pytest.skip("has no gradient")
     for sample in spec.small_samples(device):
         call = _bind(spec.op, backend, sample)
         # interpreted kernels are checked along one random direction
@@ -109,13 +111,15 @@ def test_same_result_every_run_and_any_threads(
 @each_case
 def test_compiles_in_one_graph(spec: OpSpec, backend: str, device: torch.device) -> None:
     """aot_eager traces forward and backward through the fake kernels; test_<op>.py goes through Inductor."""
+    if backend == "reference" and not spec.reference_compiles:
+        pytest.skip("sizes within the reference depend on values")
     torch._dynamo.reset()
     compiled = torch.compile(spec.op, fullgraph=True, backend="aot_eager")
     for sample in spec.samples(torch.float32, device)[:4]:
         eager = run(spec, spec.op, sample, backend=backend)
         actual = run(spec, compiled, sample, backend=backend)
-        torch.testing.assert_close(actual.outputs, eager.outputs)
-        torch.testing.assert_close(actual.gradients, eager.gradients)
+        torch.testing.assert_close(actual.outputs, eager.outputs, equal_nan=True)
+        torch.testing.assert_close(actual.gradients, eager.gradients, equal_nan=True)
 
 
 @each_case

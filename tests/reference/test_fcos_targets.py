@@ -122,7 +122,7 @@ def test_bad_input() -> None:
     images = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"centers: expected shape \[2, 2\]"):
         assign(boxes, labels, centers[:1], images, 1)
-    with pytest.raises(ValueError, match="level_sizes: expected as many levels as strides"):
+    with pytest.raises(ValueError, match="level_sizes: expected one per stride"):
         ops.fcos_targets(
             boxes,
             labels,

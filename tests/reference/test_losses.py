@@ -61,5 +61,5 @@ def test_bad_input() -> None:
         ops.sigmoid_focal_loss(torch.zeros(3, 4), torch.zeros(3))
     with pytest.raises(ValueError, match=r"predicted: expected shape \[2, 4\]"):
         ops.giou_loss(torch.zeros(2, 5), torch.zeros(2, 5))
-    with pytest.raises(ValueError, match="reduction: expected one of sum, none"):
-        ops.giou_loss(torch.zeros(2, 4), torch.zeros(2, 4), reduction="mean")
+    with pytest.raises(ValueError, match="reduction: expected one of sum, mean, none"):
+        ops.giou_loss(torch.zeros(2, 4), torch.zeros(2, 4), reduction="max")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
@@ -20,6 +22,13 @@ def make_boxes(num_boxes: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tenso
     return torch.cat([corner, corner + size], dim=1), scores, labels, images
 
 
+def kept(*inputs: Tensor, **options: Any) -> list[int]:
+    """The indices that `nms` keeps, image after image."""
+    indices, counts = ops.nms(*inputs, **options)
+    assert counts.tolist() == (indices >= 0).sum(dim=1).tolist()
+    return indices[indices >= 0].tolist()
+
+
 def greedy(boxes: Tensor, scores: Tensor, labels: Tensor, images: Tensor, threshold: float) -> list[int]:
     iou = torchvision.ops.box_iou(boxes, boxes)
     kept: list[int] = []
@@ -34,23 +43,25 @@ def greedy(boxes: Tensor, scores: Tensor, labels: Tensor, images: Tensor, thresh
 @pytest.mark.parametrize("seed", range(5))
 def test_greedy_loop(num_boxes: int, seed: int) -> None:
     inputs = make_boxes(num_boxes, seed)
-    assert ops.nms(*inputs, iou_threshold=0.5).tolist() == greedy(*inputs, 0.5)
+    assert kept(*inputs, iou_threshold=0.5) == greedy(*inputs, 0.5)
 
 
 def test_torchvision() -> None:
     boxes, scores, labels, images = make_boxes(300, 9)
     scores = torch.rand(300)
-    ours = ops.nms(boxes, scores, labels, torch.zeros_like(images), iou_threshold=0.6)
-    assert ours.tolist() == torchvision.ops.batched_nms(boxes, scores, labels, 0.6).tolist()
+    ours = kept(boxes, scores, labels, torch.zeros_like(images), iou_threshold=0.6)
+    assert ours == torchvision.ops.batched_nms(boxes, scores, labels, 0.6).tolist()
 
 
 def test_max_detections_keeps_ties() -> None:
     boxes = torch.tensor([[10.0 * i, 0, 10.0 * i + 5, 5] for i in range(5)])
     scores = torch.tensor([0.5, 0.9, 0.5, 0.5, 0.1])
     zeros = torch.zeros(5, dtype=torch.int64)
-    assert ops.nms(boxes, scores, zeros, zeros, iou_threshold=0.5, max_detections=2).tolist() == [1, 0, 2, 3]
-    assert ops.nms(boxes, scores, zeros, zeros, iou_threshold=0.5, max_detections=1).tolist() == [1]
-    assert len(ops.nms(boxes, scores, zeros, zeros, iou_threshold=0.5)) == 5
+    assert kept(boxes, scores, zeros, zeros, iou_threshold=0.5, max_detections=2) == [1, 0]
+    assert kept(boxes, scores, zeros, zeros, iou_threshold=0.5, max_detections=2, capacity=3) == [1, 0, 2]
+    assert kept(boxes, scores, zeros, zeros, iou_threshold=0.5, max_detections=2, capacity=5) == [1, 0, 2, 3]
+    assert kept(boxes, scores, zeros, zeros, iou_threshold=0.5, max_detections=1, capacity=5) == [1]
+    assert len(kept(boxes, scores, zeros, zeros, iou_threshold=0.5)) == 5
 
 
 def test_bad_input() -> None:
