@@ -5,7 +5,9 @@ from __future__ import annotations
 from condinst.backends.registry import decline
 
 _SELECTION = "it picks the best of lists whose lengths depend on values, and Triton has no sort of more than a block"
-_SUPPRESSION = "it goes through sorted lists of different lengths one after the other, a thread's work and not a block's"
+_SUPPRESSION = (
+    "it goes through sorted lists of different lengths one after the other, a thread's work and not a block's"
+)
 
 decline("decode_detections", "triton", f"not made in Triton: {_SELECTION}")
 decline("select_top_locations", "triton", f"not made in Triton: {_SELECTION}")
