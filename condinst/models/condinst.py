@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import masks_to_boxes
 
 from .. import ops
 from .backbones import ResNet
@@ -157,16 +158,19 @@ class CondInst(nn.Module):
         """Detections of a normalised, padded batch [B, 3, H, W] in network pixels, and their mask logits [K, h, w]."""
         outputs, mask_features, _ = self.features(batch)
         locations = make_locations(outputs.level_sizes, self.config, batch.device)
-        found = select_detections(outputs, locations, self.config)
-        logits = ops.dynamic_mask_head(
-            mask_features,
-            found.mask_head_params,
-            locations.points[found.location_indices],
-            found.image_indices,
-            locations.sizes_of_interest[found.location_indices],
-            **self.mask_head_options(),
-        )
-        return found, locations, logits
+
+        def mask_logits(image: Tensor, location: Tensor) -> Tensor:
+            return ops.dynamic_mask_head(
+                mask_features,
+                outputs.mask_head_params[image, location],
+                locations.points[location],
+                image,
+                locations.sizes_of_interest[location],
+                **self.mask_head_options(),
+            )
+
+        found = select_detections(outputs, self.config, mask_logits)
+        return found, locations, mask_logits(found.image_indices, found.location_indices)
 
     def _detect(
         self, images: Sequence[Tensor], resize: bool, output_sizes: Sequence[tuple[int, int]]
@@ -184,24 +188,24 @@ class CondInst(nn.Module):
         found, _, logits = self.detect(make_batch(images, config, self.pixel_mean, self.pixel_std))
         results = []
         for index, (image, output_size) in enumerate(zip(images, output_sizes, strict=True)):
-            own = found.image_indices == index
-            boxes = scale_boxes(found.boxes[own], (image.shape[1], image.shape[2]), output_size)
-            visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            in_size = (image.shape[1], image.shape[2])
+            own = torch.nonzero(found.image_indices == index).squeeze(1)
+            if found.boxes is not None:
+                boxes = scale_boxes(found.boxes[own], in_size, output_size)
+                visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+                own, boxes = own[visible], boxes[visible]
             masks = ops.masks_to_image(
-                logits[own][visible],
+                logits[own],
                 mask_stride=config.mask_output_stride,
-                network_size=(image.shape[1], image.shape[2]),
+                network_size=in_size,
                 output_size=output_size,
                 threshold=config.mask_threshold,
             )
-            results.append(
-                {
-                    "boxes": boxes[visible],
-                    "scores": found.scores[own][visible],
-                    "labels": found.labels[own][visible],
-                    "masks": masks,
-                }
-            )
+            if found.boxes is None:
+                visible = masks.flatten(1).any(dim=1)
+                own, masks = own[visible], masks[visible]
+                boxes = boxes_of_masks(masks)
+            results.append({"boxes": boxes, "scores": found.scores[own], "labels": found.labels[own], "masks": masks})
         return results
 
     def _losses(
@@ -268,3 +272,10 @@ def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Te
     scale = boxes.new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
     limit = boxes.new_tensor([new[1], new[0]]).repeat(2)
     return torch.minimum((boxes * scale).clamp(min=0), limit)
+
+
+def boxes_of_masks(masks: Tensor) -> Tensor:
+    """The smallest boxes [K, 4] (x1, y1, x2, y2) float32 round masks [K, H, W], none of which is empty."""
+    boxes = masks_to_boxes(masks)
+    # torchvision's end at the last pixel, ours after it
+    return boxes + boxes.new_tensor([0, 0, 1, 1])

@@ -23,6 +23,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "box_quality": ("centerness", "iou"),
     "cls_loss_normalizer": ("fg", "moving_fg", "all"),
     "mask_loss_locations": ("all", "random", "top"),
+    "nms": ("box", "mask", "matrix"),
+    "matrix_nms_kernel": ("gaussian", "linear"),
+    "center_sampling": ("mass", "box"),
 }
 
 
@@ -86,10 +89,16 @@ class CondInstConfig:
         threshold_with_centerness: False applies `score_threshold ** 2` to the class probability alone, AdelaiDet's
             `THRESH_WITH_CTR False`; the reported score stays the product's root, so it can then be lower.
         pre_nms_top_k: candidates kept per pyramid level.
-        nms_threshold: boxes of one class with an IoU above it are duplicates.
-        max_detections: detections kept per image; 0 keeps all. Equal scores at the end are all kept.
+        nms: what tells duplicates: the IoU of predicted boxes ("box"), or inference without boxes (section 4.6): that
+            of masks ("mask"), or SOLOv2's Matrix NMS ("matrix"), which lowers the scores of masks that overlap better
+            ones. Without boxes every candidate gets a mask, and the boxes in the results are those round the masks.
+        nms_threshold: boxes (masks) of one class with an IoU above it are duplicates; not for "matrix".
+        matrix_nms_kernel, matrix_nms_sigma: see `ops.matrix_nms`.
+        max_detections: detections kept per image; 0 keeps all. Equal scores at the end are all kept, up to twice as
+            many.
         mask_threshold: a pixel belongs to the mask when its probability is above it.
         focal_loss_alpha, focal_loss_gamma: of the class loss (and of the semantic loss).
+        center_sampling: the centre of an object, that of its mask's mass ("mass") or of its box ("box", FCOS).
         center_sampling_radius: half-side of the positive region around an object's centre, in strides.
         box_quality: "centerness" learns Eq. 3 of FCOS; "iou" learns the IoU of the predicted box in its place.
         cls_loss_normalizer: the class loss is divided by the number of positives ("fg"), its moving average
@@ -149,12 +158,16 @@ class CondInstConfig:
     score_threshold: float = math.sqrt(0.05)
     threshold_with_centerness: bool = True
     pre_nms_top_k: int = 1000
+    nms: str = "box"
     nms_threshold: float = 0.6
+    matrix_nms_kernel: str = "gaussian"
+    matrix_nms_sigma: float = 2.0
     max_detections: int = 100
     mask_threshold: float = 0.5
 
     focal_loss_alpha: float = 0.25
     focal_loss_gamma: float = 2.0
+    center_sampling: str = "mass"
     center_sampling_radius: float = 1.5
     box_quality: str = "centerness"
     cls_loss_normalizer: str = "fg"
@@ -182,6 +195,9 @@ class CondInstConfig:
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
+        for name in ("center_sampling_radius", "matrix_nms_sigma"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         for name in ("class_names", "category_ids"):
             if len(getattr(self, name)) not in (0, self.num_classes):
                 raise ValueError(f"{name}: expected {self.num_classes} (num_classes), got {len(getattr(self, name))}")

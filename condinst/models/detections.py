@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,21 +14,27 @@ from ..geometry import pixel_locations
 from .config import CondInstConfig
 from .heads import HeadOutputs
 
+MaskLogits = Callable[[Tensor, Tensor], Tensor]
+"""From images [K] and locations [K] of instances to their mask logits [K, h, w]."""
+
+MASKS_AT_ONCE = 64
+"""Instances whose logits exist together while masks are compared; what stays of them is a bit per pixel."""
+
 
 @dataclass
 class Detections:
     """K detections of a batch, by image and then by falling score.
 
     Args:
-        boxes: [K, 4] (x1, y1, x2, y2) in network pixels, not clipped.
-        scores: [K] reported scores, sqrt(class probability * centre-ness).
+        boxes: [K, 4] (x1, y1, x2, y2) in network pixels, not clipped; None where masks alone decide.
+        scores: [K] reported scores, sqrt(class probability * centre-ness); lowered by "matrix" suppression.
         labels: [K].
         image_indices: [K].
         location_indices: [K] into the L locations of all levels.
         mask_head_params: [K, P].
     """
 
-    boxes: Tensor
+    boxes: Tensor | None
     scores: Tensor
     labels: Tensor
     image_indices: Tensor
@@ -67,8 +75,14 @@ def make_locations(level_sizes: list[tuple[int, int]], config: CondInstConfig, d
     )
 
 
-def select_detections(outputs: HeadOutputs, locations: Locations, config: CondInstConfig) -> Detections:
-    """Candidates above the score threshold, the best `pre_nms_top_k` of each level, then NMS within each class."""
+def select_detections(outputs: HeadOutputs, config: CondInstConfig, mask_logits: MaskLogits) -> Detections:
+    """Candidates above the score threshold, the best `pre_nms_top_k` of each level, then NMS within each class.
+
+    Args:
+        outputs: predictions at all locations.
+        config: the thresholds, and what NMS compares: boxes or masks.
+        mask_logits: called where masks are compared.
+    """
     found = ops.decode_detections(
         outputs.class_logits,
         outputs.centerness_logits,
@@ -81,23 +95,72 @@ def select_detections(outputs: HeadOutputs, locations: Locations, config: CondIn
     )
     batch_size, places = found.labels.shape
     image = torch.arange(batch_size, device=found.labels.device)[:, None].expand(-1, places)  # [B, K]
+    if config.nms != "box":
+        taken = found.labels >= 0
+        return _select_by_masks(
+            outputs,
+            config,
+            mask_logits,
+            found.scores[taken],
+            found.labels[taken],
+            image[taken],
+            found.location_indices[taken],
+        )
+    boxes, scores, labels = found.boxes.flatten(0, 1), found.scores.flatten(), found.labels.flatten()
     kept = ops.nms(
-        found.boxes.flatten(0, 1),
-        found.scores.flatten(),
-        found.labels.flatten(),
+        boxes,
+        scores,
+        labels,
         torch.where(found.labels >= 0, image, -1).flatten(),
         iou_threshold=config.nms_threshold,
-        max_detections=config.max_detections,
         num_images=batch_size,
-        capacity=2 * config.max_detections or None,
+        **_limits(config),
     )
     index = kept.indices[kept.indices >= 0]
     image, location = image.flatten()[index], found.location_indices.flatten()[index]
-    return Detections(
-        found.boxes.flatten(0, 1)[index],
-        found.scores.flatten()[index],
-        found.labels.flatten()[index],
-        image,
-        location,
-        outputs.mask_head_params[image, location],
+    params = outputs.mask_head_params[image, location]
+    return Detections(boxes[index], scores[index], labels[index], image, location, params)
+
+
+def _limits(config: CondInstConfig) -> dict[str, Any]:
+    """Detections per image: equal scores at the end are all kept, as in AdelaiDet, up to twice as many."""
+    return {"max_detections": config.max_detections, "capacity": 2 * config.max_detections or None}
+
+
+def _select_by_masks(
+    outputs: HeadOutputs,
+    config: CondInstConfig,
+    mask_logits: MaskLogits,
+    scores: Tensor,
+    labels: Tensor,
+    image: Tensor,
+    location: Tensor,
+) -> Detections:
+    """Inference without boxes (section 4.6): every candidate gets a mask, and suppression compares these."""
+    masks = torch.cat(
+        [
+            ops.pack_masks(mask_logits(*chunk).sigmoid(), threshold=config.mask_threshold)
+            for chunk in zip(image.split(MASKS_AT_ONCE), location.split(MASKS_AT_ONCE), strict=True)
+        ]
+    )  # [n, W]
+    visible = (masks != 0).any(dim=1)
+    masks, scores, labels, image, location = (t[visible] for t in (masks, scores, labels, image, location))
+    competitors, threshold = image, config.nms_threshold
+    if config.nms == "matrix":
+        scores = ops.matrix_nms(
+            masks, scores, labels, image, kernel=config.matrix_nms_kernel, sigma=config.matrix_nms_sigma
+        )
+        competitors = torch.where(scores > config.score_threshold, image, -1)
+        threshold = 1.0  # no IoU is above it: nothing more is removed, the best of each image are picked
+    kept = ops.mask_nms(
+        masks,
+        scores,
+        labels,
+        competitors,
+        iou_threshold=threshold,
+        num_images=outputs.class_logits.shape[0],
+        **_limits(config),
     )
+    index = kept.indices[kept.indices >= 0]
+    image, location = image[index], location[index]
+    return Detections(None, scores[index], labels[index], image, location, outputs.mask_head_params[image, location])

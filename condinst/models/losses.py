@@ -53,7 +53,7 @@ class DetectionLoss(nn.Module):
         assigned = ops.fcos_targets(
             targets.boxes,
             targets.labels,
-            ops.mask_centers(targets.masks),
+            ops.mask_centers(targets.masks) if config.center_sampling == "mass" else None,
             targets.image_indices,
             num_images=outputs.class_logits.shape[0],
             num_classes=config.num_classes,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from condinst import CondInst
+from condinst.models.preprocessing import make_batch
 from tests.models.tiny import make_image, make_model, make_target
 
 LOSSES = {"loss_cls", "loss_box", "loss_centerness", "loss_mask"}
@@ -115,6 +116,9 @@ def test_max_detections() -> None:
         {"cls_loss_normalizer": "moving_fg"},
         {"semantic_loss": True},
         {"backbone": "resnet50", "stride_in_1x1": True, "freeze_at": 2},
+        {"nms": "mask"},
+        {"nms": "matrix", "matrix_nms_kernel": "linear"},
+        {"center_sampling": "box"},
     ],
 )
 def test_options_train_and_detect(overrides: dict[str, Any]) -> None:
@@ -129,6 +133,49 @@ def test_options_train_and_detect(overrides: dict[str, Any]) -> None:
         if parameter.requires_grad and not name.startswith("head.scales."):  # a level may have no positive
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     assert model.head.controller.weight.grad is not None and model.head.controller.weight.grad.any()
+
+
+@pytest.mark.parametrize("nms", ["mask", "matrix"])
+def test_inference_without_boxes(nms: str, poisoned_memory: None) -> None:
+    """Section 4.6: what the box branch predicts does not matter, and no two masks of a class are duplicates."""
+    overrides: dict[str, Any] = {"nms": nms, "nms_threshold": 0.5, "max_detections": 0}
+    if nms == "matrix":
+        overrides["score_threshold"] = 0.05
+    model = make_model(**overrides)
+    torch.nn.init.constant_(model.head.bbox_pred.weight, torch.nan)
+    images = [make_image(50, 70), make_image(64, 64, 1)]
+    results = model(images)
+    assert all(len(result["scores"]) > 3 for result in results)
+    for result, image in zip(results, images, strict=True):
+        height, width = image.shape[1:]
+        check_detections(result, height, width)
+        for box, mask in zip(result["boxes"].tolist(), result["masks"], strict=True):
+            rows, columns = torch.nonzero(mask, as_tuple=True)
+            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+    found, _, logits = model.detect(make_batch(images, model.config, model.pixel_mean, model.pixel_std))
+    masks = (logits.sigmoid() > 0.5).flatten(1).double()
+    overlaps = masks @ masks.T
+    iou = overlaps / (overlaps.diagonal()[:, None] + overlaps.diagonal() - overlaps)
+    rivals = (found.labels[:, None] == found.labels) & (found.image_indices[:, None] == found.image_indices)
+    assert len(iou) > 6 and (nms == "matrix" or iou.fill_diagonal_(0)[rivals].max() <= 0.5)
+
+
+def test_masks_of_duplicates_are_removed_as_boxes_are() -> None:
+    """A model whose masks fill their boxes would be needed for equality; here each keeps the best of a class."""
+    image = make_image(64, 64)
+    best = {}
+    for nms in ("box", "mask", "matrix"):
+        (result,) = make_model(nms=nms)([image])
+        best[nms] = [float(result["scores"][result["labels"] == label].amax()) for label in range(3)]
+    assert best["box"] == pytest.approx(best["mask"]) and best["box"] == pytest.approx(best["matrix"])
+
+
+@pytest.mark.parametrize("nms", ["mask", "matrix"])
+def test_nothing_is_found_without_boxes(nms: str) -> None:
+    (result,) = make_model(nms=nms, score_threshold=1.0)([make_image(40, 60)])
+    assert len(result["scores"]) == 0
+    check_detections(result, 40, 60)
 
 
 @pytest.mark.parametrize("semantic", [False, True])

@@ -88,6 +88,7 @@ def test_mask_logits(device: str, backend: str, tmp_path: Any) -> None:
     scores, labels, boxes = (
         torch.from_numpy(golden[f"proposals.0.{key}"]) for key in ("scores", "pred_classes", "pred_boxes")
     )
+    assert found.boxes is not None
     ours = by_score_and_class(found.scores.cpu(), found.labels.cpu(), found.boxes.cpu())
     theirs = by_score_and_class(scores, labels, boxes)
     expected = torch.from_numpy(golden["mask_logits_stride"])[theirs, 0]
