@@ -1,26 +1,32 @@
-"""Writes the measured tables and the plot into docs/mask_head.md: ``python benchmarks/report.py [RESULTS.csv]``.
+"""Writes the measured tables and the plot into docs/: ``python benchmarks/report.py [RESULTS.csv]``.
 
 Only the last run of each study counts. Without an argument, the file with the newest one is taken.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 from condinst.benchmarking.plot import save_plot
 from condinst.benchmarking.results import Row, latest, read_rows
-from condinst.benchmarking.tables import instances_tables, mask_head_tables
+from condinst.benchmarking.tables import instances_tables, mask_head_tables, operator_table, replace_block
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/mask_head.md"
+MASK_HEAD = ROOT / "docs/mask_head.md"
+DETECTION = ROOT / "docs/detection.md"
 PLOT = ROOT / "docs/images/mask_head.png"
 HEAD_STUDIES = ("instances", "depth", "width", "factor")
+DETECTION_OPS = {
+    "targets": ("fcos_targets", "mask_centers", "select_top_locations"),
+    "losses": ("sigmoid_focal_loss", "giou_loss", "centerness_loss"),
+    "detections": ("decode_detections", "nms"),
+    "masks": ("pack_masks", "mask_nms", "matrix_nms"),
+}
 
 
 def main(arguments: list[str]) -> None:
-    """Rewrite the page and the plot from the results."""
+    """Rewrite the pages and the plot from the results."""
     paths = [Path(word) for word in arguments] or sorted((ROOT / "benchmarks/results").glob("*.csv"))
     runs = [(path, rows) for path in paths if (rows := latest(read_rows(path), "dynamic_mask_head", "instances"))]
     if not runs:
@@ -28,28 +34,22 @@ def main(arguments: list[str]) -> None:
     path, instances = max(runs, key=lambda run: run[1][-1].date)
     rows = read_rows(path)
     head = [row for study in HEAD_STUDIES for row in latest(rows, "dynamic_mask_head", study)]
+    replace_block(MASK_HEAD, "head", [_origin(head), *(table.markdown() for table in mask_head_tables(head))])
     loss = latest(rows, "dynamic_mask_loss", "training")
-    page = PAGE.read_text()
-    page = _replace(page, "head", [_origin(head), *(table.markdown() for table in mask_head_tables(head))])
     if loss:
-        page = _replace(page, "loss", [_origin(loss), *(table.markdown() for table in instances_tables(loss))])
-    PAGE.write_text(page)
+        replace_block(MASK_HEAD, "loss", [_origin(loss), *(table.markdown() for table in instances_tables(loss))])
+    for name, ops in DETECTION_OPS.items():
+        measured = [latest(rows, op, "operator") for op in ops]
+        if all(measured):
+            tables = [operator_table(of_op).markdown() for of_op in measured]
+            replace_block(DETECTION, name, [_origin(measured[-1]), *tables])
     save_plot(instances, PLOT)
-    print(f"{PAGE.relative_to(ROOT)} and {PLOT.relative_to(ROOT)} written from {path.name}")
+    print(f"{MASK_HEAD.relative_to(ROOT)}, {DETECTION.relative_to(ROOT)} and the plot written from {path.name}")
 
 
 def _origin(rows: list[Row]) -> str:
     row = rows[-1]
     return f"{row.device}, torch {row.torch}, commit {row.commit}, {row.date[:10]}."
-
-
-def _replace(page: str, name: str, blocks: list[str]) -> str:
-    """The page with other text between the two comments that name a block."""
-    begin, end = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(page):
-        raise SystemExit(f"error: {PAGE.relative_to(ROOT)}: expected the comments {begin} and {end}")
-    return pattern.sub(lambda _: "\n\n".join([begin, *blocks, end]), page)
 
 
 if __name__ == "__main__":

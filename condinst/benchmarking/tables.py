@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from .mask_head import PAPER_MS_PER_100
 from .results import Row
@@ -76,6 +78,36 @@ def mask_head_tables(rows: Sequence[Row]) -> list[TextTable]:
     for study, title in titles.items():
         tables.append(ablation_table([row for row in rows if row.study == study], study, title))
     return tables
+
+
+def operator_table(rows: Sequence[Row]) -> TextTable:
+    """Milliseconds of each variant of one operator and how many times as fast as the baseline, by setting."""
+    settings = list(dict.fromkeys((row.sample, row.dtype, row.direction) for row in rows))
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    found = {(row.variant, row.sample, row.dtype, row.direction): row for row in rows}
+
+    def cell(row: Row | None) -> str:
+        return MISSING if row is None else f"{_number(row.p50_ms)} ({row.ratio:.1f}x)"
+
+    cells = [[variant, *(cell(found.get((variant, *setting))) for setting in settings)] for variant in variants]
+    floors = {(row.sample, row.dtype, row.direction): row.floor_ms for row in rows}
+    cells.append([FLOOR, *(_number(floors[setting]) for setting in settings)])
+    title = f"`{rows[0].op}`: milliseconds a call, median (times as fast as the {rows[0].baseline}, in the same run)"
+    return TextTable(title, [rows[0].op, *(", ".join(setting) for setting in settings)], cells)
+
+
+def replace_block(page: Path, name: str, blocks: Sequence[str]) -> None:
+    """Put other text between the two comments of a Markdown page that name a block.
+
+    Raises:
+        ValueError: the page has no such comments.
+    """
+    begin, end = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    text = page.read_text()
+    if not pattern.search(text):
+        raise ValueError(f"{page}: expected the comments {begin} and {end}")
+    page.write_text(pattern.sub(lambda _: "\n\n".join([begin, *blocks, end]), text))
 
 
 def _number(value: float) -> str:

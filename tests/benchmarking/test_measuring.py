@@ -24,7 +24,7 @@ from condinst.benchmarking.mask_loss import measure_mask_loss
 from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
 from condinst.benchmarking.results import Row, append_rows, latest, make_rows, read_rows
 from condinst.benchmarking.study import Limits, Setting, Study
-from condinst.benchmarking.tables import MISSING, instances_tables
+from condinst.benchmarking.tables import MISSING, instances_tables, operator_table, replace_block
 from condinst.benchmarking.timing import take_turns
 
 CPU = torch.device("cpu")
@@ -114,6 +114,26 @@ def test_tables() -> None:
     assert ratios.cells[1] == ["cpp", "3.0", "3.0"]
     assert memory.cells == [["grouped convolution", "8 / -", MISSING], ["cpp", "2 / 2.5", "2 / 2.5"]]
     assert "| cpp | 3.0 | 3.0 |" in ratios.markdown()
+
+
+def test_operator_table() -> None:
+    first, second = _rows(3), _rows(5)[:1]
+    table = operator_table([*first, *second]).markdown().splitlines()
+    assert table[2] == "| dynamic_mask_head | 3 x 4x6, float32, forward | 5 x 4x6, float32, forward |"
+    assert table[4] == "| grouped convolution | 3 (1.0x) | 3 (1.0x) |"
+    assert table[5] == f"| cpp | 1 (3.0x) | {MISSING} |"
+    assert table[6] == "| floor | 0.5 | 0.5 |"
+
+
+def test_a_block_of_a_page_is_replaced(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- generated: one -->\nold\n<!-- end of one -->\nafter\n")
+    for _ in range(2):
+        replace_block(page, "one", ["a \\1", "b"])
+    text = "before\n<!-- generated: one -->\n\na \\1\n\nb\n\n<!-- end of one -->\nafter\n"
+    assert page.read_text() == text
+    with pytest.raises(ValueError, match=r"page\.md: expected the comments <!-- generated: two -->"):
+        replace_block(page, "two", [])
 
 
 def test_plot(tmp_path: Path) -> None:
