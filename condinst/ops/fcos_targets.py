@@ -86,7 +86,7 @@ def fcos_targets(
     check_index_range("labels", labels, num_classes)
     check_index_range("image_indices", image_indices, num_images)
     with torch.no_grad():
-        return select("fcos_targets", backend, boxes)(
+        return select("fcos_targets", backend, boxes, num_levels=len(strides))(
             boxes,
             labels,
             centers,

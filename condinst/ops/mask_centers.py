@@ -7,7 +7,7 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import check_tensor
+from .checks import check_dims, check_tensor
 
 
 def mask_centers(masks: Tensor, *, backend: str | None = None) -> Tensor:
@@ -22,7 +22,8 @@ def mask_centers(masks: Tensor, *, backend: str | None = None) -> Tensor:
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: fewer than three dimensions.
+        ValueError: not three dimensions.
     """
-    check_tensor("masks", masks, (torch.bool, torch.uint8), min_dims=3)
+    check_tensor("masks", masks, (torch.bool, torch.uint8))
+    check_dims("masks", masks, 3)
     return select("mask_centers", backend, masks)(masks)

@@ -55,13 +55,13 @@ def in_float64(sample: Sample) -> Sample:
 
 
 def check_tensor(tolerance: Tolerance, what: str, actual: Tensor, exact: Tensor) -> None:
-    """Raise AssertionError, beginning with `what`, unless a tensor is as close as asked to one in float64."""
+    """Raise AssertionError, beginning with `what`, unless a tensor is as close as asked to the exact one."""
     largest = exact.nan_to_num().abs().max().item() if exact.numel() else 0.0
     limits = torch.finfo(actual.dtype)
     smallest = limits.smallest_normal * limits.eps  # the spacing of subnormal numbers, which round to no closer
     torch.testing.assert_close(
         actual.double(),
-        exact,
+        exact.double(),
         rtol=tolerance.relative,
         atol=tolerance.of_largest * largest + smallest,
         equal_nan=True,

@@ -4,6 +4,13 @@
 in every namespace: "condinst" (C++ and CUDA, in csrc/) and "condinst_triton".
 """
 
-from . import dice_loss, dynamic_mask_head, dynamic_mask_loss
+from . import dice_loss, dynamic_mask_head, dynamic_mask_loss, fcos_targets, mask_centers, select_top_locations
 
-__all__ = ["dice_loss", "dynamic_mask_head", "dynamic_mask_loss"]
+__all__ = [
+    "dice_loss",
+    "dynamic_mask_head",
+    "dynamic_mask_loss",
+    "fcos_targets",
+    "mask_centers",
+    "select_top_locations",
+]

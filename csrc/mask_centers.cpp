@@ -1,0 +1,67 @@
+// mask_centers: schema, checks, allocation, dispatch. condinst/ops/mask_centers.py checks what users give; these checks
+// are the second fence, for callers of torch.ops.condinst.
+#include "../kernels/mask_centers/mask_centers_cpu.h"
+#include "../kernels/mask_centers/mask_centers_cuda.h"
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include "cuda.h"
+#include "element_type.h"
+
+namespace condinst::mask_centers {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+void run(const Tensor& masks, const Args& args) {
+  if constexpr (kWithCuda) {
+    if (on_cuda(masks)) {
+      return on_current_stream(masks, [&](void* stream) { cuda::centers(args, stream); });
+    }
+  }
+  const auto partial_sums = CONDINST_CPU_KERNEL(partial_sums);
+  torch::stable::parallel_for(
+      0, task_count(args), 1, [&](int64_t begin, int64_t end) { partial_sums(args, begin, end); });
+  CONDINST_CPU_KERNEL(finish)(args, 0, args.num_masks);
+}
+
+// masks [G, H, W] -> centres [G, 2]
+Tensor forward(const Tensor& masks) {
+  STD_TORCH_CHECK(masks.dim() == 3, "masks: expected [G, H, W]");
+  STD_TORCH_CHECK(element_type(masks) == ElementType::uint8, "masks: expected dtype bool or uint8");
+  const Tensor dense_masks = torch::stable::contiguous(masks);
+  const Tensor centers = torch::stable::new_empty(masks, {masks.size(0), 2}, ScalarType::Float);
+
+  Args args{};
+  args.masks = static_cast<const uint8_t*>(dense_masks.const_data_ptr());
+  args.num_masks = masks.size(0);
+  args.height = masks.size(1);
+  args.width = masks.size(2);
+  const int64_t band_pixels = on_cuda(masks) ? cuda::kBandPixels : kCpuBandPixels;
+  args.rows_per_band = args.width > 0 && args.width < band_pixels ? band_pixels / args.width : 1;
+  args.bands = args.width > 0 ? (args.height + args.rows_per_band - 1) / args.rows_per_band : 0;
+  const Tensor partial = torch::stable::new_empty(masks, {task_count(args), 3}, ScalarType::Long);
+  args.partial = static_cast<Sums*>(partial.mutable_data_ptr());
+  args.centers = static_cast<float*>(centers.mutable_data_ptr());
+  run(masks, args);
+  return centers;
+}
+
+}  // namespace
+}  // namespace condinst::mask_centers
+
+STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
+  m.def("mask_centers(Tensor masks) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+  m.impl("mask_centers", TORCH_BOX(&condinst::mask_centers::forward));
+}
+
+#if defined(CONDINST_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
+  m.impl("mask_centers", TORCH_BOX(&condinst::mask_centers::forward));
+}
+#endif
