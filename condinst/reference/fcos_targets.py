@@ -107,9 +107,11 @@ def _targets_of_image(
     ratios = (torch.minimum(left, right) / torch.maximum(left, right)) * (
         torch.minimum(top, bottom) / torch.maximum(top, bottom)
     )  # [L]
+    # by way of float64, because PyTorch's square root in float32 is not always the nearest on CPUs
+    centerness = ratios.clamp(min=0).double().sqrt().float()  # [L]
     return FCOSTargets(
         torch.where(positive, labels[members][index], num_classes),
         chosen,
-        torch.where(positive, ratios.clamp(min=0).sqrt(), 0.0),
+        torch.where(positive, centerness, 0.0),
         torch.where(positive, members[index], -1),
     )

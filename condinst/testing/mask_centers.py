@@ -42,7 +42,8 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
 
 def _native_calls(device: torch.device) -> list[tuple[str, tuple[Any, ...]]]:
     masks = _masks(torch.bool, device, 4, 9, 70)
-    calls = (masks, masks.byte(), masks[1:, ::2], masks.transpose(1, 2), masks[:0], masks[:, :0])
+    # not one without pixels: for opcheck NaN differs from NaN
+    calls = (masks, masks.byte(), masks[1:, ::2], masks.transpose(1, 2), masks[:0])
     return [("mask_centers", (call,)) for call in calls]
 
 
