@@ -19,8 +19,7 @@ void check_inputs(const Tensor& class_logits, const Tensor& centerness_logits, c
   STD_TORCH_CHECK(class_logits.dim() == 3 && class_logits.size(2) >= 1, "class_logits: expected [B, L, C], C >= 1");
   STD_TORCH_CHECK(class_logits.size(1) < int64_t{1} << 32, "class_logits: expected less than 2^32 locations");
   STD_TORCH_CHECK(element_type(class_logits) != ElementType::uint8, "class_logits: expected a floating dtype");
-  STD_TORCH_CHECK(element_type(centerness_logits) != ElementType::uint8,
-                  "centerness_logits: expected a floating dtype");
+  STD_TORCH_CHECK(centerness_logits.scalar_type() == ScalarType::Float, "centerness_logits: expected float32");
   STD_TORCH_CHECK(object_indices.scalar_type() == ScalarType::Long, "object_indices: expected int64");
   for (const Tensor* tensor : {&centerness_logits, &object_indices}) {
     STD_TORCH_CHECK(tensor->dim() == 2 && tensor->size(0) == class_logits.size(0) &&
@@ -56,9 +55,8 @@ Tensor forward(const Tensor& class_logits, const Tensor& centerness_logits, cons
 
   Args args{};
   args.class_logits = dense_class.const_data_ptr();
-  args.centerness_logits = dense_centerness.const_data_ptr();
   args.class_type = element_type(class_logits);
-  args.centerness_type = element_type(centerness_logits);
+  args.centerness_logits = static_cast<const float*>(dense_centerness.const_data_ptr());
   args.object_indices = static_cast<const int64_t*>(dense_objects.const_data_ptr());
   args.num_images = num_images;
   args.num_locations = num_locations;

@@ -75,7 +75,7 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
         boxes, labels, centers, image_indices = objects
         return boxes.t().contiguous().t()[1::2], labels[1::2], centers.flip(1)[1::2], image_indices[1::2]
 
-    one_level = {"level_sizes": [(11, 1)], "strides": (8,), "sizes_of_interest": ()}
+    one_level: dict[str, Any] = {"level_sizes": [(11, 1)], "strides": (8,), "sizes_of_interest": ()}
     return [
         sample("mass centres", make_objects(30, 3), 3),
         sample("box centres", make_objects(30, 3, seed=1), 3, with_centers=False),
@@ -110,9 +110,7 @@ def _bad_inputs() -> list[BadInput]:
     args = (boxes, labels, centers, images)
     kwargs = {**PYRAMID, "num_images": 1}
 
-    def bad(
-        name: str, message: str, *changed: Any, error: type[Exception] = ValueError, **changes: Any
-    ) -> BadInput:
+    def bad(name: str, message: str, *changed: Any, error: type[Exception] = ValueError, **changes: Any) -> BadInput:
         return BadInput(name, (*changed, *args[len(changed) :]), {**kwargs, **changes}, error, message)
 
     return [

@@ -15,14 +15,13 @@ __device__ __forceinline__ int64_t add(int64_t* to, int64_t value) {
 }
 
 // One block per image. Atomics decide where the keys of an object lie and in which order, but not which are the largest.
-template <class Class, class Centerness>
+template <class Class>
 __global__ void __launch_bounds__(kThreads) select_in_image(Args args) {
   __shared__ int64_t positives, matched;
   const int64_t image = blockIdx.x;
   const Class* class_logits =
       static_cast<const Class*>(args.class_logits) + image * args.num_locations * args.num_classes;
-  const Centerness* centerness_logits =
-      static_cast<const Centerness*>(args.centerness_logits) + image * args.num_locations;
+  const float* centerness_logits = args.centerness_logits + image * args.num_locations;
   const int64_t* objects = args.object_indices + image * args.num_locations;
   int64_t* counts = args.counts + image * args.num_objects;
   int64_t* starts = args.starts + image * args.num_objects;
@@ -61,8 +60,7 @@ __global__ void __launch_bounds__(kThreads) select_in_image(Args args) {
         const float value = widen<float>(logits[i]);
         best = exceeds(value, best) ? value : best;
       }
-      keys[starts[object] + add(&counts[object], 1)] =
-          key_of(best, widen<float>(centerness_logits[location]), location);
+      keys[starts[object] + add(&counts[object], 1)] = key_of(best, centerness_logits[location], location);
     }
   }
   __syncthreads();
@@ -86,9 +84,9 @@ void select(const Args& args, void* stream) {
   if (args.num_images * args.num_locations == 0) {
     return;
   }
-  with_types(args, [&](auto class_value, auto centerness_value) {
-    launch("select_top_locations select_in_image", select_in_image<decltype(class_value), decltype(centerness_value)>,
-           grid_size(args.num_images), kThreads, 0, stream, args);
+  with_class_type(args, [&](auto class_value) {
+    launch("select_top_locations select_in_image", select_in_image<decltype(class_value)>, grid_size(args.num_images),
+           kThreads, 0, stream, args);
   });
 }
 

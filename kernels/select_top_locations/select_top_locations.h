@@ -12,9 +12,8 @@ namespace condinst::select_top_locations {
 // All arrays are contiguous. Images are independent of each other.
 struct Args {
   const void* class_logits;        // [num_images, num_locations, num_classes] of class_type
-  const void* centerness_logits;   // [num_images, num_locations] of centerness_type
   ElementType class_type;
-  ElementType centerness_type;
+  const float* centerness_logits;  // [num_images, num_locations]
   const int64_t* object_indices;   // [num_images, num_locations]; out of 0 .. num_objects - 1 is background
   int64_t num_images;
   int64_t num_locations;           // less than 2^32
@@ -37,16 +36,12 @@ static inline CONDINST_HOST_DEVICE int64_t quota_of(const Args& args, int64_t ma
   return quota > 0 ? quota : 1;
 }
 
-// Calls f with a value of each of the two types, which are never uint8.
+// Calls f with a value of the type of the class logits, which is never uint8.
 template <class F>
-static inline void with_types(const Args& args, const F& f) {
+static inline void with_class_type(const Args& args, const F& f) {
   with_element_type(args.class_type, [&](auto class_value) {
     if constexpr (!std::is_same_v<decltype(class_value), uint8_t>) {
-      with_element_type(args.centerness_type, [&](auto centerness_value) {
-        if constexpr (!std::is_same_v<decltype(centerness_value), uint8_t>) {
-          f(class_value, centerness_value);
-        }
-      });
+      f(class_value);
     }
   });
 }

@@ -57,12 +57,11 @@ uint64_t threshold(const uint64_t* keys, int64_t count, int64_t quota) {
   return reached;
 }
 
-template <class Class, class Centerness>
+template <class Class>
 void select_in_image(const Args& args, int64_t image) {
   const Class* class_logits =
       static_cast<const Class*>(args.class_logits) + image * args.num_locations * args.num_classes;
-  const Centerness* centerness_logits =
-      static_cast<const Centerness*>(args.centerness_logits) + image * args.num_locations;
+  const float* centerness_logits = args.centerness_logits + image * args.num_locations;
   const int64_t* objects = args.object_indices + image * args.num_locations;
   int64_t* counts = args.counts + image * args.num_objects;
   int64_t* starts = args.starts + image * args.num_objects;
@@ -87,8 +86,7 @@ void select_in_image(const Args& args, int64_t image) {
     const int64_t object = objects[location];
     if (is_positive(args, object)) {
       const float class_logit = largest(class_logits + location * args.num_classes, args.num_classes);
-      const float centerness_logit = largest(centerness_logits + location, 1);
-      keys[starts[object] + counts[object]++] = key_of(class_logit, centerness_logit, location);
+      keys[starts[object] + counts[object]++] = key_of(class_logit, centerness_logits[location], location);
     }
   }
   const int64_t quota = quota_of(args, matched);
@@ -106,9 +104,9 @@ void select_in_image(const Args& args, int64_t image) {
 }  // namespace
 
 void select(const Args& args, int64_t begin, int64_t end) {
-  with_types(args, [&](auto class_value, auto centerness_value) {
+  with_class_type(args, [&](auto class_value) {
     for (int64_t image = begin; image < end; ++image) {
-      select_in_image<decltype(class_value), decltype(centerness_value)>(args, image);
+      select_in_image<decltype(class_value)>(args, image);
     }
   });
 }

@@ -18,12 +18,15 @@ from condinst.backends.triton import library, mask_head
 from condinst.testing import SPECS, Sample, check_sample
 from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
 from condinst.testing.dynamic_mask_loss import with_targets
+from condinst.testing.fcos_targets import make_objects
 
 triton = pytest.importorskip("triton", reason="needs Triton")
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-OPS = ("dice_loss", "dynamic_mask_head", "dynamic_mask_loss")
+OPS = ("dice_loss", "dynamic_mask_head", "dynamic_mask_loss", "fcos_targets", "mask_centers")
+MASK_HEAD = [spec for spec in SPECS if spec.name.startswith("dynamic_mask")]
+WITH_GRADIENT = [spec for spec in SPECS if spec.differentiable != ()]
 
 interpreted = pytest.mark.skipif(not TRITON_INTERPRETED, reason="runs where TRITON_INTERPRET=1")
 
@@ -70,7 +73,7 @@ def test_a_golden_holds_in_the_interpreter() -> None:
 
 
 @interpreted
-@pytest.mark.parametrize("spec", SPECS[1:], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", MASK_HEAD, ids=lambda spec: spec.name)
 def test_interpreted_chunks_of_several_tiles(spec: Any) -> None:
     args = mask_head_args(torch.float32, CPU, 1, (31, 120), {}, num_images=1)
     sample = Sample("27 tiles", with_targets(args, 1) if spec.name == "dynamic_mask_loss" else args)
@@ -117,7 +120,7 @@ def test_interpreted_nan_stays_where_it_belongs() -> None:
 
 
 @interpreted
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", WITH_GRADIENT, ids=lambda spec: spec.name)
 def test_interpreted_second_derivative_is_refused(spec: Any) -> None:
     sample = spec.samples(torch.float32, CPU)[1]
     args = spec.with_gradients(sample.args)
@@ -189,6 +192,14 @@ def _launches(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, tup
         adapter._forward(masks, targets, 1e-5)
         adapter._backward(grad.to(torch.promote_types(dtype, torch.float32)), sums, masks, targets)
         return launches
+    if op == "fcos_targets":
+        boxes, labels, centers, images = make_objects(3, 2)
+        for given in (centers, None):
+            adapter._forward(boxes, labels, given, images, 2, 9, [5, 7], [8], [], 1.5)
+        return launches
+    if op == "mask_centers":
+        adapter._forward(torch.zeros(3, 8, 8, dtype=torch.bool))
+        return launches
     stride, *rest = NATIVE_OPTIONS
     names = ("num_layers", "channels", "coordinates", "use_features", "upsample_factor")
     all_options = (stride, *(options.get(key, value) for key, value in zip(names, rest, strict=True)))
@@ -212,6 +223,8 @@ TYPES = {
     torch.uint8: "*u8",
     torch.int64: "*i64",
 }
+SCALARS = {int: "i32", float: "fp32"}
+NUM_LAUNCHES = {"dice_loss": 2, "fcos_targets": 2, "mask_centers": 1, "dynamic_mask_head": 3, "dynamic_mask_loss": 3}
 
 
 def _compile(kernel: Any, args: tuple[Any, ...], constants: dict[str, Any], architecture: int) -> Any:
@@ -220,7 +233,7 @@ def _compile(kernel: Any, args: tuple[Any, ...], constants: dict[str, Any], arch
 
     constexprs = {name: constants[name] for name in kernel.arg_names if name in constants}
     options = {name: value for name, value in constants.items() if name not in constexprs}
-    types = [TYPES[arg.dtype] if isinstance(arg, torch.Tensor) else "i32" for arg in args]
+    types = [TYPES[arg.dtype] if isinstance(arg, torch.Tensor) else SCALARS[type(arg)] for arg in args]
     signature = dict(zip(kernel.arg_names, [*types, *["constexpr"] * len(constexprs)], strict=True))
     source = ASTSource(kernel, signature=signature, constexprs=constexprs)
     return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
@@ -248,7 +261,7 @@ def test_compiles_ahead_of_time(
     if not (Path(triton.__file__).parent / "backends/nvidia/bin/ptxas").exists():
         pytest.skip("this Triton comes without ptxas")
     launches = _launches(monkeypatch, name)
-    assert len(launches) == (2 if name.startswith("dice_loss") else 3)
+    assert len(launches) == NUM_LAUNCHES[CALLS[name][0]]
     for kernel, args, constants in launches:
         compiled = _compile(kernel, args, constants, architecture)
         cubin = compiled.asm["cubin"]

@@ -27,7 +27,9 @@ def adapt(namespace: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         if rule != "top":
             return other_locations(object_indices, rule, max_locations)
-        return ops.select_top_locations(class_logits, centerness_logits, object_indices, num_objects, max_locations)
+        return ops.select_top_locations(
+            class_logits, centerness_logits.float(), object_indices, num_objects, max_locations
+        )
 
     register_rules(namespace, "select_top_locations", fake=_fake)
     return select_top_locations

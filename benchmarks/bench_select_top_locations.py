@@ -1,0 +1,26 @@
+"""Times `select_top_locations`: ``python benchmarks/bench_select_top_locations.py``.
+
+The floor is reading the object indices and the logits of positive locations, and writing one byte per location.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from condinst.benchmarking.operators import benchmark
+from condinst.testing import Sample
+from condinst.testing.select_top_locations import SPEC
+
+
+def bytes_moved(sample: Sample) -> dict[str, int]:
+    """The least traffic to memory, by direction."""
+    class_logits, _, objects = sample.args
+    num_positives = int((objects >= 0).sum())
+    logits = num_positives * (class_logits.shape[2] + 1) * class_logits.element_size()
+    return {"forward": objects.nbytes + objects.numel() + logits}
+
+
+if __name__ == "__main__":
+    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", dtypes=(torch.float32, torch.bfloat16))
