@@ -43,6 +43,17 @@ float largest(const T* logits, int64_t count) {
   }
 }
 
+// Positives are far from each other in memory; their logits are asked for this many positives ahead.
+constexpr int64_t kAhead = 8;
+
+template <class T>
+void prefetch(const T* from, int64_t count) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < count; i += line) {
+    __builtin_prefetch(from + i);
+  }
+}
+
 // The largest key that at least `quota` of `count` > quota keys reach, bit by bit from the highest; exactly `quota` do, as
 // no two keys are equal.
 uint64_t threshold(const uint64_t* keys, int64_t count, int64_t quota) {
@@ -85,9 +96,18 @@ void select_in_image(const Args& args, int64_t image) {
   for (int64_t location = 0; location < args.num_locations; ++location) {
     const int64_t object = objects[location];
     if (is_positive(args, object)) {
-      const float class_logit = largest(class_logits + location * args.num_classes, args.num_classes);
-      keys[starts[object] + counts[object]++] = key_of(class_logit, centerness_logits[location], location);
+      keys[starts[object] + counts[object]++] = static_cast<uint64_t>(location);
     }
+  }
+  const auto logits_of = [&](uint64_t location) {
+    return class_logits + static_cast<int64_t>(location) * args.num_classes;
+  };
+  for (int64_t i = 0; i < positives; ++i) {
+    if (i + kAhead < positives) {
+      prefetch(logits_of(keys[i + kAhead]), args.num_classes);
+    }
+    const auto location = static_cast<int64_t>(keys[i]);
+    keys[i] = key_of(largest(logits_of(keys[i]), args.num_classes), centerness_logits[location], location);
   }
   const int64_t quota = quota_of(args, matched);
   for (int64_t object = 0; object < args.num_objects; ++object) {
