@@ -58,6 +58,7 @@ def benchmark(
     results: Path,
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16),
     rounds: int = 15,
+    peers: Mapping[str, Callable[..., Any]] | None = None,
 ) -> list[Row]:
     """Time `spec` on the GPU when there is one, otherwise on the CPU; print a table and append to the results.
 
@@ -67,9 +68,10 @@ def benchmark(
         results: the folder of the CSV files.
         dtypes: of the samples.
         rounds: timings of each variant.
+        peers: what others have for the same purpose, by name, with the signature of the reference.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    variants = _variants(spec, device)
+    variants = _variants(spec, device) | dict(peers or {})
     for backend in available_backends(spec.name, device):
         refuse_unless_equal(spec, backend, device)
     rate = read_bytes_per_second(device)
