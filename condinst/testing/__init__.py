@@ -3,17 +3,30 @@
 To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`.
 """
 
-from . import dice_loss, dynamic_mask_head, dynamic_mask_loss, fcos_targets, mask_centers, select_top_locations
+from . import (
+    centerness_loss,
+    dice_loss,
+    dynamic_mask_head,
+    dynamic_mask_loss,
+    fcos_targets,
+    giou_loss,
+    mask_centers,
+    select_top_locations,
+    sigmoid_focal_loss,
+)
 from .compare import Results, check, check_sample, check_tensor, in_float64, run
 from .spec import BadInput, OpSpec, Sample, Tolerance
 
 SPECS: tuple[OpSpec, ...] = (
+    centerness_loss.SPEC,
     dice_loss.SPEC,
     dynamic_mask_head.SPEC,
     dynamic_mask_loss.SPEC,
     fcos_targets.SPEC,
+    giou_loss.SPEC,
     mask_centers.SPEC,
     select_top_locations.SPEC,
+    sigmoid_focal_loss.SPEC,
 )
 
 __all__ = [

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "logistic.h"
 #include "simd.h"
 
 namespace condinst {
@@ -64,6 +65,51 @@ static inline Vector<double> sigmoid(Vector<double> x) {
     x[lane] = 1.0 / (1.0 + std::exp(-x[lane]));
   }
   return x;
+}
+
+// e^x for x of at most 0; below -87 it is 0.
+static inline Vector<float> exp_of_negative(Vector<float> x) {
+  const Vector<float> low = Vector<float>{} - 87.0f;
+  const Vector<float> power = exp_in_range(at_least(low, x));
+  return bit_cast<Vector<float>>(UIntVector(bit_cast<UIntVector>(power) & ~bit_cast<UIntVector>(x < low)));
+}
+
+static inline Vector<double> exp_of_negative(Vector<double> x) {
+  for (int lane = 0; lane < kLanes<double>; ++lane) {
+    x[lane] = std::exp(x[lane]);
+  }
+  return x;
+}
+
+// To about 3 units in the last place, with one division.
+static inline Logistic<Vector<float>> logistic(Vector<float> x) {
+  const Vector<float> magnitude = bit_cast<Vector<float>>(UIntVector(bit_cast<UIntVector>(x) & 0x7fffffffu));
+  const Vector<float> power = exp_of_negative(-magnitude);
+  const Vector<float> reciprocal = 1.0f / ((1.0f + power) * (2.0f + power));
+  const Vector<float> larger = reciprocal * (2.0f + power);
+  const Vector<float> smaller = power * larger;
+  // log(1 + power) = 2 artanh(q) with q = power / (2 + power) in [0, 1/3]; the polynomial is off by 1.5e-8 at most.
+  const Vector<float> q = power * reciprocal * (1.0f + power);
+  const Vector<float> square = q * q;
+  Vector<float> series = square * 0x1.131faep-3f + 0x1.211d9ep-3f;
+  series = series * square + 0x1.99adb6p-3f;
+  series = series * square + 0x1.55554cp-2f;
+  const UIntVector negative = bit_cast<UIntVector>(x < 0.0f);
+  const auto pick = [&](Vector<float> yes, Vector<float> no) {
+    return bit_cast<Vector<float>>(choose(negative, bit_cast<UIntVector>(yes), bit_cast<UIntVector>(no)));
+  };
+  return {pick(smaller, larger), pick(larger, smaller), 2.0f * (q + q * square * series)};
+}
+
+static inline Logistic<Vector<double>> logistic(Vector<double> x) {
+  Logistic<Vector<double>> values;
+  for (int lane = 0; lane < kLanes<double>; ++lane) {
+    const Logistic<double> value = ::condinst::logistic<double>(x[lane]);
+    values.sigmoid[lane] = value.sigmoid;
+    values.complement[lane] = value.complement;
+    values.tail[lane] = value.tail;
+  }
+  return values;
 }
 
 }  // namespace

@@ -1,12 +1,25 @@
 """The operator library (C++ and CUDA) as PyTorch operators, one file each; `library` loads the shared object."""
 
-from . import dice_loss, dynamic_mask_head, dynamic_mask_loss, fcos_targets, mask_centers, select_top_locations
+from . import (
+    centerness_loss,
+    dice_loss,
+    dynamic_mask_head,
+    dynamic_mask_loss,
+    fcos_targets,
+    giou_loss,
+    mask_centers,
+    select_top_locations,
+    sigmoid_focal_loss,
+)
 
 __all__ = [
+    "centerness_loss",
     "dice_loss",
     "dynamic_mask_head",
     "dynamic_mask_loss",
     "fcos_targets",
+    "giou_loss",
     "mask_centers",
     "select_top_locations",
+    "sigmoid_focal_loss",
 ]

@@ -1,5 +1,25 @@
 """Triton kernels as PyTorch operators, one file each; `library` says whether Triton can run here."""
 
-from . import declined, dice_loss, dynamic_mask_head, dynamic_mask_loss, fcos_targets, mask_centers
+from . import (
+    centerness_loss,
+    declined,
+    dice_loss,
+    dynamic_mask_head,
+    dynamic_mask_loss,
+    fcos_targets,
+    giou_loss,
+    mask_centers,
+    sigmoid_focal_loss,
+)
 
-__all__ = ["declined", "dice_loss", "dynamic_mask_head", "dynamic_mask_loss", "fcos_targets", "mask_centers"]
+__all__ = [
+    "centerness_loss",
+    "declined",
+    "dice_loss",
+    "dynamic_mask_head",
+    "dynamic_mask_loss",
+    "fcos_targets",
+    "giou_loss",
+    "mask_centers",
+    "sigmoid_focal_loss",
+]
