@@ -64,7 +64,7 @@ template <class Kernel>
 void run_on_cpu(const LossResults& results, bool wide, const Kernel& on_cpu) {
   const int64_t tasks = task_count(results);
   torch::stable::parallel_for(0, tasks, 1, on_cpu);
-  if (results.partial == nullptr) {
+  if (results.sum == nullptr) {
     return;
   }
   double sum = 0;

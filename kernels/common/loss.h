@@ -13,8 +13,8 @@ struct LossResults {
   int64_t count;          // of losses
   int64_t chunk;          // losses that one task takes
   void* losses;           // [count] Acc, out
-  double* partial;        // [task_count] scratch: the sum of each chunk
-  void* sum;              // [] Acc, out; with partial
+  double* partial;        // [task_count] scratch: the sum of each chunk; with sum
+  void* sum;              // [] Acc, out
   void* grad;             // of the type of the argument, out
   const void* grad_loss;  // Acc, in: the factor of each gradient; null for 1
   bool one_grad_loss;     // grad_loss is [] and not [count]

@@ -46,7 +46,7 @@ static inline void chunk_of_losses(const LossResults& results, const T* x, int64
       store_first<T, Acc>(grad + i, values.grad * scale, rest);
     }
   }
-  if (results.partial != nullptr) {
+  if (results.sum != nullptr) {
     results.partial[task] = sum_of_lanes<Acc>(sum);
   }
 }

@@ -13,7 +13,7 @@ constexpr int kLossThreads = 256;
 // alone writes the result, so that small losses are one launch.
 template <class Acc>
 static __device__ __forceinline__ void write_sum(const LossResults& results, Acc sum) {
-  if (results.partial == nullptr) {
+  if (results.sum == nullptr) {
     return;
   }
   Acc sums[1] = {sum};
@@ -49,7 +49,7 @@ static inline void launch_loss(const char* name, void (*kernel)(Args), const Arg
   if (chunks > 0) {
     launch(name, kernel, grid_size(chunks), kLossThreads, 0, stream, args);
   }
-  if (results.partial != nullptr && chunks != 1) {
+  if (results.sum != nullptr && chunks != 1) {
     launch("sum_of_chunks", sum_of_chunks<Acc>, 1, kLossThreads, 0, stream, results);
   }
 }

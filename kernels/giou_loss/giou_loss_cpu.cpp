@@ -52,7 +52,7 @@ void chunk_losses(const Args& args, int64_t task) {
       write_box(static_cast<T*>(results.grad) + 4 * i, grad);
     }
   }
-  if (results.partial != nullptr) {
+  if (results.sum != nullptr) {
     results.partial[task] = sum;
   }
 }

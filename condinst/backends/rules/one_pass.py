@@ -68,7 +68,7 @@ def one_pass_loss(
             grad = getattr(ops, f"{op}_backward")(grad_loss, *ctx.saved_tensors, *ctx.options)
         else:
             per_loss = (1,) * (grad.dim() - loss_dims) if grad_loss.dim() else ()
-            grad.mul_(grad_loss.view(*grad_loss.shape, *per_loss))
+            grad.mul_(grad_loss.view(grad_loss.shape + per_loss))
         return (grad, *[None] * (num_tensors + len(ctx.options) + 1))
 
     register_rules(
