@@ -117,7 +117,9 @@ SPEC = OpSpec(
     name="sigmoid_focal_loss",
     dtypes=(torch.float32, torch.float16, torch.bfloat16, torch.float64),
     tolerances={
-        torch.float64: Tolerance(1e-12, 1e-12, "the reference's 1 - p, unit roundoff 1.1e-16, and up to 5 powers of it"),
+        torch.float64: Tolerance(
+            1e-12, 1e-12, "the reference's 1 - p, unit roundoff 1.1e-16, and up to 5 powers of it"
+        ),
         torch.float32: Tolerance(
             2e-6, 2e-7, "about 10 roundings of 6e-8, those of the probability gamma times, its tail being far smaller"
         ),

@@ -81,17 +81,23 @@ def giou_losses(
         by_total = iou / (total + S) - 1 / hull
         by_intersection = -1 / (total + S) - by_total
         by_hull = total / (hull * hull)
-        scale = weight * factors(grad_loss, index, inside, SCALE)
+        # the factor comes last, as where the gradient is scaled later
+        factor = factors(grad_loss, index, inside, SCALE)
         # the area grows by the other extent
         wide_total, wide_inner, wide_outer = by_total * p_height, by_intersection * inner_height, by_hull * outer_height
         high_total, high_inner, high_outer = by_total * p_width, by_intersection * inner_width, by_hull * outer_width
-        share_l, share_t, share_r, share_b = share_of(p_l, t_l), share_of(p_t, t_t), share_of(p_r, t_r), share_of(p_b, t_b)
+        share_l, share_t, share_r, share_b = (
+            share_of(p_l, t_l),
+            share_of(p_t, t_t),
+            share_of(p_r, t_r),
+            share_of(p_b, t_b),
+        )
         kind = grad.dtype.element_ty
         to = grad + 4 * index
-        grad_l = scale * (wide_total + share_l * wide_inner + (1 - share_l) * wide_outer)
-        grad_t = scale * (high_total + share_t * high_inner + (1 - share_t) * high_outer)
-        grad_r = scale * (wide_total + share_r * wide_inner + (1 - share_r) * wide_outer)
-        grad_b = scale * (high_total + share_b * high_inner + (1 - share_b) * high_outer)
+        grad_l = weight * (wide_total + share_l * wide_inner + (1 - share_l) * wide_outer) * factor
+        grad_t = weight * (high_total + share_t * high_inner + (1 - share_t) * high_outer) * factor
+        grad_r = weight * (wide_total + share_r * wide_inner + (1 - share_r) * wide_outer) * factor
+        grad_b = weight * (high_total + share_b * high_inner + (1 - share_b) * high_outer) * factor
         tl.store(to, grad_l.to(kind), mask=inside)
         tl.store(to + 1, grad_t.to(kind), mask=inside)
         tl.store(to + 2, grad_r.to(kind), mask=inside)

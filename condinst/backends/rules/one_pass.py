@@ -68,7 +68,9 @@ def one_pass_loss(
             grad = getattr(ops, f"{op}_backward")(grad_loss, *ctx.saved_tensors, *ctx.options)
         else:
             per_loss = (1,) * (grad.dim() - loss_dims) if grad_loss.dim() else ()
-            grad.mul_(grad_loss.view(grad_loss.shape + per_loss))
+            scale = grad_loss.view(grad_loss.shape + per_loss)
+            # a compiler that traces this decides about memory by itself
+            grad = grad.mul_(scale) if type(grad) is Tensor else grad * scale
         return (grad, *[None] * (num_tensors + len(ctx.options) + 1))
 
     register_rules(
