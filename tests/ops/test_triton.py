@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from condinst.backends.registry import TRITON_INTERPRETED
-from condinst.backends.triton import library, mask_head
+from condinst.backends.triton import library, mask_head, one_pass
 from condinst.testing import SPECS, Sample, check_sample
 from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
 from condinst.testing.dynamic_mask_loss import with_targets
@@ -24,9 +24,11 @@ triton = pytest.importorskip("triton", reason="needs Triton")
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-OPS = ("dice_loss", "dynamic_mask_head", "dynamic_mask_loss", "fcos_targets", "mask_centers")
+MASKS = ("dice_loss", "dynamic_mask_head", "dynamic_mask_loss")
+LOSSES = ("sigmoid_focal_loss", "giou_loss", "centerness_loss")
+OPS = (*MASKS, *LOSSES, "fcos_targets", "mask_centers")
 MASK_HEAD = [spec for spec in SPECS if spec.name.startswith("dynamic_mask")]
-WITH_GRADIENT = [spec for spec in SPECS if spec.differentiable != ()]
+WITH_GRADIENT = [spec for spec in SPECS if spec.name in OPS and spec.differentiable != ()]
 
 interpreted = pytest.mark.skipif(not TRITON_INTERPRETED, reason="runs where TRITON_INTERPRET=1")
 
@@ -163,7 +165,9 @@ def _calls() -> dict[str, Call]:
     """What is compiled: operator, dtype, options and channels of the features, by name."""
     published: dict[str, Call] = {op: (op, torch.float32, {}, 8) for op in OPS}
     half: dict[str, Call] = {
-        f"{op}, {dtype}": (op, dtype, {}, 8) for op in OPS[:2] for dtype in (torch.float16, torch.bfloat16)
+        f"{op}, {dtype}": (op, dtype, {}, 8)
+        for op in (*MASKS[:2], *LOSSES)
+        for dtype in (torch.float16, torch.bfloat16)
     }
     options: list[tuple[dict[str, Any], int]] = [
         ({"upsample_factor": 1}, 8),
@@ -176,6 +180,23 @@ def _calls() -> dict[str, Call]:
 
 
 CALLS = _calls()
+NUM_LAUNCHES = {"dice_loss": 2, "dynamic_mask_head": 3, "dynamic_mask_loss": 3, **dict.fromkeys(LOSSES, 4)}
+
+
+def _run_loss(op: str, dtype: torch.dtype) -> None:
+    """The sum with its gradient, all losses without, and gradients for one factor and for one each."""
+    adapter = importlib.import_module(f"condinst.backends.triton.{op}")
+    wide = torch.promote_types(dtype, torch.float32)
+    calls: dict[str, tuple[Any, ...]] = {
+        "sigmoid_focal_loss": (torch.zeros(3, 80, dtype=dtype), torch.zeros(3, dtype=torch.int64), 0.25, 2.0),
+        "giou_loss": (torch.ones(3, 4, dtype=dtype), torch.ones(3, 4, dtype=wide), torch.ones(3, dtype=wide), True),
+        "centerness_loss": (torch.zeros(3, dtype=dtype), torch.zeros(3, dtype=wide)),
+    }
+    args = calls[op]
+    adapter._forward(*args, True, True)
+    losses, _ = adapter._forward(*args, False, False)
+    adapter._backward(losses, *args)
+    adapter._backward(losses.sum(), *args)
 
 
 def _launches(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
@@ -184,8 +205,13 @@ def _launches(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, tup
     adapter = importlib.import_module(f"condinst.backends.triton.{op}")
     launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
     monkeypatch.setattr(
-        adapter, "launch", lambda kernel, _, *args, **constants: launches.append((kernel, args, constants))
+        one_pass if op in LOSSES else adapter,
+        "launch",
+        lambda kernel, _, *args, **constants: launches.append((kernel, args, constants)),
     )
+    if op in LOSSES:
+        _run_loss(op, dtype)
+        return launches
     grad, sums = torch.zeros(3), torch.zeros(3, 2)
     if op == "dice_loss":
         masks, targets = torch.zeros(3, 8, 8, dtype=dtype), torch.zeros(3, 8, 8, dtype=torch.bool)

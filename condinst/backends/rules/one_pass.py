@@ -58,6 +58,7 @@ def one_pass_loss(
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         grad = output[1]
         ctx.mark_non_differentiable(grad)
+        ctx.set_materialize_grads(False)  # backward would be given zeros of its size
         ctx.grad = grad if inputs[-1] else None  # not saved: who saves a tensor must not change it
         ctx.save_for_backward(*inputs[:num_tensors])
         ctx.options = inputs[num_tensors:-2]

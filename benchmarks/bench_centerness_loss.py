@@ -1,0 +1,22 @@
+"""Times `centerness_loss`: ``python benchmarks/bench_centerness_loss.py``.
+
+For some thousands of locations it is the number of calls that counts and not the bandwidth.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from condinst.benchmarking.operators import benchmark
+from condinst.testing import Sample
+from condinst.testing.centerness_loss import SPEC
+
+
+def bytes_moved(sample: Sample) -> dict[str, int]:
+    """The least traffic to memory, by direction."""
+    logits, targets = sample.args
+    return {"forward": logits.nbytes + targets.nbytes, "training": 2 * logits.nbytes + targets.nbytes}
+
+
+if __name__ == "__main__":
+    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")

@@ -1,0 +1,34 @@
+"""Times `sigmoid_focal_loss` beside torchvision's: ``python benchmarks/bench_sigmoid_focal_loss.py``.
+
+Forward must read logits and labels once, and training must write the gradient, too. torchvision takes one-hot floating
+targets; making them is a part of what it needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+
+from condinst.benchmarking.operators import benchmark
+from condinst.testing import Sample
+from condinst.testing.sigmoid_focal_loss import SPEC
+
+
+def bytes_moved(sample: Sample) -> dict[str, int]:
+    """The least traffic to memory, by direction."""
+    logits, labels = sample.args
+    read = logits.nbytes + labels.nbytes
+    return {"forward": read, "training": read + logits.nbytes}
+
+
+def torchvision_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """From class indices to the sum of torchvision's losses."""
+    targets = (labels[:, None] == torch.arange(logits.shape[1], device=logits.device)).to(logits.dtype)
+    return torchvision.ops.sigmoid_focal_loss(logits, targets, reduction="sum")
+
+
+if __name__ == "__main__":
+    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", peers={"torchvision": torchvision_loss})
