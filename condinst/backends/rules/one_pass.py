@@ -63,7 +63,10 @@ def one_pass_loss(
         ctx.save_for_backward(*inputs[:num_tensors])
         ctx.options = inputs[num_tensors:-2]
 
-    def backward(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_loss: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        nothing = [None] * (num_tensors + len(ctx.options) + 1)
+        if grad_loss is None:
+            return None, *nothing
         grad, ctx.grad = ctx.grad, None
         if grad is None or torch.is_grad_enabled():
             grad = getattr(ops, f"{op}_backward")(grad_loss, *ctx.saved_tensors, *ctx.options)
@@ -72,7 +75,7 @@ def one_pass_loss(
             scale = grad_loss.view(grad_loss.shape + per_loss)
             # a compiler that traces this decides about memory by itself
             grad = grad.mul_(scale) if type(grad) is Tensor else grad * scale
-        return (grad, *[None] * (num_tensors + len(ctx.options) + 1))
+        return grad, *nothing
 
     register_rules(
         namespace, op, fake=fake, fake_backward=fake_backward, setup_context=setup_context, backward=backward
