@@ -30,7 +30,7 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
 
     none = {"reduction": "none"}
     plain = {"reduction": "none", "smooth": False}
-    predicted, targets, weights = weighted(2051)  # more than one chunk of each kernel, and a rest
+    predicted, targets, weights = weighted(4501)  # more than one chunk of each kernel, and a rest
     same = predicted[:9]
     partly = (predicted[:18], torch.cat([same, targets[9:18]]))  # the loss of equal boxes is 0, but for rounding
     two_sides = torch.cat([same[:, :2], targets[:9, 2:]], dim=1)
