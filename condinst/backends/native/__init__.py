@@ -8,6 +8,7 @@ from . import (
     fcos_targets,
     giou_loss,
     mask_centers,
+    nms,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "fcos_targets",
     "giou_loss",
     "mask_centers",
+    "nms",
     "select_top_locations",
     "sigmoid_focal_loss",
 ]

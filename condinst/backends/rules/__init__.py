@@ -12,6 +12,7 @@ from . import (
     fcos_targets,
     giou_loss,
     mask_centers,
+    nms,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "fcos_targets",
     "giou_loss",
     "mask_centers",
+    "nms",
     "select_top_locations",
     "sigmoid_focal_loss",
 ]

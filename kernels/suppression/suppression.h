@@ -1,0 +1,45 @@
+// What suppression of duplicates needs but for the test of a pair, on CPU and CUDA: who competes, in which order, and what is
+// left of each image. All functions are static: see simd.h.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "../common/host_device.h"
+
+namespace condinst::suppression {
+
+// All arrays are contiguous.
+struct Args {
+  const float* scores;           // [num_candidates]; NaN is no candidate
+  const int64_t* labels;         // [num_candidates]
+  const int64_t* image_indices;  // [num_candidates], -1 for padding
+  int64_t num_candidates;        // below 2^31
+  int64_t num_images;
+  int64_t max_detections;        // of an image, and those that tie with the last one; 0 for all
+  int64_t capacity;              // columns of `indices`
+  int64_t* indices;              // [num_images, capacity] out, -1 after the last
+  int64_t* counts;               // [num_images] out
+};
+
+static inline CONDINST_HOST_DEVICE bool is_candidate(const Args& args, int64_t index) {
+  const float score = args.scores[index];
+  const int64_t image = args.image_indices[index];
+  return score == score && image >= 0 && image < args.num_images;
+}
+
+// A number that rises as the score falls, and is the same for 0 and -0.
+static inline CONDINST_HOST_DEVICE uint32_t falling(float score) {
+  const float without_sign_of_zero = score + 0.0f;
+  uint32_t bits;
+  memcpy(&bits, &without_sign_of_zero, sizeof(bits));
+  // the bits of positive numbers rise with them, those of negative ones fall
+  return bits >> 31 != 0 ? bits : ~bits & 0x7fffffffu;
+}
+
+// Whether the detection of an image at place `rank`, by falling score, is kept. `last` is the score at max_detections - 1.
+static inline CONDINST_HOST_DEVICE bool is_among_best(const Args& args, int64_t rank, float score, float last) {
+  return rank < args.capacity && (args.max_detections == 0 || rank < args.max_detections || score == last);
+}
+
+}  // namespace condinst::suppression
