@@ -36,9 +36,9 @@ def decode_detections(
 
     The score of a pair is ``sqrt(sigmoid(class) * sigmoid(centre-ness))``. A pair is a candidate when the product is
     above ``score_threshold ** 2`` and the score above `score_threshold`, both in float32; without
-    `threshold_with_centerness`, when sigmoid(class) is above ``score_threshold ** 2``. NaN is not above anything. Of
-    each level the `top_k` best stay, of equal scores the lower location, then the lower class. The box at location
-    (x, y) is ``(x - l * stride, y - t * stride, x + r * stride, y + b * stride)``.
+    `threshold_with_centerness`, when sigmoid(class) is above ``score_threshold ** 2``. A pair with NaN is no
+    candidate. Of each level the `top_k` best stay, of equal scores the lower location, then the lower class. The box at
+    location (x, y) is ``(x - l * stride, y - t * stride, x + r * stride, y + b * stride)``.
 
     Nothing waits for the device. Has no gradient.
 
@@ -75,11 +75,10 @@ def decode_detections(
         raise ValueError(f"level_sizes: expected {num_locations} cells (class_logits), got {level_sizes}")
     check_probability("score_threshold", score_threshold)
     check_at_least("top_k", top_k, 1)
+    tensors = (class_logits, centerness_logits, box_distances)
     with torch.no_grad():
-        return select("decode_detections", backend, class_logits, centerness_logits, box_distances)(
-            class_logits,
-            centerness_logits,
-            box_distances,
+        return select("decode_detections", backend, *tensors, level_sizes=level_sizes)(
+            *tensors,
             level_sizes=level_sizes,
             strides=strides,
             score_threshold=score_threshold,

@@ -41,7 +41,7 @@ def decode_detections(
     class_scores = class_logits.float().sigmoid()  # [B, L, C]
     products = class_scores * centerness_logits.float().sigmoid()[:, :, None]  # [B, L, C]
     tested = products if threshold_with_centerness else class_scores  # [B, L, C]
-    candidate = tested > score_threshold**2  # [B, L, C]
+    candidate = (tested > score_threshold**2) & ~products.isnan()  # [B, L, C]
     scores = products.sqrt()  # [B, L, C]
     if threshold_with_centerness:
         # squaring rounds: a score that equals the threshold must not slip through

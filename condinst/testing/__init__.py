@@ -5,12 +5,14 @@ To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`.
 
 from . import (
     centerness_loss,
+    decode_detections,
     dice_loss,
     dynamic_mask_head,
     dynamic_mask_loss,
     fcos_targets,
     giou_loss,
     mask_centers,
+    nms,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -19,12 +21,14 @@ from .spec import BadInput, OpSpec, Sample, Tolerance
 
 SPECS: tuple[OpSpec, ...] = (
     centerness_loss.SPEC,
+    decode_detections.SPEC,
     dice_loss.SPEC,
     dynamic_mask_head.SPEC,
     dynamic_mask_loss.SPEC,
     fcos_targets.SPEC,
     giou_loss.SPEC,
     mask_centers.SPEC,
+    nms.SPEC,
     select_top_locations.SPEC,
     sigmoid_focal_loss.SPEC,
 )

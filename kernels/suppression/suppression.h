@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
+#include "../common/falling.h"
 #include "../common/host_device.h"
 
 namespace condinst::suppression {
@@ -26,15 +26,6 @@ static inline CONDINST_HOST_DEVICE bool is_candidate(const Args& args, int64_t i
   const float score = args.scores[index];
   const int64_t image = args.image_indices[index];
   return score == score && image >= 0 && image < args.num_images;
-}
-
-// A number that rises as the score falls, and is the same for 0 and -0.
-static inline CONDINST_HOST_DEVICE uint32_t falling(float score) {
-  const float without_sign_of_zero = score + 0.0f;
-  uint32_t bits;
-  memcpy(&bits, &without_sign_of_zero, sizeof(bits));
-  // the bits of positive numbers rise with them, those of negative ones fall
-  return bits >> 31 != 0 ? bits : ~bits & 0x7fffffffu;
 }
 
 // Whether the detection of an image at place `rank`, by falling score, is kept. `last` is the score at max_detections - 1.

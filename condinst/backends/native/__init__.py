@@ -2,6 +2,7 @@
 
 from . import (
     centerness_loss,
+    decode_detections,
     dice_loss,
     dynamic_mask_head,
     dynamic_mask_loss,
@@ -15,6 +16,7 @@ from . import (
 
 __all__ = [
     "centerness_loss",
+    "decode_detections",
     "dice_loss",
     "dynamic_mask_head",
     "dynamic_mask_loss",

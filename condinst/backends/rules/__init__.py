@@ -6,6 +6,7 @@ in every namespace: "condinst" (C++ and CUDA, in csrc/) and "condinst_triton".
 
 from . import (
     centerness_loss,
+    decode_detections,
     dice_loss,
     dynamic_mask_head,
     dynamic_mask_loss,
@@ -19,6 +20,7 @@ from . import (
 
 __all__ = [
     "centerness_loss",
+    "decode_detections",
     "dice_loss",
     "dynamic_mask_head",
     "dynamic_mask_loss",
