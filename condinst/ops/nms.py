@@ -27,8 +27,8 @@ def nms(
 
     A box goes when its IoU with a better one that stays is above the threshold. Better is the higher score, of equal
     scores the lower index. The IoU is ``overlap / (area + area - overlap)`` in float32, the threshold is taken as it is
-    given. A box without area, with NaN or with inverted corners overlaps nothing: it stays, and removes none. A score of
-    NaN is no candidate. Nothing waits for the device, unless `num_images` is None. Has no gradient.
+    given. A box without area, with NaN or with inverted corners overlaps nothing: it stays, and removes none. A score
+    of NaN is no candidate. Nothing waits for the device, unless `num_images` is None. Has no gradient.
 
     Args:
         boxes: [N, 4] (x1, y1, x2, y2) floating; negative coordinates are fine.

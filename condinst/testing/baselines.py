@@ -1,6 +1,6 @@
-"""The mask head and its loss as others compute them: tests compare results with these, benchmarks compare times.
+"""What others compute with: tests compare results with these, benchmarks compare times.
 
-The heads have the signature of `condinst.ops.dynamic_mask_head`, with relative coordinates and with features.
+The mask heads have the signature of `condinst.ops.dynamic_mask_head`, with relative coordinates and with features.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import batched_nms
 
 from condinst.geometry import pixel_locations
 from condinst.reference import aligned_bilinear, dice_loss
@@ -217,3 +218,58 @@ def _upsample(x: Tensor, factor: int, dim: int) -> Tensor:
     steps = [(i - factor // 2) / factor for i in range(factor)]
     fine = [x.lerp(before, -step) if step < 0 else x.lerp(after, step) if step > 0 else x for step in steps]
     return torch.stack(fine, dim + 1).flatten(dim, dim + 1)
+
+
+def eager_detections(
+    class_logits: Tensor,
+    centerness_logits: Tensor,
+    box_distances: Tensor,
+    *,
+    level_sizes: list[tuple[int, int]],
+    strides: tuple[int, ...],
+    score_threshold: float,
+    top_k: int,
+    iou_threshold: float,
+    max_detections: int,
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """AdelaiDet's way from predictions to detections (SPEC 1.10), as PyTorch calls whose sizes depend on values.
+
+    Args:
+        class_logits, centerness_logits, box_distances, level_sizes, strides: see `condinst.ops.decode_detections`.
+        score_threshold, top_k: see there; the product of the probabilities is tested.
+        iou_threshold: of the suppression.
+        max_detections: of an image, and those that tie with the last one.
+
+    Returns:
+        For each image boxes [n, 4], scores [n], labels [n] and location indices [n], by falling score.
+    """
+    products = class_logits.sigmoid() * centerness_logits.sigmoid()[:, :, None]  # [B, L, C]
+    points = torch.cat(
+        [pixel_locations(*size, stride, class_logits.device) for size, stride in zip(level_sizes, strides, strict=True)]
+    )  # [L, 2]
+    counts = [height * width for height, width in level_sizes]
+    distances = [part * stride for part, stride in zip(box_distances.split(counts, dim=1), strides, strict=True)]
+    sides = torch.cat(distances, dim=1)  # [B, L, 4] in pixels
+    detections = []
+    for image in range(class_logits.shape[0]):
+        locations, labels, scores = [], [], []
+        first = 0
+        for level in products[image].split(counts):  # [cells, C]
+            cell, label = (level > score_threshold**2).nonzero(as_tuple=True)  # [n], [n]
+            product = level[cell, label]  # [n]
+            if product.shape[0] > top_k:
+                product, best = product.topk(top_k, sorted=False)
+                cell, label = cell[best], label[best]
+            locations.append(first + cell)
+            labels.append(label)
+            scores.append(product.sqrt())
+            first += level.shape[0]
+        location, label, score = torch.cat(locations), torch.cat(labels), torch.cat(scores)
+        side, point = sides[image, location], points[location]
+        boxes = torch.cat([point - side[:, :2], point + side[:, 2:]], dim=1)  # [n, 4]
+        kept = batched_nms(boxes, score, label, iou_threshold)
+        if kept.shape[0] > max_detections:
+            least = score[kept].cpu().kthvalue(kept.shape[0] - max_detections + 1).values.item()
+            kept = kept[score[kept] >= least]
+        detections.append((boxes[kept], score[kept], label[kept], location[kept]))
+    return detections

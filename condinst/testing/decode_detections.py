@@ -17,8 +17,8 @@ STEP = 1 / 4
 """All logits are multiples of it, which all dtypes have."""
 
 MARGIN = 1e-5
-"""Least relative distance of a product from the threshold, and of two products that are not the same: sigmoids of different
-makes, and the rounding to float32, must not decide a comparison."""
+"""Least relative distance of a product from the threshold, and of two products that are not the same: no comparison may
+hang on the last bits of a sigmoid."""
 
 
 def _grid(generator: torch.Generator, *shape: int, mean: float = 0.0, spread: float = 2.0) -> Tensor:
@@ -37,8 +37,8 @@ def decode_inputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class logits [B, L, C], centre-ness logits [B, L] and box distances [B, L, 4], coarse so that scores tie exactly.
 
-    Of two pairs of logits whose products are close but not equal, one would win by the last bits of a sigmoid. Centre-ness
-    has two values here, which no class has: so there are no such pairs.
+    Centre-ness has two values, which no class has, so that no two pairs of logits have products that differ by the last
+    bits of a sigmoid alone.
     """
     generator = torch.Generator().manual_seed(seed)
     num_locations = sum(height * width for height, width in sizes)
@@ -157,7 +157,12 @@ PYRAMID_800 = ((100, 136), (50, 68), (25, 34), (13, 17), (7, 9))
 
 
 def _benchmark_samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
-    options = {"level_sizes": list(PYRAMID_800), "strides": (8, 16, 32, 64, 128), "score_threshold": 0.05, "top_k": 1000}
+    options = {
+        "level_sizes": list(PYRAMID_800),
+        "strides": (8, 16, 32, 64, 128),
+        "score_threshold": 0.05,
+        "top_k": 1000,
+    }
     # few are above the threshold, as in a trained model
     return [
         Sample(f"batch {batch}", decode_inputs(dtype, device, PYRAMID_800, batch, 80, mean=-13.0), options)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from condinst import reference
+from condinst.benchmarking.detection import Detected, check_detections, detection_inputs, post_process
 from condinst.testing.baselines import (
     chunked_matmul,
     chunked_matmul_loss,
+    eager_detections,
     grouped_convolution,
     grouped_convolution_loss,
 )
@@ -22,6 +24,8 @@ from condinst.testing.dynamic_mask_loss import with_targets
 Baseline = Callable[..., Tensor]
 
 CPU = torch.device("cpu")
+
+EAGER_OPTIONS: dict[str, Any] = {"strides": (8, 16, 32, 64, 128), "score_threshold": 0.05, "iou_threshold": 0.6}
 
 
 @pytest.mark.parametrize("baseline", [grouped_convolution, chunked_matmul])
@@ -50,3 +54,32 @@ def test_losses_and_gradients(baseline: Baseline) -> None:
     actual = baseline(*leaves, *rest)
     torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(torch.autograd.grad(actual, leaves), torch.autograd.grad(expected, leaves))
+
+
+@pytest.mark.parametrize(("top_k", "max_detections"), [(1000, 200), (20, 7), (3, 1000)])
+def test_detections(top_k: int, max_detections: int) -> None:
+    """The eager chain finds what decode_detections and nms find, on kernels and by their references."""
+    sizes = ((17, 19), (9, 10), (5, 5), (3, 3), (2, 2))
+    inputs = detection_inputs(CPU, 3, sizes, num_classes=9, mean=-7.0)
+    levels = {"level_sizes": list(sizes)}
+    options = {**EAGER_OPTIONS, **levels, "top_k": top_k, "max_detections": max_detections}
+    found = eager_detections(*inputs, **options)
+    counts = [scores.shape[0] for _, scores, _, _ in found]
+    assert min(counts) > 0 and (max_detections > 100 or counts == [max_detections] * 3)
+    for backend in ("reference", "cpp"):
+        check_detections(found, post_process(*inputs, **options, backend=backend))
+
+
+def test_other_detections_are_refused() -> None:
+    inputs = detection_inputs(CPU, 1, ((9, 9),), num_classes=9, mean=-4.0)
+    options = {**EAGER_OPTIONS, "strides": (8,), "level_sizes": [(9, 9)], "top_k": 50, "max_detections": 20}
+    found = eager_detections(*inputs, **options)
+    detected = post_process(*inputs, **options)
+    check_detections(found, detected)
+    for wrong in (
+        Detected(detected.boxes, detected.scores, detected.labels.flip(1), detected.location_indices, detected.counts),
+        detected._replace(boxes=detected.boxes + 1),
+        detected._replace(counts=detected.counts - 1),
+    ):
+        with pytest.raises(AssertionError):
+            check_detections(found, wrong)

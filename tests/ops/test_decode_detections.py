@@ -126,7 +126,7 @@ def test_more_levels_than_the_kernels_have() -> None:
     """The reference takes them."""
     sizes, strides = [(1, 2)] * 17, (8,) * 17
     inputs = decode_inputs(torch.float32, CPU, sizes)
-    options = {"level_sizes": sizes, "strides": strides}
+    options: dict[str, Any] = {"level_sizes": sizes, "strides": strides}
     assert decode(*inputs, **options, score_threshold=0.0).counts.tolist() == [102, 102]
     with pytest.raises(ValueError, match="decode_detections: backend 'cpp' .*at most 16 levels, got 17"):
         decode(*inputs, **options, backend="cpp")

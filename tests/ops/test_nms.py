@@ -145,10 +145,11 @@ def test_order_of_the_input_does_not_matter(backend: str) -> None:
 @backends
 def test_images_are_apart_and_padding_is_passed_over(backend: str) -> None:
     one, other = (nms_inputs(torch.float32, CPU, 90, num_images=1, seed=seed)[:3] for seed in (1, 2))
-    both = [torch.stack(pair, dim=1).flatten(0, 1) for pair in zip(one, other, strict=True)]  # they alternate
+    # they alternate
+    boxes, scores, labels = (torch.stack(pair, dim=1).flatten(0, 1) for pair in zip(one, other, strict=True))
     images = torch.tensor([0, 2]).repeat(90)
     images[::6] = -1  # of the first
-    indices, counts = ops.nms(*both, images, iou_threshold=0.5, num_images=3, backend=backend)
+    indices, counts = ops.nms(boxes, scores, labels, images, iou_threshold=0.5, num_images=3, backend=backend)
     zeros = torch.zeros(90, dtype=torch.int64)
     in_one = torch.arange(90) % 3 != 0
     alone = kept(*(values[in_one] for values in one), zeros[in_one], iou_threshold=0.5, backend=backend)
