@@ -77,17 +77,21 @@ void set_levels(Args& args, const std::vector<int64_t>& level_sizes, const std::
   }
 }
 
+// A tenth of a millisecond where few pairs are candidates: less is not worth another thread.
+constexpr int64_t kBandsAtATime = 16;
+
 void run_on_cpu(const Tensor& like, const Args& args) {
   const int64_t capacity = band_capacity(args);
   const Tensor keys = torch::stable::new_empty(like, {args.num_images * args.bands * capacity}, ScalarType::Long);
   const Tensor counts = torch::stable::new_empty(like, {args.num_images * args.bands}, ScalarType::Long);
   const Lists lists{static_cast<uint64_t*>(keys.mutable_data_ptr()), static_cast<int64_t*>(counts.mutable_data_ptr()),
                     capacity};
-  const auto on_threads = [&](int64_t tasks, auto kernel) {
-    torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) { kernel(args, lists, begin, end); });
+  const auto on_threads = [&](int64_t tasks, int64_t at_a_time, auto kernel) {
+    torch::stable::parallel_for(0, tasks, at_a_time,
+                                [&](int64_t begin, int64_t end) { kernel(args, lists, begin, end); });
   };
-  on_threads(args.num_images * args.bands, CONDINST_CPU_KERNEL(collect));
-  on_threads(args.num_images * args.num_levels, CONDINST_CPU_KERNEL(select));
+  on_threads(args.num_images * args.bands, kBandsAtATime, CONDINST_CPU_KERNEL(collect));
+  on_threads(args.num_images * args.num_levels, args.num_levels, CONDINST_CPU_KERNEL(select));
   CONDINST_CPU_KERNEL(write)(args, lists, 0, args.num_images);
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from torch import Tensor
 
 from condinst import ops
 from condinst.reference.decode_detections import Candidates
-from condinst.testing.decode_detections import SIZES, STRIDES, decode_inputs
+from condinst.testing import Sample
+from condinst.testing.decode_detections import SIZES, STRIDES, check_margins, decode_inputs
 
 CPU = torch.device("cpu")
+ON_HOST = bool(os.environ.get("CONDINST_LIBRARY"))
+"""Whether "cpp" is the CUDA code, which is slow there."""
 
 backends = pytest.mark.parametrize("backend", ["reference", "cpp"])
 
@@ -120,6 +124,25 @@ def test_each_image_by_itself_cpp() -> None:
         alone = decode(*(values[image : image + 1] for values in inputs), top_k=9, backend="cpp")
         for one, other in zip(together, alone, strict=True):
             assert torch.equal(one[image], other[0])
+
+
+@pytest.mark.parametrize(("top_k", "score_threshold"), [(300, 0.05), (300, 0.0), (40, 0.5), (10**6, 0.6)])
+def test_bands_that_drop_some_of_their_candidates_cpp(top_k: int, score_threshold: float, keep_threads: None) -> None:
+    """Several tasks a level, each with more candidates than it keeps; for any number of threads."""
+    sizes = ((60, 80), (30, 40))
+    batch_size = 2 if ON_HOST else 20  # so that threads share it
+    inputs = decode_inputs(torch.float32, CPU, sizes, batch_size, 20, mean=-2.0)
+    options: dict[str, Any] = {"level_sizes": list(sizes), "strides": (8, 16), "score_threshold": score_threshold}
+    check_margins(Sample("bands", inputs, options))
+    expected = decode(*inputs, **options, top_k=top_k, backend="reference")
+    assert (expected.counts >= 2 * min(top_k, 300)).all()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found = decode(*inputs, **options, top_k=top_k, backend="cpp")
+        assert torch.equal(found.location_indices, expected.location_indices)
+        assert torch.equal(found.labels, expected.labels) and torch.equal(found.counts, expected.counts)
+        torch.testing.assert_close(found.scores, expected.scores)
+        torch.testing.assert_close(found.boxes, expected.boxes)
 
 
 def test_more_levels_than_the_kernels_have() -> None:

@@ -108,6 +108,18 @@ def test_most_boxes_survive() -> None:
     assert sorted(found) == sorted(better.tolist())
 
 
+@pytest.mark.skipif(ON_HOST, reason="too many boxes")
+def test_any_number_of_threads(keep_threads: None) -> None:
+    """Groups that are large enough to be given to several threads."""
+    inputs = nms_inputs(torch.float32, CPU, 24000, num_classes=4, num_images=3, extent=4000.0)
+    results = []
+    for threads in (1, 2, 3, 8):
+        torch.set_num_threads(threads)
+        results.append(kept(*inputs, iou_threshold=0.5, num_images=3, backend="cpp"))
+    assert all(other == results[0] for other in results)
+    assert results[0] == greedy(*inputs, 0.5)
+
+
 @backends
 def test_torchvision(backend: str) -> None:
     boxes, _, labels, images = nms_inputs(torch.float32, CPU, 300, seed=9)
