@@ -1,5 +1,6 @@
-// What nms and mask_nms share: checks, conversion, allocation, and the way through sorting, groups and the best of each image.
-// condinst/ops checks what users give; these checks are the second fence, for callers of torch.ops.condinst.
+// What nms, mask_nms and matrix_nms share: checks, conversion, allocation, and the way through sorting, groups and the
+// best of each image. condinst/ops checks what users give; these checks are the second fence, for callers of
+// torch.ops.condinst.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -81,16 +82,10 @@ inline int64_t groups_at_a_time(const Sorted& sorted, int64_t pairs) {
   return static_cast<int64_t>(std::min(static_cast<double>(pairs) / total, 1.0) * sorted.num_groups) + 1;
 }
 
-// Suppression on the CPU. `prepare(sorted)` allocates what the groups need, and gives back suppress(begin, end) for groups
-// [begin, end): see kernels/suppression/greedy_cpu.h. Less than `pairs_per_thread` pairs are not worth another thread.
-template <class Prepare>
-void suppress_on_cpu(const Candidates& given, int64_t pairs_per_thread, const Prepare& prepare) {
+// Sorts on the CPU, and calls use(sorted) while there is the scratch memory.
+template <class Use>
+void with_sorted_on_cpu(const Candidates& given, const Use& use) {
   const Args& args = given.args;
-  for (int64_t i = 0; i < args.num_candidates; ++i) {
-    const int64_t image = args.image_indices[i];
-    STD_TORCH_CHECK(image >= -1 && image < args.num_images, "image_indices: expected numbers in -1 .. ",
-                    args.num_images - 1, ", got ", image);
-  }
   const Tensor orders = given.scratch(3 * args.num_candidates, ScalarType::Int);
   const Tensor group_starts = given.scratch(args.num_candidates + 1, ScalarType::Long);
   const Tensor kept = given.scratch(args.num_candidates, ScalarType::Byte);
@@ -102,14 +97,30 @@ void suppress_on_cpu(const Candidates& given, int64_t pairs_per_thread, const Pr
   sorted.group_starts = static_cast<int64_t*>(group_starts.mutable_data_ptr());
   sorted.kept = static_cast<uint8_t*>(kept.mutable_data_ptr());
   CONDINST_CPU_KERNEL(sort_candidates)(args, sorted);
-  const auto suppress = prepare(sorted);
-  torch::stable::parallel_for(0, sorted.num_groups, groups_at_a_time(sorted, pairs_per_thread), suppress);
-  CONDINST_CPU_KERNEL(write_best)(args, sorted);
+  use(sorted);
 }
 
-// Suppression on CUDA. suppress(sorted, stream) launches what fills `removed`: see kernels/suppression/greedy_cuda.h.
-template <class Suppress>
-void suppress_on_cuda(const Candidates& given, const Suppress& suppress) {
+// Suppression on the CPU. `prepare(sorted)` allocates what the groups need, and gives back suppress(begin, end) for
+// groups [begin, end): see kernels/suppression/greedy_cpu.h. Less than `pairs_per_thread` pairs are not worth another
+// thread.
+template <class Prepare>
+void suppress_on_cpu(const Candidates& given, int64_t pairs_per_thread, const Prepare& prepare) {
+  const Args& args = given.args;
+  for (int64_t i = 0; i < args.num_candidates; ++i) {
+    const int64_t image = args.image_indices[i];
+    STD_TORCH_CHECK(image >= -1 && image < args.num_images, "image_indices: expected numbers in -1 .. ",
+                    args.num_images - 1, ", got ", image);
+  }
+  with_sorted_on_cpu(given, [&](const Sorted& sorted) {
+    const auto suppress = prepare(sorted);
+    torch::stable::parallel_for(0, sorted.num_groups, groups_at_a_time(sorted, pairs_per_thread), suppress);
+    CONDINST_CPU_KERNEL(write_best)(args, sorted);
+  });
+}
+
+// Sorts on CUDA, and calls use(sorted, stream) while there is the scratch memory.
+template <class Use>
+void with_sorted_on_cuda(const Candidates& given, const Use& use) {
   const int64_t count = given.args.num_candidates;
   const Tensor keys = given.scratch(2 * count * static_cast<int64_t>(sizeof(cuda::Key)), ScalarType::Byte);
   const Tensor removed = given.scratch(count, ScalarType::Byte);
@@ -122,6 +133,14 @@ void suppress_on_cuda(const Candidates& given, const Suppress& suppress) {
   sorted.num_groups = sorted.groups + count;
   on_current_stream(given.counts, [&](void* stream) {
     cuda::sort_candidates(given.args, sorted, stream);
+    use(sorted, stream);
+  });
+}
+
+// Suppression on CUDA. suppress(sorted, stream) launches what fills `removed`: see kernels/suppression/greedy_cuda.h.
+template <class Suppress>
+void suppress_on_cuda(const Candidates& given, const Suppress& suppress) {
+  with_sorted_on_cuda(given, [&](cuda::Sorted& sorted, void* stream) {
     suppress(sorted, stream);
     cuda::write_best(given.args, sorted, stream);
   });
