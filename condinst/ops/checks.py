@@ -50,7 +50,7 @@ def check_positive(name: str, value: float) -> None:
     """Raise unless `value` is a positive, finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value < math.inf:  # math.isfinite breaks torch.compile's graph once a number has changed
         raise ValueError(f"{name}: expected a positive finite number, got {value}")
 
 
