@@ -17,7 +17,7 @@ def pack_masks(masks: Tensor, *, threshold: float = 0.5, backend: str | None = N
 
     Args:
         masks: [N, H, W] bool or uint8, where any number but 0 is set; or floating (logits, probabilities).
-        threshold: a pixel of a floating mask is set when it is above it; NaN is not.
+        threshold: a pixel of a floating mask is set when it is above it, rounded to the dtype of the mask; NaN is not.
         backend: see `condinst.backends.registry`.
 
     Returns:
@@ -29,7 +29,7 @@ def pack_masks(masks: Tensor, *, threshold: float = 0.5, backend: str | None = N
     """
     check_tensor("masks", masks, (torch.bool, torch.uint8, *FLOATING))
     check_dims("masks", masks, 3)
-    if not math.isfinite(threshold):
+    if not abs(threshold) < math.inf:  # as in check_positive
         raise ValueError(f"threshold: expected a finite number, got {threshold}")
     with torch.no_grad():
         return select("pack_masks", backend, masks)(masks, threshold=threshold)

@@ -1,0 +1,23 @@
+"""Times `pack_masks`: ``python benchmarks/bench_pack_masks.py``.
+
+The operator is bound by memory: it must read each pixel and write a bit of it. That, over the measured bandwidth, is
+the floor in the table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from condinst.benchmarking.operators import benchmark
+from condinst.testing import Sample
+from condinst.testing.pack_masks import SPEC
+
+
+def bytes_moved(sample: Sample) -> dict[str, int]:
+    """The least traffic to memory, by direction."""
+    (masks,) = sample.args
+    return {"forward": masks.nbytes + masks.numel() // 8}
+
+
+if __name__ == "__main__":
+    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")
