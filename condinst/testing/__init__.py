@@ -12,7 +12,10 @@ from . import (
     fcos_targets,
     giou_loss,
     mask_centers,
+    mask_nms,
+    matrix_nms,
     nms,
+    pack_masks,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -28,7 +31,10 @@ SPECS: tuple[OpSpec, ...] = (
     fcos_targets.SPEC,
     giou_loss.SPEC,
     mask_centers.SPEC,
+    mask_nms.SPEC,
+    matrix_nms.SPEC,
     nms.SPEC,
+    pack_masks.SPEC,
     select_top_locations.SPEC,
     sigmoid_focal_loss.SPEC,
 )

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 MASKS = ("dice_loss", "dynamic_mask_head", "dynamic_mask_loss")
 LOSSES = ("sigmoid_focal_loss", "giou_loss", "centerness_loss")
-OPS = (*MASKS, *LOSSES, "fcos_targets", "mask_centers")
+OPS = (*MASKS, *LOSSES, "fcos_targets", "mask_centers", "matrix_nms", "pack_masks")
 MASK_HEAD = [spec for spec in SPECS if spec.name.startswith("dynamic_mask")]
 WITH_GRADIENT = [spec for spec in SPECS if spec.name in OPS and spec.differentiable != ()]
 
@@ -64,7 +64,7 @@ def test_op_specs_in_the_interpreter(op: str) -> None:
 def test_more_in_the_interpreter() -> None:
     # left out: tests with 40000 masks and more, each of which is a program
     selection = "interpreted or (triton and not half_precision and not rounded)"
-    assert _interpret(selection, "tests/ops/test_triton.py", "tests/ops/test_dice_loss.py") >= 4
+    assert _interpret(selection, *(f"tests/ops/test_{name}.py" for name in ("triton", "dice_loss", "pack_masks"))) >= 4
 
 
 @pytest.mark.slow
@@ -176,11 +176,14 @@ def _calls() -> dict[str, Call]:
         ({"num_layers": 4, "channels": 16, "coordinates": "absolute"}, 16),
     ]
     varied = {f"dynamic_mask_loss, {o}": ("dynamic_mask_loss", torch.float32, o, c) for o, c in options}
-    return {**published, **half, **varied}
+    others: dict[str, Call] = {
+        "matrix_nms, linear": ("matrix_nms", torch.float32, {"kernel": "linear"}, 8),
+        "pack_masks, bool": ("pack_masks", torch.bool, {}, 8),
+    }
+    return {**published, **half, **varied, **others}
 
 
 CALLS = _calls()
-NUM_LAUNCHES = {"dice_loss": 2, "dynamic_mask_head": 3, "dynamic_mask_loss": 3, **dict.fromkeys(LOSSES, 4)}
 
 
 def _run_loss(op: str, dtype: torch.dtype) -> None:
@@ -226,6 +229,13 @@ def _launches(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, tup
     if op == "mask_centers":
         adapter._forward(torch.zeros(3, 8, 8, dtype=torch.bool))
         return launches
+    if op == "matrix_nms":
+        index = torch.arange(3)
+        adapter._forward(index[:, None], grad.to(dtype), index, index, options.get("kernel", "gaussian"), 2.0)
+        return launches
+    if op == "pack_masks":
+        adapter._forward(torch.zeros(3, 8, 9, dtype=dtype), 0.5)
+        return launches
     stride, *rest = NATIVE_OPTIONS
     names = ("num_layers", "channels", "coordinates", "use_features", "upsample_factor")
     all_options = (stride, *(options.get(key, value) for key, value in zip(names, rest, strict=True)))
@@ -250,7 +260,16 @@ TYPES = {
     torch.int64: "*i64",
 }
 SCALARS = {int: "i32", float: "fp32"}
-NUM_LAUNCHES = {"dice_loss": 2, "fcos_targets": 2, "mask_centers": 1, "dynamic_mask_head": 3, "dynamic_mask_loss": 3}
+NUM_LAUNCHES = {
+    "dice_loss": 2,
+    "dynamic_mask_head": 3,
+    "dynamic_mask_loss": 3,
+    "fcos_targets": 2,
+    "mask_centers": 1,
+    "matrix_nms": 3,
+    "pack_masks": 1,
+    **dict.fromkeys(LOSSES, 4),
+}
 
 
 def _compile(kernel: Any, args: tuple[Any, ...], constants: dict[str, Any], architecture: int) -> Any:

@@ -9,7 +9,10 @@ from . import (
     fcos_targets,
     giou_loss,
     mask_centers,
+    mask_nms,
+    matrix_nms,
     nms,
+    pack_masks,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -23,7 +26,10 @@ __all__ = [
     "fcos_targets",
     "giou_loss",
     "mask_centers",
+    "mask_nms",
+    "matrix_nms",
     "nms",
+    "pack_masks",
     "select_top_locations",
     "sigmoid_focal_loss",
 ]

@@ -9,6 +9,8 @@ from . import (
     fcos_targets,
     giou_loss,
     mask_centers,
+    matrix_nms,
+    pack_masks,
     sigmoid_focal_loss,
 )
 
@@ -21,5 +23,7 @@ __all__ = [
     "fcos_targets",
     "giou_loss",
     "mask_centers",
+    "matrix_nms",
+    "pack_masks",
     "sigmoid_focal_loss",
 ]

@@ -1,0 +1,21 @@
+"""Times `mask_nms`: ``python benchmarks/bench_mask_nms.py``.
+
+The floor in the table is the time to read each mask once; how many pairs are compared depends on the masks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from condinst.benchmarking.operators import benchmark
+from condinst.testing import Sample
+from condinst.testing.mask_nms import SPEC
+
+
+def bytes_moved(sample: Sample) -> dict[str, int]:
+    """The least traffic to memory, by direction."""
+    return {"forward": sum(arg.nbytes for arg in sample.args)}
+
+
+if __name__ == "__main__":
+    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")
