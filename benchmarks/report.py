@@ -41,7 +41,9 @@ def main(arguments: list[str]) -> None:
     for name, ops in DETECTION_OPS.items():
         measured = [latest(rows, op, "operator") for op in ops]
         if all(measured):
-            tables = [operator_table(of_op).markdown() for of_op in measured]
+            if name == "detections":
+                measured.append(latest(rows, "decode_detections + nms", "post-processing"))
+            tables = [operator_table(of_op).markdown() for of_op in measured if of_op]
             replace_block(DETECTION, name, [_origin(measured[-1]), *tables])
     save_plot(instances, PLOT)
     print(f"{MASK_HEAD.relative_to(ROOT)}, {DETECTION.relative_to(ROOT)} and the plot written from {path.name}")

@@ -3,6 +3,8 @@
 #
 #   PYTHON            the interpreter that has torch >= 2.11, the build tools and pytest; default python3
 #   GPU_SECONDS       for everything; default 510
+#   BENCHMARKS        which of benchmarks/bench_*.py, such as "nms mask_head"; default all, as far as the time goes: the
+#                     rest is for a second run
 #   OUT               a folder; log and results are copied there
 #   .whl/             wheels of what that Python lacks (pycocotools), unpacked into a temporary folder
 #
@@ -86,8 +88,8 @@ if ((has_device)); then
   stage test 180 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/ops tests/models
   sanitize memcheck
   sanitize racecheck
-  for script in benchmarks/bench_*.py; do
-    stage "$(basename "$script" .py)" 75 "$python" "$script"
+  for name in ${BENCHMARKS:-$(basename -s .py benchmarks/bench_*.py | sed s/bench_//)}; do
+    stage "bench_$name" 75 "$python" "benchmarks/bench_$name.py"
   done
 else
   not_run "test, sanitize, bench" "no CUDA device"
