@@ -6,6 +6,7 @@ models share their weights and take turns on each image; what is timed is the wh
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -45,7 +46,8 @@ def main(images: str, annotations: str) -> None:
             data.coco, results[nms], "segm", max_detections=MAX_DETECTIONS, image_ids=data.image_ids
         )
         slower = statistics.median(own / box for own, box in zip(seconds[nms], seconds["box"], strict=True))
-        percents = [f"{100 * scores[key]:.1f}" for key in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
+        found_ap = [scores[key] for key in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
+        percents = ["-" if math.isnan(ap) else f"{100 * ap:.1f}" for ap in found_ap]
         cells.append([nms, *percents, f"{1e3 * statistics.median(seconds[nms]):.0f}", f"{slower:.2f}"])
     columns = ["NMS", "AP", "AP50", "AP75", "APs", "APm", "APl", "ms per image", "times box NMS"]
     run = about(torch.device("cpu"))
