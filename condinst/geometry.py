@@ -1,4 +1,4 @@
-"""Where the cells of a feature map lie in the image; the one convention of model and operators (SPEC 1.7)."""
+"""Where the cells of a feature map and the pixels of a mask lie; the one convention of all rooms (SPEC 1.7)."""
 
 from __future__ import annotations
 
@@ -21,3 +21,21 @@ def pixel_locations(height: int, width: int, stride: int, device: torch.device) 
     y = torch.arange(height, device=device) * stride + stride // 2  # [H]
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")  # [H, W]
     return torch.stack([grid_x.flatten(), grid_y.flatten()], dim=1).float()  # [H*W, 2]
+
+
+def boxes_of_masks(masks: Tensor) -> Tensor:
+    """The smallest box round each mask, with the far edges outside the last pixel.
+
+    Args:
+        masks: bool [G, H, W], none of them empty.
+
+    Returns:
+        float32 [G, 4] xyxy px.
+    """
+    height, width = masks.shape[-2:]
+    if not len(masks):
+        return torch.zeros(0, 4, device=masks.device)
+    rows, columns = masks.any(2).to(torch.uint8), masks.any(1).to(torch.uint8)
+    x1, y1 = columns.argmax(1), rows.argmax(1)
+    x2, y2 = width - columns.flip(1).argmax(1), height - rows.flip(1).argmax(1)
+    return torch.stack([x1, y1, x2, y2], 1).to(torch.float32)

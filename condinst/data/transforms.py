@@ -12,6 +12,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from condinst.geometry import boxes_of_masks
+
 Target = dict[str, Any]
 
 
@@ -145,24 +147,6 @@ def transpose(image: Tensor, target: Target) -> tuple[Tensor, Target]:
     """Swaps x and y of an image and its objects."""
     swapped = {"boxes": target["boxes"][:, [1, 0, 3, 2]], "masks": target["masks"].mT.contiguous()}
     return image.mT.contiguous(), {**target, **swapped}
-
-
-def boxes_of_masks(masks: Tensor) -> Tensor:
-    """The smallest box round each mask, with the far edges outside the last pixel.
-
-    Args:
-        masks: bool [G, H, W], none of them empty.
-
-    Returns:
-        float32 [G, 4] xyxy px.
-    """
-    height, width = masks.shape[-2:]
-    if not len(masks):
-        return torch.zeros(0, 4)
-    rows, columns = masks.any(2).to(torch.uint8), masks.any(1).to(torch.uint8)
-    x1, y1 = columns.argmax(1), rows.argmax(1)
-    x2, y2 = width - columns.flip(1).argmax(1), height - rows.flip(1).argmax(1)
-    return torch.stack([x1, y1, x2, y2], 1).to(torch.float32)
 
 
 def _crop_side(side: int, size: int, scale: float) -> tuple[int, int]:

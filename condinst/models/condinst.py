@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import masks_to_boxes
 
 from .. import ops
+from ..geometry import boxes_of_masks
 from .backbones import ResNet
 from .config import CondInstConfig
 from .detections import Detections, Locations, make_locations, select_detections
@@ -272,10 +272,3 @@ def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Te
     scale = boxes.new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
     limit = boxes.new_tensor([new[1], new[0]]).repeat(2)
     return torch.minimum((boxes * scale).clamp(min=0), limit)
-
-
-def boxes_of_masks(masks: Tensor) -> Tensor:
-    """The smallest boxes [K, 4] (x1, y1, x2, y2) float32 round masks [K, H, W], none of which is empty."""
-    boxes = masks_to_boxes(masks)
-    # torchvision's end at the last pixel, ours after it
-    return boxes + boxes.new_tensor([0, 0, 1, 1])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from condinst.data.transforms import Crop, TrainingTransform, boxes_of_masks, crop_and_scale, transpose
+from condinst.data.transforms import Crop, TrainingTransform, crop_and_scale, transpose
+from condinst.geometry import boxes_of_masks
 
 HEIGHT, WIDTH = 40, 60
 
