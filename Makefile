@@ -23,7 +23,7 @@ build:
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python setup.py build_ext --inplace
 
 test: install
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 demo: install
 	$(BIN)/condinst predict $(EXAMPLES)/*.jpg --out outputs/demo
