@@ -4,47 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
 from condinst.reference.suppression import KeptDetections
 
-from .registration import register_rules
+from .suppression import suppression
 
 
 def adapt(namespace: str) -> Callable[..., KeptDetections]:
     """Register the rules; returns a function with the signature of the reference."""
-    ops = getattr(torch.ops, namespace)
-
-    def nms(
-        boxes: Tensor,
-        scores: Tensor,
-        labels: Tensor,
-        image_indices: Tensor,
-        *,
-        iou_threshold: float,
-        max_detections: int,
-        num_images: int,
-        capacity: int | None,
-    ) -> KeptDetections:
-        if capacity is None:
-            capacity = max_detections or boxes.shape[0]
-        return KeptDetections(
-            *ops.nms(boxes, scores, labels, image_indices, iou_threshold, max_detections, num_images, capacity)
-        )
-
-    register_rules(namespace, "nms", fake=_fake)
-    return nms
-
-
-def _fake(
-    boxes: Tensor,
-    scores: Tensor,
-    labels: Tensor,
-    image_indices: Tensor,
-    iou_threshold: float,
-    max_detections: int,
-    num_images: int,
-    capacity: int,
-) -> tuple[Tensor, Tensor]:
-    return labels.new_empty(num_images, capacity), labels.new_empty(num_images)
+    return suppression(namespace, "nms")
