@@ -161,8 +161,7 @@ def test_inference_without_boxes(nms: str, poisoned_memory: None) -> None:
     assert len(iou) > 6 and (nms == "matrix" or iou.fill_diagonal_(0)[rivals].max() <= 0.5)
 
 
-def test_masks_of_duplicates_are_removed_as_boxes_are() -> None:
-    """A model whose masks fill their boxes would be needed for equality; here each keeps the best of a class."""
+def test_the_best_of_each_class_stays_whatever_is_compared() -> None:
     image = make_image(64, 64)
     best = {}
     for nms in ("box", "mask", "matrix"):
