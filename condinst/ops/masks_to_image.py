@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_at_least, check_tensor
+from .checks import FLOATING, check_at_least, check_dims, check_probability, check_tensor
+
+MOST_PIXELS = 1 << 31
+"""COCO's run lengths are 32-bit numbers; positions of runs are ours, with a sign."""
 
 
 def masks_to_image(
@@ -20,13 +24,15 @@ def masks_to_image(
 ) -> Tensor:
     """Binary masks at image size: sigmoid, aligned upsampling, crop of the padding, bilinear resize, threshold.
 
+    Has no gradient. Pixels whose probability is within 1e-6 of the threshold may differ between backends.
+
     Args:
-        mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input.
+        mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input. NaN is background.
         mask_stride: pixels of the network input per logit.
         network_size: (height, width) of the image as the network saw it, without padding; at most
             ``(h * mask_stride, w * mask_stride)``.
-        output_size: (height, width) of the result.
-        threshold: a pixel is set when its probability is above it. The resize works on probabilities.
+        output_size: (height, width) of the result, less than 2^31 pixels together.
+        threshold: in 0..1; a pixel is set when its probability is above it. The resize works on probabilities.
         backend: see `condinst.backends.registry`.
 
     Returns:
@@ -36,14 +42,31 @@ def masks_to_image(
         TypeError: wrong dtype.
         ValueError: not [K, h, w], or sizes that do not fit.
     """
-    check_tensor("mask_logits", mask_logits, FLOATING, min_dims=3)
+    check_mask_sizes(mask_logits, mask_stride, network_size, output_size, threshold)
+    with torch.no_grad():
+        return select("masks_to_image", backend, mask_logits)(
+            mask_logits,
+            mask_stride=mask_stride,
+            network_size=network_size,
+            output_size=output_size,
+            threshold=threshold,
+        )
+
+
+def check_mask_sizes(
+    mask_logits: Tensor,
+    mask_stride: int,
+    network_size: tuple[int, int],
+    output_size: tuple[int, int],
+    threshold: float,
+) -> None:
+    """What `masks_to_image` and `masks_to_rle` ask of their arguments."""
+    check_tensor("mask_logits", mask_logits, FLOATING)
+    check_dims("mask_logits", mask_logits, 3)
     check_at_least("mask_stride", mask_stride, 1)
     covered = [side * mask_stride for side in mask_logits.shape[1:]]
     if not all(0 < size <= most for size, most in zip(network_size, covered, strict=True)):
         raise ValueError(f"network_size: expected 1 .. {covered} (mask size times mask_stride), got {network_size}")
-    if min(output_size) < 1:
-        raise ValueError(f"output_size: expected at least 1 x 1, got {output_size}")
-    implementation = select("masks_to_image", backend, mask_logits)
-    return implementation(
-        mask_logits, mask_stride=mask_stride, network_size=network_size, output_size=output_size, threshold=threshold
-    )
+    if min(output_size) < 1 or output_size[0] * output_size[1] >= MOST_PIXELS:
+        raise ValueError(f"output_size: expected at least 1 x 1 and less than 2^31 pixels, got {output_size}")
+    check_probability("threshold", threshold)

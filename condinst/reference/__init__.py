@@ -14,6 +14,7 @@ from .giou_loss import giou_loss
 from .mask_centers import mask_centers
 from .mask_nms import mask_nms
 from .masks_to_image import masks_to_image
+from .masks_to_rle import masks_to_rle
 from .matrix_nms import matrix_nms
 from .nms import nms
 from .pack_masks import pack_masks
@@ -32,6 +33,7 @@ __all__ = [
     "mask_centers",
     "mask_nms",
     "masks_to_image",
+    "masks_to_rle",
     "matrix_nms",
     "nms",
     "pack_masks",
