@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..geometry import boxes_of_masks
 from .backbones import ResNet
 from .config import CondInstConfig
-from .detections import Detections, Locations, make_locations, select_detections
+from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
 from .heads import FCOSHead, HeadOutputs, MaskBranch
 from .losses import DetectionLoss, MaskLocations, at_locations, semantic_loss
 from .necks import make_fpn
@@ -27,6 +26,7 @@ from .preprocessing import (
     resize_image,
     resize_target,
 )
+from .results import MASK_FORMATS, ImageSizes, with_masks, with_rles
 
 if TYPE_CHECKING:
     from .predictions import Predictions
@@ -68,6 +68,7 @@ class CondInst(nn.Module):
         *,
         resize: bool = True,
         output_sizes: Sequence[tuple[int, int]] | None = None,
+        mask_format: str = "bool",
     ) -> Any:
         """Losses in training mode, detections in eval mode.
 
@@ -78,16 +79,20 @@ class CondInst(nn.Module):
             resize: bring images (and targets) to the network size of the config, in training to a random one of
                 `min_size_train`; False takes them as they are.
             output_sizes: in eval, (height, width) of the results of each image instead of the image's own.
+            mask_format: in eval, "bool" for masks as pixels, or "rle" for COCO run lengths in their place, in memory
+                that does not grow with pixels times objects.
 
         Returns:
             In training a dict of scalars: `loss_cls`, `loss_box`, `loss_centerness`, `loss_mask` and, with
             `semantic_loss`, `loss_semantic`. In eval one dict per image, detections by falling score: `boxes` [K, 4]
-            float32 (x1, y1, x2, y2) within the output, `scores` [K] in 0..1, `labels` [K] int64, `masks`
-            [K, height, width] bool.
+            float32 (x1, y1, x2, y2) within the output, `scores` [K] in 0..1, `labels` [K] int64, and `masks`
+            [K, height, width] bool or, with `mask_format` "rle", `rles`, a list of K
+            ``{"size": [height, width], "counts": bytes}``.
 
         Raises:
             TypeError: wrong types or dtypes.
-            ValueError: wrong shapes or values; targets missing in training; `output_sizes` in training.
+            ValueError: wrong shapes or values; targets missing in training; `output_sizes` in training; an unknown
+                `mask_format`.
         """
         check_images(images)
         if self.training:
@@ -100,8 +105,10 @@ class CondInst(nn.Module):
             output_sizes = [(image.shape[1], image.shape[2]) for image in images]
         elif len(output_sizes) != len(images):
             raise ValueError(f"output_sizes: expected one per image ({len(images)}), got {len(output_sizes)}")
+        if mask_format not in MASK_FORMATS:
+            raise ValueError(f"mask_format: expected one of {', '.join(MASK_FORMATS)}; got {mask_format!r}")
         with torch.no_grad():
-            return self._detect(images, resize, output_sizes)
+            return self._detect(images, resize, output_sizes, mask_format)
 
     @property
     def device(self) -> torch.device:
@@ -156,6 +163,10 @@ class CondInst(nn.Module):
 
     def detect(self, batch: Tensor) -> tuple[Detections, Locations, Tensor]:
         """Detections of a normalised, padded batch [B, 3, H, W] in network pixels, and their mask logits [K, h, w]."""
+        found, locations, mask_logits = self._find(batch)
+        return found, locations, mask_logits(found.image_indices, found.location_indices)
+
+    def _find(self, batch: Tensor) -> tuple[Detections, Locations, MaskLogits]:
         outputs, mask_features, _ = self.features(batch)
         locations = make_locations(outputs.level_sizes, self.config, batch.device)
 
@@ -169,12 +180,11 @@ class CondInst(nn.Module):
                 **self.mask_head_options(),
             )
 
-        found = select_detections(outputs, self.config, mask_logits)
-        return found, locations, mask_logits(found.image_indices, found.location_indices)
+        return select_detections(outputs, self.config, mask_logits), locations, mask_logits
 
     def _detect(
-        self, images: Sequence[Tensor], resize: bool, output_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
+        self, images: Sequence[Tensor], resize: bool, output_sizes: Sequence[tuple[int, int]], mask_format: str
+    ) -> list[dict[str, Any]]:
         if not images:
             return []
         config = self.config
@@ -185,27 +195,13 @@ class CondInst(nn.Module):
                 )
                 for image in images
             ]
-        found, _, logits = self.detect(make_batch(images, config, self.pixel_mean, self.pixel_std))
+        found, _, mask_logits = self._find(make_batch(images, config, self.pixel_mean, self.pixel_std))
         results = []
         for index, (image, output_size) in enumerate(zip(images, output_sizes, strict=True)):
-            in_size = (image.shape[1], image.shape[2])
+            sizes = ImageSizes(network=(image.shape[1], image.shape[2]), output=output_size)
             own = torch.nonzero(found.image_indices == index).squeeze(1)
-            if found.boxes is not None:
-                boxes = scale_boxes(found.boxes[own], in_size, output_size)
-                visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-                own, boxes = own[visible], boxes[visible]
-            masks = ops.masks_to_image(
-                logits[own],
-                mask_stride=config.mask_output_stride,
-                network_size=in_size,
-                output_size=output_size,
-                threshold=config.mask_threshold,
-            )
-            if found.boxes is None:
-                visible = masks.flatten(1).any(dim=1)
-                own, masks = own[visible], masks[visible]
-                boxes = boxes_of_masks(masks)
-            results.append({"boxes": boxes, "scores": found.scores[own], "labels": found.labels[own], "masks": masks})
+            make_result = with_rles if mask_format == "rle" else with_masks
+            results.append(make_result(found, own, mask_logits, sizes, config))
         return results
 
     def _losses(
@@ -265,10 +261,3 @@ class CondInst(nn.Module):
             chosen.object_indices,
             **self.mask_head_options(),
         )
-
-
-def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Brings boxes [K, 4] (x1, y1, x2, y2) from an image of size `old` (height, width) to `new`, clipped to it."""
-    scale = boxes.new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
-    limit = boxes.new_tensor([new[1], new[0]]).repeat(2)
-    return torch.minimum((boxes * scale).clamp(min=0), limit)
