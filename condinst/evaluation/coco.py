@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import math
 from typing import Any
@@ -34,7 +35,8 @@ def evaluate_coco(
     Images go through one at a time and leave only run-length codes behind, so memory does not grow with the data.
 
     Args:
-        model: follows torchvision's detection convention with 0-based labels. It must itself give up to
+        model: follows torchvision's detection convention with 0-based labels; one whose `forward` has a `mask_format`
+            is asked for run lengths, so that no masks of image size are made. It must itself give up to
             `max_detections` per image: `condinst.load(..., max_detections=500)`.
         data: the annotated images. Their categories, in the order of their ids, are the model's labels.
         max_detections: detections per image that count, best first.
@@ -45,6 +47,8 @@ def evaluate_coco(
     Returns:
         {"box": ..., "mask": ...}, see `average_precision`.
     """
+    # ours has a shorter form for masks than torchvision's models
+    options = {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
     count = min(max_images or len(data), len(data))
     was_training = model.training
     model.eval().to(device)
@@ -52,7 +56,7 @@ def evaluate_coco(
     masks: list[dict[str, Any]] = []
     for index in track(range(count), description="Evaluating", disable=not progress):
         with torch.inference_mode():
-            (detections,) = model([data.image(index).to(device)])
+            (detections,) = model([data.image(index).to(device)], **options)
         box_results, mask_results = coco_results(detections, data.image_ids[index], data.category_ids)
         boxes += box_results
         masks += mask_results
@@ -65,14 +69,15 @@ def evaluate_coco(
 
 
 def coco_results(
-    detections: dict[str, torch.Tensor], image_id: int, category_ids: list[int]
+    detections: dict[str, Any], image_id: int, category_ids: list[int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The detections of one image in COCO's results format, boxes and masks apart.
 
     They are apart because pycocotools takes the area of a result that has both from its box.
 
     Args:
-        detections: `boxes` [K, 4] xyxy px, `scores` [K], `labels` [K] 0-based, `masks` bool [K, H, W].
+        detections: `boxes` [K, 4] xyxy px, `scores` [K], `labels` [K] 0-based, and `rles` (K COCO run lengths) or
+            `masks` bool [K, H, W].
         image_id: the image's id in the annotation file.
         category_ids: the category id of each label.
     """
@@ -81,8 +86,7 @@ def coco_results(
     if labels and max(labels) >= len(category_ids):
         raise ValueError(f"labels: expected less than {len(category_ids)} (categories of the data), got {max(labels)}")
     corners = detections["boxes"].double().tolist()
-    masks = detections["masks"].to("cpu", torch.uint8).permute(1, 2, 0).numpy()
-    codes = rle.encode(np.asfortranarray(masks)) if scores else []  # it runs down the columns of [H, W, K]
+    codes = detections["rles"] if "rles" in detections else _encoded(detections["masks"])
     common = [
         {"image_id": image_id, "category_id": category_ids[label], "score": score}
         for label, score in zip(labels, scores, strict=True)
@@ -91,6 +95,11 @@ def coco_results(
         {**entry, "bbox": [x1, y1, x2 - x1, y2 - y1]} for entry, (x1, y1, x2, y2) in zip(common, corners, strict=True)
     ]
     return boxes, [{**entry, "segmentation": code} for entry, code in zip(common, codes, strict=True)]
+
+
+def _encoded(masks: torch.Tensor) -> list[dict[str, Any]]:
+    pixels = masks.to("cpu", torch.uint8).permute(1, 2, 0).numpy()
+    return rle.encode(np.asfortranarray(pixels)) if len(masks) else []  # it runs down the columns of [H, W, K]
 
 
 def average_precision(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from ..data.images import ImageSource, read_image
-from ..visualization import draw_predictions
+from ..visualization import draw_predictions, mask_polygons
 
 if TYPE_CHECKING:
     from .condinst import CondInst
@@ -30,7 +30,7 @@ class Predictions:
         boxes: float32 [K, 4] (x1, y1, x2, y2) in pixels.
         scores: float32 [K] in 0..1.
         labels: int64 [K], 0-based.
-        masks: bool [K, H, W].
+        rles: the K masks as COCO run lengths, ready for JSON: {"size": [H, W], "counts": str}.
         class_names: the name of each label, or empty.
         category_ids: the category id of each label in COCO results, or empty.
     """
@@ -39,7 +39,7 @@ class Predictions:
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    masks: Tensor
+    rles: list[dict[str, Any]]
     class_names: tuple[str, ...] = ()
     category_ids: tuple[int, ...] = ()
 
@@ -59,15 +59,26 @@ class Predictions:
         """The name of a label; the number itself where there are no names."""
         return self.class_names[label] if self.class_names else str(label)
 
+    @cached_property
+    def masks(self) -> Tensor:
+        """The masks as pixels, bool [K, H, W]; decoded when asked for, and then kept."""
+        masks = torch.zeros(len(self), *self.image.shape[1:], dtype=torch.bool)
+        for mask, rle in zip(masks, self.rles, strict=True):
+            mask.copy_(torch.from_numpy(coco_mask.decode(rle)))
+        return masks
+
     @property
-    def rles(self) -> list[dict[str, Any]]:
-        """The masks as COCO run lengths, ready for JSON: {"size": [H, W], "counts": str}."""
-        codes = [coco_mask.encode(np.asfortranarray(mask)) for mask in self.masks.to(torch.uint8).numpy()]
-        return [{"size": code["size"], "counts": code["counts"].decode("ascii")} for code in codes]
+    def polygons(self) -> list[list[list[float]]]:
+        """The outlines of the masks: for each object, polygons [x, y, x, y, ...] in pixels, as in COCO annotations.
+
+        An outline passes half a pixel outside the outermost pixel centres (contour lines, by contourpy); holes are
+        polygons, too. An empty mask has none.
+        """
+        return [mask_polygons(coco_mask.decode(rle)) for rle in self.rles]
 
     def plot(self) -> Image.Image:
         """The image with masks, contours, boxes, class names and scores; see `draw_predictions`."""
-        return draw_predictions(self.image, self.boxes, self.labels, self.scores, self.masks, self.class_names)
+        return draw_predictions(self.image, self.boxes, self.labels, self.scores, self.rles, self.class_names)
 
     def save(self, path: str | Path) -> None:
         """Writes `plot()` to a file, in the format of its ending; missing folders are made."""
@@ -143,12 +154,23 @@ def predict(
     was_training = model.training
     model.eval()
     try:
-        (found,) = model([image.to(model.device)])
+        (found,) = model([image.to(model.device)], mask_format="rle")
     finally:
         model.train(was_training)
+    kept = torch.arange(len(found["scores"]), device=model.device)
     if score_threshold is not None:
-        kept = found["scores"] > score_threshold
-        found = {key: value[kept] for key, value in found.items()}
-    found = {key: value.cpu() for key, value in found.items()}
-    config = model.config
-    return Predictions(image=image, class_names=config.class_names, category_ids=config.category_ids, **found)
+        kept = kept[found["scores"] > score_threshold]
+    return Predictions(
+        image=image,
+        boxes=found["boxes"][kept].cpu(),
+        scores=found["scores"][kept].cpu(),
+        labels=found["labels"][kept].cpu(),
+        rles=[json_ready(found["rles"][index]) for index in kept.tolist()],
+        class_names=model.config.class_names,
+        category_ids=model.config.category_ids,
+    )
+
+
+def json_ready(rle: dict[str, Any]) -> dict[str, Any]:
+    """Run lengths with text in place of bytes; pycocotools takes both."""
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}

@@ -1,5 +1,6 @@
-"""Pictures of what a model found."""
+"""Pictures and outlines of what a model found."""
 
 from .overlay import draw_predictions
+from .polygons import mask_polygons
 
-__all__ = ["draw_predictions"]
+__all__ = ["draw_predictions", "mask_polygons"]

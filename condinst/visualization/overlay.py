@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from pycocotools import mask as coco_mask
 from torch import Tensor
 
 Colour = tuple[int, int, int]
@@ -24,7 +25,7 @@ def draw_predictions(
     boxes: Tensor,
     labels: Tensor,
     scores: Tensor,
-    masks: Tensor,
+    masks: Tensor | Sequence[dict[str, Any]],
     class_names: Sequence[str] = (),
 ) -> Image.Image:
     """The image with its objects drawn over it.
@@ -38,7 +39,7 @@ def draw_predictions(
         boxes: [K, 4] (x1, y1, x2, y2) in pixels.
         labels: int64 [K].
         scores: [K] in 0..1.
-        masks: bool [K, H, W].
+        masks: bool [K, H, W], or K COCO run lengths, of which one at a time is decoded.
         class_names: the name of each label; without, the label itself is written.
 
     Returns:
@@ -51,17 +52,21 @@ def draw_predictions(
     for name, value, shape in (
         ("labels", labels, (count,)),
         ("scores", scores, (count,)),
-        ("masks", masks, (count, *image.shape[1:])),
     ):
         if value.shape != shape:
             raise ValueError(f"{name}: expected {list(shape)} for these boxes, got {list(value.shape)}")
     pixels = image.permute(1, 2, 0).cpu().numpy().copy()
-    objects = [
-        _Object(mask, _bounding_window(mask), box, instance_colour(index))
-        for index, (mask, box) in enumerate(zip(masks.cpu().numpy(), boxes.tolist(), strict=True))
-    ]
+    if len(masks) != count:
+        raise ValueError(f"masks: expected {count} for these boxes, got {len(masks)}")
+    objects = []
+    for index, (mask, box) in enumerate(zip(masks, boxes.tolist(), strict=True)):
+        pixels_of_mask = mask.cpu().numpy() if isinstance(mask, Tensor) else coco_mask.decode(mask).astype(bool)
+        if pixels_of_mask.shape != image.shape[1:]:
+            raise ValueError(f"masks: expected {list(image.shape[1:])} pixels, got {list(pixels_of_mask.shape)}")
+        window = _bounding_window(pixels_of_mask)
+        objects.append(_Object(pixels_of_mask[window].copy(), window, box, instance_colour(index)))
     # Large ones first: what lies in front of an object is mostly smaller than it.
-    objects.sort(key=lambda one: -np.count_nonzero(one.mask[one.window]))
+    objects.sort(key=lambda one: -np.count_nonzero(one.mask))
     _tint(pixels, objects)
     pixels = _draw_boxes(pixels, objects, width=max(1, round(size / 900)))
     _draw_contours(pixels, objects, width=max(1, round(size / 700)))
@@ -85,7 +90,7 @@ def instance_colour(index: int) -> Colour:
 
 
 class _Object(NamedTuple):
-    """mask: bool [H, W]; window: rows and columns with all of it; box: (x1, y1, x2, y2) in pixels."""
+    """window: the rows and columns with all of a mask; mask: bool, that part of it; box: (x1, y1, x2, y2) in pixels."""
 
     mask: np.ndarray
     window: tuple[slice, slice]
@@ -98,7 +103,7 @@ def _tint(pixels: np.ndarray, objects: list[_Object]) -> None:
     # Each pixel is tinted by the last of its masks alone, so that masks that overlap do not darken it twice.
     owner = np.zeros(pixels.shape[:2], dtype=np.int32)
     for number, (mask, window, _, _) in enumerate(objects, start=1):
-        np.copyto(owner[window], number, where=mask[window])
+        np.copyto(owner[window], number, where=mask)
     covered = owner > 0
     colours = np.array([(0, 0, 0), *(one.colour for one in objects)])[owner[covered]]
     pixels[covered] = np.rint(pixels[covered] * (1 - _MASK_OPACITY) + colours * _MASK_OPACITY)
@@ -106,7 +111,7 @@ def _tint(pixels: np.ndarray, objects: list[_Object]) -> None:
 
 def _draw_contours(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
     for mask, window, _, colour in objects:
-        pixels[window][_contour(mask[window], width)] = colour
+        pixels[window][_contour(mask, width)] = colour
 
 
 def _bounding_window(mask: np.ndarray) -> tuple[slice, slice]:

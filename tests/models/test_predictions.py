@@ -24,8 +24,8 @@ class FakeModel(nn.Module):
     config = CondInstConfig(num_classes=2, class_names=("cat", "dog"), score_threshold=0.3)
     device = torch.device("cpu")
 
-    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        assert not self.training
+    def forward(self, images: list[Tensor], mask_format: str) -> list[dict[str, Any]]:
+        assert not self.training and mask_format == "rle"
         (image,) = images
         assert image.dtype == torch.uint8
         _, height, width = image.shape
@@ -37,7 +37,7 @@ class FakeModel(nn.Module):
                 "boxes": torch.tensor([[0.0, 0, width // 2, height], [0.25, 0, 1, 1]]),
                 "scores": torch.tensor([0.9, 0.5]),
                 "labels": torch.tensor([1, 0]),
-                "masks": masks,
+                "rles": [coco_mask.encode(np.asfortranarray(mask)) for mask in masks.to(torch.uint8).numpy()],
             }
         ]
 
@@ -70,6 +70,23 @@ def test_rles_are_json_and_decode_to_the_masks(found: Predictions) -> None:
     np.testing.assert_array_equal(decoded, found.masks.numpy())
 
 
+def test_masks_are_decoded_when_asked_for(found: Predictions) -> None:
+    assert "masks" not in vars(found)
+    expected = torch.zeros(2, 6, 8, dtype=torch.bool)
+    expected[0, :, :4] = True
+    expected[1, 0, 0] = True
+    assert found.masks.dtype == torch.bool and torch.equal(found.masks, expected)
+    assert found.masks is found.masks
+
+
+def test_polygons(found: Predictions) -> None:
+    (half,), (pixel,) = found.polygons
+    assert sorted(zip(pixel[::2], pixel[1::2], strict=True)) == [(0, 0.5), (0.5, 0), (0.5, 1), (1, 0.5)]
+    assert (min(half[::2]), max(half[::2]), min(half[1::2]), max(half[1::2])) == (0, 4, 0, 6)
+    (code,) = coco_mask.frPyObjects([half], 6, 8)
+    assert coco_mask.iou([code], [found.rles[0]], [0])[0, 0] > 0.99
+
+
 def test_to_coco(found: Predictions) -> None:
     results = json.loads(json.dumps(found.to_coco(42)))
     assert [row["category_id"] for row in results] == [2, 1]
@@ -100,9 +117,9 @@ def test_nothing_found() -> None:
         boxes=torch.zeros(0, 4),
         scores=torch.zeros(0),
         labels=torch.zeros(0, dtype=torch.int64),
-        masks=torch.zeros(0, 4, 5, dtype=torch.bool),
+        rles=[],
     )
-    assert len(empty) == 0 and empty.rles == [] and empty.to_coco(1) == []
+    assert len(empty) == 0 and empty.masks.shape == (0, 4, 5) and empty.polygons == [] and empty.to_coco(1) == []
     assert empty.plot().size == (5, 4)
     assert repr(empty) == "Predictions(nothing found, image 5 x 4)"
 
