@@ -1,0 +1,1 @@
+"""The kernels of `condinst.ops.masks_to_rle`."""
