@@ -30,8 +30,12 @@ struct Axis {
   const int32_t* begin;    // [cells + 1]: the first pixel with `first` of at least this
 };
 
+constexpr int64_t kReadAfter = 16;  // numbers after a table that vectors may read, and drop
+
 // Numbers of four bytes that the tables of an axis take: first, weights, begin.
-static inline int64_t table_size(int64_t cells, int64_t pixels) { return (1 + kTaps) * pixels + cells + 1; }
+static inline int64_t table_size(int64_t cells, int64_t pixels) {
+  return (1 + kTaps) * pixels + cells + 1 + kReadAfter;
+}
 
 // Fills `table` [table_size] for a host to read.
 static inline void fill_table(int64_t cells, int64_t stride, int64_t network, int64_t pixels, int32_t* table) {

@@ -1,0 +1,66 @@
+// masks_to_image: schema, allocation, dispatch. csrc/resampling.h has what masks_to_rle needs, too.
+#include "../kernels/masks_to_image/masks_to_image_cpu.h"
+#include "../kernels/masks_to_image/masks_to_image_cuda.h"
+
+#include <torch/csrc/stable/library.h>
+
+#include <vector>
+
+#include "resampling.h"
+
+namespace condinst::masks_to_image {
+namespace {
+
+using namespace resampling;
+
+void run_on_cpu(const Args& args, uint8_t* masks) {
+  const auto resize = CONDINST_CPU_KERNEL(resize);
+  const int64_t bands = cpu_bands(args, args.rows);
+  torch::stable::parallel_for(0, args.count * bands, 1, [&](int64_t first, int64_t last) {
+    std::vector<uint64_t> scratch;
+    for (int64_t task = first; task < last; ++task) {
+      const int64_t begin = task % bands * args.rows.pixels / bands;
+      const int64_t end = (task % bands + 1) * args.rows.pixels / bands;
+      scratch.resize(std::max<size_t>(scratch.size(), scratch_size(args.rows, args.columns, begin, end)));
+      const Lines lines = lines_in(scratch.data(), args.rows, args.columns, begin, end);
+      resize(args, task / bands, begin, end, lines, masks);
+    }
+  });
+}
+
+// mask_logits [K, h, w] -> masks [K, H, W] bool
+Tensor forward(const Tensor& mask_logits, int64_t mask_stride, int64_t network_height, int64_t network_width,
+               int64_t output_height, int64_t output_width, double threshold) {
+  const Masks given(mask_logits,
+                    {mask_stride, network_height, network_width, output_height, output_width, threshold});
+  const Tensor masks =
+      torch::stable::new_empty(mask_logits, {mask_logits.size(0), output_height, output_width}, ScalarType::Bool);
+  uint8_t* bytes = static_cast<uint8_t*>(masks.mutable_data_ptr());
+  if constexpr (kWithCuda) {
+    if (on_cuda(mask_logits)) {
+      on_current_stream(mask_logits, [&](void* stream) { cuda::resize(given.args, bytes, stream); });
+      return masks;
+    }
+  }
+  run_on_cpu(given.args, bytes);
+  return masks;
+}
+
+}  // namespace
+}  // namespace condinst::masks_to_image
+
+STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
+  m.def(
+      "masks_to_image(Tensor mask_logits, int mask_stride, int network_height, int network_width, int output_height, "
+      "int output_width, float threshold) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+  m.impl("masks_to_image", TORCH_BOX(&condinst::masks_to_image::forward));
+}
+
+#if defined(CONDINST_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
+  m.impl("masks_to_image", TORCH_BOX(&condinst::masks_to_image::forward));
+}
+#endif

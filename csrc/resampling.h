@@ -1,0 +1,76 @@
+// What masks_to_image and masks_to_rle share: checks, the tables of both axes, bands for threads. condinst/ops checks
+// what users give; these checks are the second fence, for callers of torch.ops.condinst.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+
+#include "../kernels/masks_to_image/lines.h"
+#include "cuda.h"
+#include "element_type.h"
+
+namespace condinst::resampling {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// The options in the order of the schemas.
+struct Options {
+  int64_t mask_stride, network_height, network_width, output_height, output_width;
+  double threshold;
+};
+
+// Logits as the kernels read them, and the tables. Owns what `args` points to.
+class Masks {
+ public:
+  Masks(const Tensor& mask_logits, const Options& options) {
+    STD_TORCH_CHECK(mask_logits.dim() == 3, "mask_logits: expected [K, h, w]");
+    STD_TORCH_CHECK(options.mask_stride >= 1, "mask_stride: expected at least 1, got ", options.mask_stride);
+    const int64_t height = mask_logits.size(1);
+    const int64_t width = mask_logits.size(2);
+    STD_TORCH_CHECK(0 < options.network_height && options.network_height <= height * options.mask_stride &&
+                        0 < options.network_width && options.network_width <= width * options.mask_stride,
+                    "network_size: expected at least 1 x 1 and at most mask size times mask_stride");
+    STD_TORCH_CHECK(0 < options.output_height && 0 < options.output_width &&
+                        options.output_height < (int64_t{1} << 31) / options.output_width,
+                    "output_size: expected at least 1 x 1 and less than 2^31 pixels");
+    const bool narrow = mask_logits.scalar_type() == ScalarType::Half ||
+                        mask_logits.scalar_type() == ScalarType::BFloat16;
+    logits_ = torch::stable::contiguous(narrow ? mask_logits : torch::stable::to(mask_logits, ScalarType::Float));
+    const int64_t of_rows = table_size(height, options.output_height);
+    tables_ = torch::stable::empty({of_rows + table_size(width, options.output_width)}, ScalarType::Int, std::nullopt,
+                                   torch::stable::Device(torch::headeronly::DeviceType::CPU));
+    int32_t* filled = static_cast<int32_t*>(tables_.mutable_data_ptr());
+    std::fill(filled, filled + tables_.numel(), 0);
+    fill_table(height, options.mask_stride, options.network_height, options.output_height, filled);
+    fill_table(width, options.mask_stride, options.network_width, options.output_width, filled + of_rows);
+    if (mask_logits.is_cuda()) {
+      tables_ = torch::stable::to(tables_, mask_logits.device());
+    }
+    const int32_t* tables = static_cast<const int32_t*>(tables_.const_data_ptr());
+    args.logits = logits_.const_data_ptr();
+    args.type = element_type(logits_);
+    args.count = mask_logits.size(0);
+    args.rows = axis_of(tables, height, options.output_height);
+    args.columns = axis_of(tables + of_rows, width, options.output_width);
+    args.threshold = static_cast<float>(options.threshold);
+  }
+
+  Args args{};
+
+ private:
+  Tensor logits_, tables_;
+};
+
+// A mask is divided where there are few, so that all threads have work. What is found does not depend on it.
+inline int64_t cpu_bands(const Args& args, const Axis& across) {
+  constexpr int64_t kTasks = 64;
+  constexpr int64_t kPixels = 64;  // fewer lines of pixels are not worth a band
+  return std::clamp<int64_t>(kTasks / std::max<int64_t>(args.count, 1), 1,
+                             std::max<int64_t>(across.pixels / kPixels, 1));
+}
+
+}  // namespace condinst::resampling

@@ -1,0 +1,59 @@
+// What the CPU kernels of masks_to_image and masks_to_rle keep of a band of lines of one mask.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "resampling.h"
+
+namespace condinst::resampling {
+
+constexpr int64_t kAfterCells = 64;  // numbers after the cells of a line that vectors may write or read, and drop
+
+// Lines [begin, end) of cells, in memory of the caller. A line is as long as the axis along it has cells.
+struct Lines {
+  int64_t begin, end;
+  int64_t pitch;      // between lines
+  float* cells;       // [end - begin, pitch] probabilities
+  int32_t* low;       // [end - begin] first cell above the threshold; the number of cells where there is none
+  int32_t* high;      // [end - begin] last cell above it, or -1
+  float* combined;    // [pitch] the cells of one line of pixels
+  uint64_t* above;    // [words] bits of these that are above the threshold
+  uint64_t* mixed;    // [words] cells from which on three are not on one side
+
+  float* cells_of(int64_t line) const { return cells + (line - begin) * pitch; }
+};
+
+static inline int64_t pitch_of(const Axis& along) { return (along.cells + kAfterCells) / 16 * 16; }
+
+// Lines of cells that pixels [begin, end) across need.
+static inline int64_t first_line(const Axis& across, int64_t begin) { return across.first[begin]; }
+
+static inline int64_t last_line(const Axis& across, int64_t end) {
+  return std::min<int64_t>(across.first[end - 1] + kTaps, across.cells);
+}
+
+// Numbers of eight bytes.
+static inline int64_t scratch_size(const Axis& across, const Axis& along, int64_t begin, int64_t end) {
+  const int64_t count = last_line(across, end) - first_line(across, begin);
+  return 2 * (along.cells / 64 + 2) + ((count + 1) * pitch_of(along) + 2 * count + 1) / 2;
+}
+
+static inline Lines lines_in(uint64_t* scratch, const Axis& across, const Axis& along, int64_t begin, int64_t end) {
+  Lines lines{};
+  lines.begin = first_line(across, begin);
+  lines.end = last_line(across, end);
+  const int64_t count = lines.end - lines.begin;
+  lines.pitch = pitch_of(along);
+  lines.above = scratch;
+  lines.mixed = lines.above + along.cells / 64 + 2;
+  lines.cells = reinterpret_cast<float*>(lines.mixed + along.cells / 64 + 2);
+  lines.combined = lines.cells + count * lines.pitch;
+  lines.low = reinterpret_cast<int32_t*>(lines.combined + lines.pitch);
+  lines.high = lines.low + count;
+  std::fill(lines.low, lines.low + count, along.cells);
+  std::fill(lines.high, lines.high + count, -1);
+  return lines;
+}
+
+}  // namespace condinst::resampling

@@ -1,0 +1,66 @@
+#include "masks_to_rle_cpu.h"
+
+#include "../masks_to_image/lines_cpu.h"
+
+namespace condinst::masks_to_rle {
+namespace CONDINST_ISA {
+namespace {
+
+using namespace resampling::CONDINST_ISA;
+
+// Writes the positions where the value changes.
+struct Changes {
+  int32_t* positions;
+  int64_t count;
+  int32_t column;  // position of its first pixel
+  bool value;      // of the last pixel
+
+  void uniform(int64_t begin, int64_t, bool next) {
+    positions[count] = column + static_cast<int32_t>(begin);
+    count += next != value;
+    value = next;
+  }
+
+  void mixed(int64_t begin, int64_t size, uint32_t bits) {
+    uint32_t changes = (bits ^ (bits << 1 | static_cast<uint32_t>(value))) & ((1u << size) - 1);
+    value = bits >> (size - 1) & 1;
+    const int32_t first = column + static_cast<int32_t>(begin);
+#if defined(__AVX512F__)
+    const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_storeu_si512(positions + count, _mm512_maskz_compress_epi32(static_cast<__mmask16>(changes),
+                                                                       places + _mm512_set1_epi32(first)));
+    count += __builtin_popcount(changes);
+#else
+    for (; changes != 0; changes &= changes - 1) {
+      positions[count++] = first + __builtin_ctz(changes);
+    }
+#endif
+  }
+};
+
+}  // namespace
+
+void fill(const resampling::Args& args, const Band& band) {
+  with_element_type(args.type, [&](auto element) {
+    using T = decltype(element);
+    if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
+      const int64_t height = args.rows.cells;
+      const int64_t width = args.columns.cells;
+      fill_columns(static_cast<const T*>(args.logits) + band.mask * height * width, height, width, args.threshold,
+                   band.lines);
+    }
+  });
+}
+
+void find_changes(const resampling::Args& args, Band& band) {
+  // An odd number of changes from background on ends in the foreground.
+  Changes changes{band.positions, band.count, 0, band.count % 2 == 1};
+  for (; band.begin < band.end && band.capacity - changes.count >= column_capacity(args); ++band.begin) {
+    changes.column = static_cast<int32_t>(band.begin * args.rows.pixels);
+    give_line(args.columns, args.rows, band.begin, args.threshold, band.lines, changes);
+  }
+  band.count = changes.count;
+}
+
+}  // namespace CONDINST_ISA
+}  // namespace condinst::masks_to_rle

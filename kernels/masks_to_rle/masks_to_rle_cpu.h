@@ -1,0 +1,28 @@
+// The CPU kernel of masks_to_rle. It works on bands of columns of one mask, which the caller may give to any threads.
+#pragma once
+
+#include "../common/cpu_isa.h"
+#include "../masks_to_image/lines.h"
+
+namespace condinst::masks_to_rle {
+
+// Pixel columns [begin, end) of a mask, and what was found in them.
+struct Band {
+  int64_t mask;
+  int64_t begin, end;      // moved on to the first column that is not done
+  resampling::Lines lines;
+  int32_t* positions;      // [capacity] changes, the pixel before the band being background, out
+  int64_t capacity;
+  int64_t count;           // of positions
+};
+
+// Positions that one column may take.
+static inline int64_t column_capacity(const resampling::Args& args) { return args.rows.pixels + 16; }
+
+CONDINST_FOR_EACH_ISA(
+    // Makes the cells of a band.
+    void fill(const resampling::Args& args, const Band& band);
+    // Goes on until the band ends, or fewer than column_capacity positions are left.
+    void find_changes(const resampling::Args& args, Band& band);)
+
+}  // namespace condinst::masks_to_rle
