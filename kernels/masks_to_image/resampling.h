@@ -50,7 +50,7 @@ static inline void fill_table(int64_t cells, int64_t stride, int64_t network, in
     const float exact = static_cast<float>(static_cast<double>(scale) * center - 0.5);
     const float position = exact > 0 ? exact : 0;
     const int64_t lower = static_cast<int64_t>(position) < network - 1 ? static_cast<int64_t>(position) : network - 1;
-    const int64_t upper = lower < network - 1 ? lower + 1 : lower;
+    const int64_t upper = lower < network - 1 && network != pixels ? lower + 1 : lower;  // as PyTorch copies
     const double share = static_cast<double>(position - static_cast<float>(lower));
     double sums[kTaps] = {};
     bool touched[kTaps] = {};
@@ -63,7 +63,8 @@ static inline void fill_table(int64_t cells, int64_t stride, int64_t network, in
       cell = cell < 0 ? left : cell;
       sums[left - cell] += part * (1 - of_right);
       sums[right - cell] += part * of_right;
-      touched[left - cell] = touched[right - cell] = true;
+      touched[left - cell] = true;
+      touched[right - cell] |= stride > 1;
     };
     add(lower, 1 - share);
     add(upper, share);
