@@ -8,6 +8,12 @@ namespace {
 // COCO's code of a number with a sign: 5 bits in a character from '0' on, the lowest first; the sixth says that more
 // follow. Returns the character after the last.
 char* write_number(int64_t number, char* to) {
+  if (number >= -512 && number < 512) {  // most, without a branch that cannot be foreseen: one character or two
+    const bool is_short = number >= -16 && number < 16;
+    to[0] = static_cast<char>('0' + ((number & 31) | (is_short ? 0 : 32)));
+    to[1] = static_cast<char>('0' + (number >> 5 & 31));
+    return to + (is_short ? 1 : 2);
+  }
   bool more = true;
   while (more) {
     int64_t five = number & 31;

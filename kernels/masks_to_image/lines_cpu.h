@@ -16,6 +16,7 @@ namespace {
 using namespace condinst::CONDINST_ISA;
 
 constexpr int kWidth = kLanes<float>;
+constexpr int kDense = 24;  // of 64 cells
 
 // Bit i is set where values[i] > bound[i].
 static inline uint32_t bits_above(FloatVector values, FloatVector bound) {
@@ -181,11 +182,14 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, float 
     store<float, float>(lines.combined + cell, value);
     lines.above[cell / 64] |= uint64_t{bits_above(value, bound)} << (cell % 64);
   }
-  // Three cells that are not on one side.
+  // Three cells that are not on one side. Where many are not, to compute all pixels takes less than to choose.
   for (int64_t word = 0; word + 1 < words; ++word) {
     const uint64_t here = lines.above[word];
     const uint64_t next = lines.above[word + 1];
-    lines.mixed[word] = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
+    const uint64_t mixed = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
+    const bool is_dense = __builtin_popcountll(mixed) > kDense;
+    lines.mixed[word] =
+        is_dense ? ~uint64_t{0} << __builtin_ctzll(mixed) & ~uint64_t{0} >> __builtin_clzll(mixed) : mixed;
   }
 
   for (int64_t cell = 0; cell < along.cells;) {

@@ -1,0 +1,23 @@
+"""Times `masks_to_image`: ``python benchmarks/bench_masks_to_image.py``.
+
+It must read the logits and write a byte of each pixel. That, over the measured bandwidth, is the floor in the table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from condinst.benchmarking.operators import benchmark
+from condinst.testing import Sample
+from condinst.testing.masks_to_image import SPEC
+
+
+def bytes_moved(sample: Sample) -> dict[str, int]:
+    """The least traffic to memory, by direction."""
+    (logits,) = sample.args
+    height, width = sample.kwargs["output_size"]
+    return {"forward": logits.nbytes + logits.shape[0] * height * width}
+
+
+if __name__ == "__main__":
+    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")
