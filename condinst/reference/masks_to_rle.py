@@ -34,7 +34,7 @@ def masks_to_rle(
 ) -> EncodedMasks:
     """The definition of `condinst.ops.masks_to_rle`; arguments and result are described there."""
     rles = []
-    for logits in mask_logits.split(1):  # one mask of image size at a time
+    for logits in mask_logits.split(1) if len(mask_logits) else ():  # one mask of image size at a time
         masks = masks_to_image(
             logits, mask_stride=mask_stride, network_size=network_size, output_size=output_size, threshold=threshold
         )
