@@ -79,9 +79,7 @@ def _bad_inputs() -> list[BadInput]:
         BadInput("stride", (logits,), sizes | {"mask_stride": 0}, ValueError, "mask_stride: expected at least 1"),
         BadInput("network", (logits,), sizes | {"network_size": (13, 16)}, ValueError, r"network_size: .*\(13, 16\)"),
         BadInput("no output", (logits,), sizes | {"output_size": (0, 16)}, ValueError, r"output_size: .*\(0, 16\)"),
-        BadInput(
-            "output", (logits,), sizes | {"output_size": (1 << 20, 1 << 20)}, ValueError, r"output_size: .*2\^31"
-        ),
+        BadInput("output", (logits,), sizes | {"output_size": (1 << 20, 1 << 20)}, ValueError, r"output_size: .*2\^31"),
         BadInput("threshold", (logits,), sizes | {"threshold": 1.5}, ValueError, "threshold: expected"),
     ]
 

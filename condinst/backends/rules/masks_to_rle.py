@@ -1,4 +1,4 @@
-"""`masks_to_rle` as a PyTorch operator that gives positions, and `condinst._host` that writes COCO's strings of them."""
+"""`masks_to_rle` as a PyTorch operator that gives positions; `condinst._host` writes COCO's strings of them."""
 
 from __future__ import annotations
 
