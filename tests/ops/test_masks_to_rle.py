@@ -1,4 +1,4 @@
-"""`masks_to_rle`: the bytes that pycocotools writes for the reference's masks. The OpSpec driver compares tensors only."""
+"""`masks_to_rle`: the bytes pycocotools writes for the reference's masks. The OpSpec driver compares tensors only."""
 
 from __future__ import annotations
 
