@@ -1,0 +1,205 @@
+#include "../common/cuda_launch.h"
+#include "../common/cuda_reduce.h"
+#include "../masks_to_image/lines_cuda.h"
+#include "masks_to_rle_cuda.h"
+
+// Nothing of image size is read or written: 100 masks of 200 x 272 cells are 22 MB of logits, which `count` reads in
+// sectors of 32 bytes along short pieces of rows, and `write` again for columns with changes, then from the cache. What
+// bounds both is the arithmetic of combining cells into lines, about 20 million warp instructions or 30 us of an H100;
+// with boundaries everywhere, that of 87 million pixels, 100 us in each. The changes themselves are few, and only they
+// travel to the host.
+namespace condinst::masks_to_rle::cuda {
+namespace {
+
+using namespace resampling;
+
+constexpr int kThreads = 256;
+constexpr int kColumns = 32;  // of a block, where they fit
+
+// Calls found(changes before these, y of the first, 32 bits: pixel y + i is not as the one before it) for one column of
+// pixels, by a whole warp. `line` is the column's in the tile, and the one before it, if there is one, has line - 1.
+template <class Found>
+__device__ __forceinline__ int for_each_change(const Axis& along, const LineTile& tile, int line, bool is_first,
+                                               float threshold, const Found& found) {
+  const int lane = threadIdx.x % kWarp;
+  const uint32_t* above = tile.above + line * tile.words();
+  const float* cells = tile.cells + line * tile.pitch;
+  int low = tile.words();  // words with cells above the threshold
+  int high = -1;
+  for (int word = 0; word < tile.words(); word += kWarp) {
+    const unsigned lanes = __ballot_sync(kAllLanes, word + lane < tile.words() && above[word + lane] != 0);
+    if (lanes != 0) {
+      low = min(low, word + __ffs(static_cast<int>(lanes)) - 1);
+      high = word + kWarp - 1 - __clz(static_cast<int>(lanes));
+    }
+  }
+  // Pixels that have a share of such a cell; all others are background.
+  const int begin = high < 0 ? 0 : along.begin[max(low * kWarp - (kTaps - 1), 0)];
+  const int end = high < 0 ? 0 : along.begin[min((high + 1) * kWarp, along.cells)];
+
+  int count = 0;
+  unsigned value = !is_first && pixel_above(along, cells - tile.pitch, along.pixels - 1, threshold);
+  if (value != 0 && (begin > 0 || end == 0)) {
+    found(count++, 0, 1u);
+    value = 0;
+  }
+  for (int y = begin; y < end; y += kWarp) {
+    const int size = min(kWarp, end - y);
+    const Side side = side_of(along, above, y, y + size - 1);
+    unsigned bits = side == Side::above ? kAllLanes : 0;
+    if (side == Side::mixed) {  // the same for all lanes
+      bits = __ballot_sync(kAllLanes, lane < size && pixel_above(along, cells, y + lane, threshold));
+    }
+    const unsigned changes = (bits ^ (bits << 1 | value)) & (kAllLanes >> (kWarp - size));
+    if (changes != 0) {
+      found(count, y, changes);
+    }
+    count += __popc(changes);
+    value = bits >> (size - 1) & 1;
+  }
+  if (value != 0 && end < along.pixels) {
+    found(count++, end, 1u);
+  }
+  return count;
+}
+
+// One block per `columns` columns of pixels of a mask, one warp for each of these.
+//
+//   starts     [count * columns.pixels + 1] the number of changes of each column, out, where `positions` is null;
+//              otherwise where those of each column begin in it
+//   positions  of the changes, out, or null
+template <class T>
+__global__ void __launch_bounds__(kThreads) find_changes(Args args, int columns, int64_t blocks_of_mask,
+                                                         int64_t* starts, int32_t* positions) {
+  const View view{args.columns, args.rows, 1, args.columns.cells};
+  const int lane = threadIdx.x % kWarp;
+  const int64_t mask = blockIdx.x / blocks_of_mask;
+  const int64_t begin = (blockIdx.x - mask * blocks_of_mask) * columns;
+  const int64_t end = min(begin + columns, int64_t{args.columns.pixels});
+  starts += mask * args.columns.pixels;
+  if (positions != nullptr && starts[begin] == starts[end]) {
+    return;  // the whole block
+  }
+  const int64_t before = begin == 0 ? 0 : 1;  // the first pixel is compared with the last of the column before
+  const LineTile tile = line_tile(view.along, columns + 1);
+  const T* logits = static_cast<const T*>(args.logits) + mask * args.rows.cells * args.columns.cells;
+  fill_tile<kThreads>(view, logits, begin - before, end, args.threshold, tile);
+
+  for (int64_t column = begin + threadIdx.x / kWarp; column < end; column += kThreads / kWarp) {
+    const int line = static_cast<int>(column - begin + before);
+    if (positions == nullptr) {
+      const int count =
+          for_each_change(view.along, tile, line, column == 0, args.threshold, [](int, int, unsigned) {});
+      if (lane == 0) {
+        starts[column] = count;
+      }
+    } else if (starts[column] < starts[column + 1]) {
+      int32_t* to = positions + starts[column];
+      const int32_t first = static_cast<int32_t>(column * args.rows.pixels);
+      for_each_change(view.along, tile, line, column == 0, args.threshold, [&](int count, int y, unsigned changes) {
+        if (changes >> lane & 1) {
+          to[count + __popc(changes & ((1u << lane) - 1))] = first + y + lane;
+        }
+      });
+    }
+  }
+}
+
+// Replaces values by `start` and the sum of those before, and returns `start` and the sum of all. All threads of the
+// block must call it.
+__device__ __forceinline__ int64_t add_up(int64_t* values, int64_t count, int64_t start) {
+  constexpr int warps = kThreads / kWarp;
+  __shared__ int64_t of_warps[warps];
+  const int lane = threadIdx.x % kWarp;
+  for (int64_t first = 0; first < count; first += kThreads) {
+    const int64_t i = first + threadIdx.x;
+    const int64_t own = i < count ? values[i] : 0;
+    int64_t sum = own;
+    for (int lanes = 1; lanes < kWarp; lanes *= 2) {
+      const int64_t lower = __shfl_up_sync(kAllLanes, sum, lanes);
+      sum += lane < lanes ? 0 : lower;
+    }
+    if (lane == kWarp - 1) {
+      of_warps[threadIdx.x / kWarp] = sum;
+    }
+    __syncthreads();
+    int64_t all = start;
+    for (int warp = 0; warp < warps; ++warp) {
+      if (warp == static_cast<int>(threadIdx.x) / kWarp) {
+        sum += all;
+      }
+      all += of_warps[warp];
+    }
+    if (i < count) {
+      values[i] = sum - own;
+    }
+    start = all;
+    __syncthreads();  // before of_warps is written again
+  }
+  return start;
+}
+
+// One block per mask: offsets[mask] = its number of changes.
+__global__ void __launch_bounds__(kThreads) sum_columns(int64_t columns, const int64_t* starts, int64_t* offsets) {
+  int64_t sum[1] = {};
+  for (int64_t column = threadIdx.x; column < columns; column += kThreads) {
+    sum[0] += starts[blockIdx.x * columns + column];
+  }
+  block_sum<kThreads>(sum);
+  if (threadIdx.x == 0) {
+    offsets[blockIdx.x] = sum[0];
+  }
+}
+
+// One block.
+__global__ void __launch_bounds__(kThreads) add_up_masks(int64_t count, int64_t* offsets) {
+  const int64_t all = add_up(offsets, count, 0);
+  if (threadIdx.x == 0) {
+    offsets[count] = all;
+  }
+}
+
+// One block per mask.
+__global__ void __launch_bounds__(kThreads) add_up_columns(int64_t columns, const int64_t* offsets, int64_t* starts) {
+  const int64_t end = add_up(starts + blockIdx.x * columns, columns, offsets[blockIdx.x]);
+  if (threadIdx.x == 0 && blockIdx.x == gridDim.x - 1) {
+    starts[gridDim.x * columns] = end;
+  }
+}
+
+void launch_find_changes(const char* name, const Args& args, int64_t* starts, int32_t* positions, void* stream) {
+  const int64_t line = LineTile::bytes_of_line(args.rows);
+  const int64_t columns = std::clamp<int64_t>(kSharedBytes / line - 1, 1, std::min(kColumns, args.columns.pixels));
+  const int64_t blocks_of_mask = (args.columns.pixels + columns - 1) / columns;
+  with_logit_type(args.type, [&](auto element) {
+    launch(name, find_changes<decltype(element)>, grid_size(args.count * blocks_of_mask), kThreads,
+           static_cast<size_t>((columns + 1) * line), stream, args, static_cast<int>(columns), blocks_of_mask, starts,
+           positions);
+  });
+}
+
+}  // namespace
+
+int64_t band_count(const Args& args) { return args.columns.pixels; }
+
+void count(const Args& args, int64_t* starts, int64_t* offsets, void* stream) {
+  const int64_t columns = args.columns.pixels;
+  if (args.count > 0) {
+    launch_find_changes("masks_to_rle count", args, starts, nullptr, stream);
+    launch("masks_to_rle sum_columns", sum_columns, grid_size(args.count), kThreads, 0, stream, columns, starts,
+           offsets);
+  }
+  launch("masks_to_rle add_up_masks", add_up_masks, 1, kThreads, 0, stream, args.count, offsets);
+  if (args.count > 0) {
+    launch("masks_to_rle add_up_columns", add_up_columns, grid_size(args.count), kThreads, 0, stream, columns, offsets,
+           starts);
+  }
+}
+
+void write(const Args& args, const int64_t* starts, int32_t* positions, void* stream) {
+  if (args.count > 0 && positions != nullptr) {
+    launch_find_changes("masks_to_rle write", args, const_cast<int64_t*>(starts), positions, stream);
+  }
+}
+
+}  // namespace condinst::masks_to_rle::cuda
