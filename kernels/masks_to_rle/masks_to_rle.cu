@@ -151,20 +151,19 @@ __global__ void __launch_bounds__(kThreads) sum_columns(int64_t columns, const i
   }
 }
 
-// One block.
-__global__ void __launch_bounds__(kThreads) add_up_masks(int64_t count, int64_t* offsets) {
+// One block. The number of all changes ends both arrays.
+__global__ void __launch_bounds__(kThreads) add_up_masks(int64_t count, int64_t columns, int64_t* starts,
+                                                         int64_t* offsets) {
   const int64_t all = add_up(offsets, count, 0);
   if (threadIdx.x == 0) {
     offsets[count] = all;
+    starts[count * columns] = all;
   }
 }
 
 // One block per mask.
 __global__ void __launch_bounds__(kThreads) add_up_columns(int64_t columns, const int64_t* offsets, int64_t* starts) {
-  const int64_t end = add_up(starts + blockIdx.x * columns, columns, offsets[blockIdx.x]);
-  if (threadIdx.x == 0 && blockIdx.x == gridDim.x - 1) {
-    starts[gridDim.x * columns] = end;
-  }
+  add_up(starts + blockIdx.x * columns, columns, offsets[blockIdx.x]);
 }
 
 void launch_find_changes(const char* name, const Args& args, int64_t* starts, int32_t* positions, void* stream) {
@@ -189,7 +188,7 @@ void count(const Args& args, int64_t* starts, int64_t* offsets, void* stream) {
     launch("masks_to_rle sum_columns", sum_columns, grid_size(args.count), kThreads, 0, stream, columns, starts,
            offsets);
   }
-  launch("masks_to_rle add_up_masks", add_up_masks, 1, kThreads, 0, stream, args.count, offsets);
+  launch("masks_to_rle add_up_masks", add_up_masks, 1, kThreads, 0, stream, args.count, columns, starts, offsets);
   if (args.count > 0) {
     launch("masks_to_rle add_up_columns", add_up_columns, grid_size(args.count), kThreads, 0, stream, columns, offsets,
            starts);
