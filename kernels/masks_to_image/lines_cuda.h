@@ -10,7 +10,10 @@ namespace condinst::resampling {
 
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-constexpr int64_t kSharedBytes = 48 * 1024;  // of a block, where one line does not take more
+
+// Of a block. Lines of more than 10,000 cells take more, and CUDA refuses those of which no two fit into a
+// multiprocessor.
+constexpr int64_t kSharedBytes = 48 * 1024;
 
 // One mask, seen along its lines. For masks_to_image a line is a row, for masks_to_rle a column.
 struct View {
@@ -53,7 +56,7 @@ template <int threads, class T>
 static __device__ __forceinline__ void fill_tile(const View& view, const T* logits, int64_t begin, int64_t end,
                                                  float threshold, const LineTile& tile) {
   const int lane = threadIdx.x % kWarp;
-  const int half = static_cast<int>(end - begin + 1) / 2;  // two tasks for each 32 cells, so that all warps have some
+  const int half = static_cast<int>(end - begin + 1) / 2;  // two tasks for each 32 cells: work for all warps
   for (int task = threadIdx.x / kWarp; task < 2 * tile.words(); task += threads / kWarp) {
     const int cell = task / 2 * kWarp + lane;
     const bool exists = cell < view.along.cells;
