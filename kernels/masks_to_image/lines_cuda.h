@@ -11,8 +11,8 @@ namespace condinst::resampling {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Of a block. Lines of more than 10,000 cells take more, and CUDA refuses those of which no two fit into a
-// multiprocessor.
+// Of a block, where lines are short enough. CUDA does not take the launch where a line (two, for masks_to_rle) does not
+// fit into a multiprocessor: beyond 20,000 to 50,000 cells.
 constexpr int64_t kSharedBytes = 48 * 1024;
 
 // One mask, seen along its lines. For masks_to_image a line is a row, for masks_to_rle a column.

@@ -197,7 +197,7 @@ void count(const Args& args, int64_t* starts, int64_t* offsets, void* stream) {
 }
 
 void write(const Args& args, const int64_t* starts, int32_t* positions, void* stream) {
-  if (args.count > 0 && positions != nullptr) {
+  if (args.count > 0 && positions != nullptr) {  // null where there is no change; the kernel only reads starts
     launch_find_changes("masks_to_rle write", args, const_cast<int64_t*>(starts), positions, stream);
   }
 }
