@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -36,7 +38,7 @@ def test_only_pixels_at_the_threshold_differ(backend: str, is_random: bool, outp
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_any_number_of_threads(backend: str, num_threads: int) -> None:
     logits = torch.randn(2, 50, 70, generator=torch.Generator().manual_seed(2)).to(DEVICE[backend])
-    sizes = {"network_size": (200, 280), "output_size": (333, 271)}
+    sizes: dict[str, Any] = {"network_size": (200, 280), "output_size": (333, 271)}
     expected = masks_to_image(logits, backend=backend, **sizes)
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
