@@ -16,9 +16,9 @@ using namespace resampling;
 void run_on_cpu(const Args& args, uint8_t* masks) {
   const auto resize = CONDINST_CPU_KERNEL(resize);
   const int64_t bands = cpu_bands(args, args.rows);
-  torch::stable::parallel_for(0, args.count * bands, 1, [&](int64_t first, int64_t last) {
+  share_tasks(args.count * bands, [&](const auto& next) {
     std::vector<uint64_t> scratch;
-    for (int64_t task = first; task < last; ++task) {
+    for (int64_t task = next(); task < args.count * bands; task = next()) {
       const int64_t begin = task % bands * args.rows.pixels / bands;
       const int64_t end = (task % bands + 1) * args.rows.pixels / bands;
       scratch.resize(std::max<size_t>(scratch.size(), scratch_size(args.rows, args.columns, begin, end)));

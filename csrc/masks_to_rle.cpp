@@ -1,5 +1,6 @@
-// masks_to_rle: schema, allocation, dispatch. csrc/resampling.h has what masks_to_image needs, too. The strings are made
-// of the positions by condinst._host.
+// masks_to_rle: schema, dispatch, and COCO's strings of what the kernels find. csrc/resampling.h has what masks_to_image
+// needs, too.
+#include "../kernels/masks_to_rle/encoder.h"
 #include "../kernels/masks_to_rle/masks_to_rle_cpu.h"
 #include "../kernels/masks_to_rle/masks_to_rle_cuda.h"
 
@@ -16,78 +17,78 @@ namespace {
 
 using namespace resampling;
 
-using Positions = std::vector<int32_t>;
+const torch::stable::Device kHost(torch::headeronly::DeviceType::CPU);
 
-// The changes of each band, as if the pixel before it were background.
-std::vector<Positions> find_on_cpu(const Args& args, int64_t bands) {
-  const auto fill = CONDINST_CPU_KERNEL(fill);
+// What a thread keeps from task to task.
+struct Scratch {
+  std::vector<uint64_t> lines;
+  std::vector<int32_t> positions;
+  std::vector<char> text;
+};
+
+// Calls use(positions, count) with the changes in columns of a mask, some columns at a time, while they are in the cache.
+template <class Use>
+void find_on_cpu(const Args& args, int64_t mask, int64_t begin, int64_t end, Scratch& scratch, const Use& use) {
+  constexpr int64_t kPositions = 4096;
+  const int64_t first = first_column(begin);
+  scratch.lines.resize(
+      std::max<size_t>(scratch.lines.size(), scratch_size(args.columns, args.rows, first, end)));
+  scratch.positions.resize(column_capacity(args) + kPositions);
+  Band band{};
+  band.mask = mask;
+  band.begin = begin;
+  band.end = end;
+  band.lines = lines_in(scratch.lines.data(), args.columns, args.rows, first, end);
+  band.positions = scratch.positions.data();
+  band.capacity = static_cast<int64_t>(scratch.positions.size());
+  CONDINST_CPU_KERNEL(start)(args, band);
   const auto find_changes = CONDINST_CPU_KERNEL(find_changes);
-  std::vector<Positions> found(args.count * bands);
-  torch::stable::parallel_for(0, args.count * bands, 1, [&](int64_t first, int64_t last) {
-    std::vector<uint64_t> scratch;
-    Positions positions(4 * column_capacity(args));
-    for (int64_t task = first; task < last; ++task) {
-      Band band{};
-      band.mask = task / bands;
-      band.begin = task % bands * args.columns.pixels / bands;
-      band.end = (task % bands + 1) * args.columns.pixels / bands;
-      scratch.resize(std::max<size_t>(scratch.size(), scratch_size(args.columns, args.rows, band.begin, band.end)));
-      band.lines = lines_in(scratch.data(), args.columns, args.rows, band.begin, band.end);
-      fill(args, band);
-      while (band.begin < band.end) {
-        if (static_cast<int64_t>(positions.size()) - band.count < column_capacity(args)) {
-          positions.resize(2 * positions.size());
-        }
-        band.positions = positions.data();
-        band.capacity = static_cast<int64_t>(positions.size());
-        find_changes(args, band);
-      }
-      found[task].assign(positions.begin(), positions.begin() + band.count);
-    }
-  });
-  return found;
-}
-
-// Joins the bands of each mask: where one ends in the foreground, the next begins there or has a change more.
-std::tuple<Tensor, Tensor> on_cpu(const Tensor& mask_logits, const Args& args) {
-  const int64_t bands = cpu_bands(args, args.columns);
-  const std::vector<Positions> found = find_on_cpu(args, bands);
-  const Tensor offsets = torch::stable::new_empty(mask_logits, {args.count + 1}, ScalarType::Long);
-  int64_t* ends = static_cast<int64_t*>(offsets.mutable_data_ptr());
-  ends[0] = 0;
-  // Calls each(band's positions, where to begin in them, whether a change at the band's begin comes first, its position)
-  const auto for_each_band = [&](const auto& each) {
-    for (int64_t mask = 0; mask < args.count; ++mask) {
-      bool inside = false;
-      for (int64_t band = 0; band < bands; ++band) {
-        const Positions& own = found[mask * bands + band];
-        const int32_t begin = static_cast<int32_t>(band * args.columns.pixels / bands * args.rows.pixels);
-        const bool goes_on = inside && !own.empty() && own.front() == begin;
-        each(mask, own, goes_on, inside && !goes_on, begin);
-        inside = own.size() % 2 == 1;
-      }
-    }
-  };
-  std::fill(ends, ends + args.count + 1, 0);
-  for_each_band([&](int64_t mask, const Positions& own, bool goes_on, bool leaves, int32_t) {
-    ends[mask + 1] += static_cast<int64_t>(own.size()) - goes_on + leaves;
-  });
-  for (int64_t mask = 0; mask < args.count; ++mask) {
-    ends[mask + 1] += ends[mask];
+  while (band.begin < band.end) {
+    find_changes(args, band);
+    use(band.positions, band.count);
   }
-  const Tensor positions = torch::stable::new_empty(mask_logits, {ends[args.count]}, ScalarType::Int);
-  int32_t* next = static_cast<int32_t*>(positions.mutable_data_ptr());
-  for_each_band([&](int64_t, const Positions& own, bool goes_on, bool leaves, int32_t begin) {
-    if (leaves) {
-      *next++ = begin;
-    }
-    next = std::copy(own.begin() + goes_on, own.end(), next);
-  });
-  return {positions, offsets};
 }
 
-// The number of positions is read from the device, so that this waits for it.
-std::tuple<Tensor, Tensor> on_device(const Tensor& mask_logits, const Args& args) {
+std::vector<Encoded> on_cpu(const Args& args) {
+  std::vector<Encoded> encoded(args.count);
+  const int64_t bands = cpu_bands(args, args.columns);
+  std::vector<std::vector<int32_t>> found(bands > 1 ? args.count * bands : 0);
+  share_tasks(args.count * bands, [&](const auto& next) {
+    Scratch scratch;
+    for (int64_t task = next(); task < args.count * bands; task = next()) {
+      const int64_t mask = task / bands;
+      const int64_t begin = task % bands * args.columns.pixels / bands;
+      const int64_t end = (task % bands + 1) * args.columns.pixels / bands;
+      if (bands > 1) {
+        find_on_cpu(args, mask, begin, end, scratch, [&](const int32_t* positions, int64_t count) {
+          found[task].insert(found[task].end(), positions, positions + count);
+        });
+      } else {
+        Encoder encoder(args.rows.pixels, args.columns.pixels, scratch.text);
+        find_on_cpu(args, mask, begin, end, scratch,
+                    [&](const int32_t* positions, int64_t count) { encoder.add(positions, count); });
+        encoded[mask] = encoder.finish();
+      }
+    }
+  });
+  if (bands > 1) {
+    share_tasks(args.count, [&](const auto& next) {
+      Scratch scratch;
+      for (int64_t mask = next(); mask < args.count; mask = next()) {
+        Encoder encoder(args.rows.pixels, args.columns.pixels, scratch.text);
+        for (int64_t band = 0; band < bands; ++band) {
+          const std::vector<int32_t>& positions = found[mask * bands + band];
+          encoder.add(positions.data(), static_cast<int64_t>(positions.size()));
+        }
+        encoded[mask] = encoder.finish();
+      }
+    });
+  }
+  return encoded;
+}
+
+// Waits for the device twice: for the number of changes, and for the changes.
+std::vector<Encoded> on_device(const Tensor& mask_logits, const Args& args) {
   const int64_t tasks = args.count * cuda::band_count(args);
   const Tensor offsets = torch::stable::new_empty(mask_logits, {args.count + 1}, ScalarType::Long);
   const Tensor starts = torch::stable::new_empty(mask_logits, {tasks + 1}, ScalarType::Long);
@@ -95,29 +96,63 @@ std::tuple<Tensor, Tensor> on_device(const Tensor& mask_logits, const Args& args
     cuda::count(args, static_cast<int64_t*>(starts.mutable_data_ptr()),
                 static_cast<int64_t*>(offsets.mutable_data_ptr()), stream);
   });
-  const Tensor total = torch::stable::to(torch::stable::narrow(const_cast<Tensor&>(offsets), 0, args.count, 1),
-                                         torch::stable::Device(torch::headeronly::DeviceType::CPU));
-  const Tensor positions = torch::stable::new_empty(
-      mask_logits, {*static_cast<const int64_t*>(total.const_data_ptr())}, ScalarType::Int);
+  const Tensor host_offsets = torch::stable::to(offsets, kHost);
+  const int64_t* ends = static_cast<const int64_t*>(host_offsets.const_data_ptr());
+  const Tensor positions = torch::stable::new_empty(mask_logits, {ends[args.count]}, ScalarType::Int);
   on_current_stream(mask_logits, [&](void* stream) {
     cuda::write(args, static_cast<const int64_t*>(starts.const_data_ptr()),
                 static_cast<int32_t*>(positions.mutable_data_ptr()), stream);
   });
-  return {positions, offsets};
+  const Tensor host_positions = torch::stable::to(positions, kHost);
+  const int32_t* changes = static_cast<const int32_t*>(host_positions.const_data_ptr());
+  std::vector<Encoded> encoded(args.count);
+  share_tasks(args.count, [&](const auto& next) {
+    Scratch scratch;
+    for (int64_t mask = next(); mask < args.count; mask = next()) {
+      Encoder encoder(args.rows.pixels, args.columns.pixels, scratch.text);
+      encoder.add(changes + ends[mask], ends[mask + 1] - ends[mask]);
+      encoded[mask] = encoder.finish();
+    }
+  });
+  return encoded;
 }
 
-// mask_logits [K, h, w] -> positions [R] int32, offsets [K + 1] int64
-std::tuple<Tensor, Tensor> forward(const Tensor& mask_logits, int64_t mask_stride, int64_t network_height,
-                                   int64_t network_width, int64_t output_height, int64_t output_width,
-                                   double threshold) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> as_tensors(const std::vector<Encoded>& encoded) {
+  const int64_t count = static_cast<int64_t>(encoded.size());
+  const auto empty = [](std::initializer_list<int64_t> sizes, ScalarType type) {
+    return torch::stable::empty(sizes, type, std::nullopt, kHost);
+  };
+  const Tensor offsets = empty({count + 1}, ScalarType::Long);
+  const Tensor areas = empty({count}, ScalarType::Long);
+  const Tensor boxes = empty({count, 4}, ScalarType::Float);
+  int64_t* ends = static_cast<int64_t*>(offsets.mutable_data_ptr());
+  ends[0] = 0;
+  for (int64_t mask = 0; mask < count; ++mask) {
+    ends[mask + 1] = ends[mask] + static_cast<int64_t>(encoded[mask].counts.size());
+    static_cast<int64_t*>(areas.mutable_data_ptr())[mask] = encoded[mask].area;
+    std::copy(encoded[mask].box, encoded[mask].box + 4, static_cast<float*>(boxes.mutable_data_ptr()) + 4 * mask);
+  }
+  const Tensor counts = empty({ends[count]}, ScalarType::Byte);
+  char* text = static_cast<char*>(counts.mutable_data_ptr());
+  for (int64_t mask = 0; mask < count; ++mask) {
+    std::copy(encoded[mask].counts.begin(), encoded[mask].counts.end(), text + ends[mask]);
+  }
+  return {counts, offsets, areas, boxes};
+}
+
+// mask_logits [K, h, w] -> on the CPU: counts [R] uint8, of mask i those from offsets[i] on; offsets [K + 1] int64;
+// areas [K] int64; boxes [K, 4] float32
+std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& mask_logits, int64_t mask_stride,
+                                                   int64_t network_height, int64_t network_width,
+                                                   int64_t output_height, int64_t output_width, double threshold) {
   const Masks given(mask_logits,
                     {mask_stride, network_height, network_width, output_height, output_width, threshold});
   if constexpr (kWithCuda) {
     if (on_cuda(mask_logits)) {
-      return on_device(mask_logits, given.args);
+      return as_tensors(on_device(mask_logits, given.args));
     }
   }
-  return on_cpu(mask_logits, given.args);
+  return as_tensors(on_cpu(given.args));
 }
 
 }  // namespace
@@ -126,7 +161,7 @@ std::tuple<Tensor, Tensor> forward(const Tensor& mask_logits, int64_t mask_strid
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
       "masks_to_rle(Tensor mask_logits, int mask_stride, int network_height, int network_width, int output_height, "
-      "int output_width, float threshold) -> (Tensor positions, Tensor offsets)");
+      "int output_width, float threshold) -> (Tensor counts, Tensor offsets, Tensor areas, Tensor boxes)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("masks_to_rle", TORCH_BOX(&condinst::masks_to_rle::forward)); }

@@ -7,6 +7,7 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "../kernels/masks_to_image/lines.h"
 #include "cuda.h"
@@ -65,11 +66,25 @@ class Masks {
   Tensor logits_, tables_;
 };
 
+// Shares tasks 0 .. count - 1 among the threads, each of which takes another when it is done with one: masks differ. A
+// thread calls run(next) once; next() is its next task, or not less than count.
+template <class Run>
+void share_tasks(int64_t count, const Run& run) {
+  std::atomic<int64_t> taken{0};
+  const auto next = [&] { return taken.fetch_add(1, std::memory_order_relaxed); };
+  const int64_t threads = std::min<int64_t>(count, torch::stable::get_num_threads());
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { run(next); });
+}
+
 // A mask is divided where there are few, so that all threads have work. What is found does not depend on it.
 inline int64_t cpu_bands(const Args& args, const Axis& across) {
-  constexpr int64_t kTasks = 64;
+  constexpr int64_t kTasksPerThread = 4;
   constexpr int64_t kPixels = 64;  // fewer lines of pixels are not worth a band
-  return std::clamp<int64_t>(kTasks / std::max<int64_t>(args.count, 1), 1,
+  const int64_t threads = torch::stable::get_num_threads();
+  if (threads == 1) {
+    return 1;
+  }
+  return std::clamp<int64_t>(kTasksPerThread * threads / std::max<int64_t>(args.count, 1), 1,
                              std::max<int64_t>(across.pixels / kPixels, 1));
 }
 

@@ -40,7 +40,7 @@ struct Changes {
 
 }  // namespace
 
-void fill(const resampling::Args& args, const Band& band) {
+void start(const resampling::Args& args, Band& band) {
   with_element_type(args.type, [&](auto element) {
     using T = decltype(element);
     if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
@@ -50,16 +50,21 @@ void fill(const resampling::Args& args, const Band& band) {
                    band.lines);
     }
   });
+  Changes before{band.positions, 0, 0, false};
+  if (band.begin > 0) {
+    give_line(args.columns, args.rows, first_column(band.begin), args.threshold, band.lines, before);
+  }
+  band.inside = before.value;
 }
 
 void find_changes(const resampling::Args& args, Band& band) {
-  // An odd number of changes from background on ends in the foreground.
-  Changes changes{band.positions, band.count, 0, band.count % 2 == 1};
+  Changes changes{band.positions, 0, 0, band.inside};
   for (; band.begin < band.end && band.capacity - changes.count >= column_capacity(args); ++band.begin) {
     changes.column = static_cast<int32_t>(band.begin * args.rows.pixels);
     give_line(args.columns, args.rows, band.begin, args.threshold, band.lines, changes);
   }
   band.count = changes.count;
+  band.inside = changes.value;
 }
 
 }  // namespace CONDINST_ISA

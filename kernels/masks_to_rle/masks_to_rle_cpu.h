@@ -10,19 +10,23 @@ namespace condinst::masks_to_rle {
 struct Band {
   int64_t mask;
   int64_t begin, end;      // moved on to the first column that is not done
-  resampling::Lines lines;
-  int32_t* positions;      // [capacity] changes, the pixel before the band being background, out
-  int64_t capacity;
-  int64_t count;           // of positions
+  resampling::Lines lines;  // of first_column on
+  bool inside;             // the value of the pixel before, out
+  int32_t* positions;      // [capacity] changes, out
+  int64_t capacity;        // at least column_capacity
+  int64_t count;           // of positions, out
 };
+
+// A band also needs the column before it, whose last pixel its first one is compared with.
+static inline int64_t first_column(int64_t begin) { return begin > 0 ? begin - 1 : 0; }
 
 // Positions that one column may take.
 static inline int64_t column_capacity(const resampling::Args& args) { return args.rows.pixels + 16; }
 
 CONDINST_FOR_EACH_ISA(
-    // Makes the cells of a band.
-    void fill(const resampling::Args& args, const Band& band);
-    // Goes on until the band ends, or fewer than column_capacity positions are left.
+    // Makes the cells of a band, and looks at the pixel before it.
+    void start(const resampling::Args& args, Band& band);
+    // The changes of the next columns: goes on until the band ends, or fewer than column_capacity positions are left.
     void find_changes(const resampling::Args& args, Band& band);)
 
 }  // namespace condinst::masks_to_rle

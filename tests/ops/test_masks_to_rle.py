@@ -10,7 +10,6 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from condinst import _host
 from condinst.backends import backend_table
 from condinst.ops import masks_to_image, masks_to_rle
 from condinst.reference.masks_to_rle import EncodedMasks
@@ -93,26 +92,15 @@ def test_opcheck(call: int) -> None:
     torch.library.opcheck(getattr(torch.ops.condinst, name).default, args)
 
 
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("density", [0.0, 0.001, 0.05, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (7, 9), (300, 700)])
-def test_host_strings(density: float, size: tuple[int, int]) -> None:
-    """Any masks, not only those that logits give."""
-    random = np.random.default_rng(0)
-    masks = (random.random((3, *size)) < density).astype(np.uint8)
-    columns = masks.transpose(0, 2, 1).reshape(3, -1)
-    changes = [np.flatnonzero(np.diff(column, prepend=0) != 0).astype(np.int32) for column in columns]
-    offsets = np.cumsum([0, *map(len, changes)])
-    counts, areas, boxes = _host.encode_runs(np.concatenate(changes), offsets, *size, 2)
-    expected = [coco_mask.encode(np.asfortranarray(mask)) for mask in masks]
-    assert counts == [rle["counts"] for rle in expected]
-    assert areas.tolist() == coco_mask.area(expected).tolist()
-    corners = coco_mask.toBbox(expected)
-    corners[:, 2:] += corners[:, :2]
-    assert boxes.tolist() == (corners * (areas > 0)[:, None]).tolist()
-
-
-def test_host_refuses_offsets() -> None:
-    positions = np.zeros(3, dtype=np.int32)
-    for offsets in ([], [0, 2], [1, 3], [0, 4, 3]):
-        with pytest.raises(ValueError, match="offsets: expected"):
-            _host.encode_runs(positions, np.array(offsets, dtype=np.int64), 2, 2, 1)
+def test_any_masks(backend: str, density: float, size: tuple[int, int]) -> None:
+    """Not only those that logits of a model give: with stride 1 and no resize, a logit is a pixel."""
+    masks = torch.rand(3, *size, generator=torch.Generator().manual_seed(0)) < density
+    logits = torch.where(masks, 9.0, -9.0).to(DEVICE[backend])
+    found = masks_to_rle(logits, mask_stride=1, network_size=size, output_size=size, backend=backend)
+    assert found.rles == [coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks]
+    check_equal(
+        found, masks_to_rle(logits.cpu(), mask_stride=1, network_size=size, output_size=size, backend="reference")
+    )

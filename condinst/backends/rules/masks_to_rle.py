@@ -1,8 +1,9 @@
-"""`masks_to_rle` as a PyTorch operator that gives positions; `condinst._host` writes COCO's strings of them."""
+"""`masks_to_rle` as a PyTorch operator that gives the strings of all masks in one tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,22 +25,15 @@ def adapt(namespace: str) -> Callable[..., EncodedMasks]:
         output_size: tuple[int, int],
         threshold: float = 0.5,
     ) -> EncodedMasks:
-        positions, offsets = ops.masks_to_rle(mask_logits, mask_stride, *network_size, *output_size, threshold)
-        return _encoded(positions, offsets, output_size)
+        counts, offsets, areas, boxes = ops.masks_to_rle(
+            mask_logits, mask_stride, *network_size, *output_size, threshold
+        )
+        text = memoryview(counts.numpy())
+        strings = [bytes(text[begin:end]) for begin, end in pairwise(offsets.tolist())]
+        return EncodedMasks([{"size": [*output_size], "counts": string} for string in strings], areas, boxes)
 
     register_rules(namespace, "masks_to_rle", fake=_fake)
     return masks_to_rle
-
-
-def _encoded(positions: Tensor, offsets: Tensor, size: tuple[int, int]) -> EncodedMasks:
-    """Positions [R] where masks change, of mask i those from offsets[i] on, as COCO's run lengths."""
-    from condinst import _host  # built with the operator library, and not asked for without it
-
-    counts, areas, boxes = _host.encode_runs(
-        positions.cpu().numpy(), offsets.cpu().numpy(), *size, torch.get_num_threads()
-    )
-    rles = [{"size": [*size], "counts": string} for string in counts]
-    return EncodedMasks(rles, torch.from_numpy(areas), torch.from_numpy(boxes))
 
 
 def _fake(
@@ -50,7 +44,12 @@ def _fake(
     output_height: int,
     output_width: int,
     threshold: float,
-) -> tuple[Tensor, Tensor]:
-    num_changes = torch.library.get_ctx().new_dynamic_size()
-    offsets = mask_logits.new_empty(mask_logits.shape[0] + 1, dtype=torch.int64)
-    return mask_logits.new_empty(num_changes, dtype=torch.int32), offsets
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    num_masks = mask_logits.shape[0]
+    num_characters = torch.library.get_ctx().new_dynamic_size()
+    return (
+        torch.empty(num_characters, dtype=torch.uint8, device="cpu"),
+        torch.empty(num_masks + 1, dtype=torch.int64, device="cpu"),
+        torch.empty(num_masks, dtype=torch.int64, device="cpu"),
+        torch.empty(num_masks, 4, device="cpu"),
+    )
