@@ -20,6 +20,7 @@ struct Lines {
   float* combined;    // [pitch] the cells of one line of pixels
   uint64_t* above;    // [words] bits of these that are above the threshold
   uint64_t* mixed;    // [words] cells from which on three are not on one side
+  uint8_t* marks;     // of blocks of cells, see mark_blocks
 
   float* cells_of(int64_t line) const { return cells + (line - begin) * pitch; }
 };
@@ -33,10 +34,16 @@ static inline int64_t last_line(const Axis& across, int64_t end) {
   return std::min<int64_t>(across.first[end - 1] + kTaps, across.cells);
 }
 
+constexpr int64_t kSmallestBlock = 4;  // cells on a side
+
+// Blocks on one side, and one more before and after them.
+static inline int64_t marks_on(int64_t cells, int64_t block) { return (cells + block - 1) / block + 2; }
+
 // Numbers of eight bytes.
 static inline int64_t scratch_size(const Axis& across, const Axis& along, int64_t begin, int64_t end) {
   const int64_t count = last_line(across, end) - first_line(across, begin);
-  return 2 * (along.cells / 64 + 2) + ((count + 1) * pitch_of(along) + 2 * count + 1) / 2;
+  const int64_t marks = marks_on(count, kSmallestBlock) * marks_on(along.cells, kSmallestBlock);
+  return 2 * (along.cells / 64 + 2) + ((count + 1) * pitch_of(along) + 2 * count + 1) / 2 + marks / 8 + 1;
 }
 
 static inline Lines lines_in(uint64_t* scratch, const Axis& across, const Axis& along, int64_t begin, int64_t end) {
@@ -51,6 +58,7 @@ static inline Lines lines_in(uint64_t* scratch, const Axis& across, const Axis& 
   lines.combined = lines.cells + count * lines.pitch;
   lines.low = reinterpret_cast<int32_t*>(lines.combined + lines.pitch);
   lines.high = lines.low + count;
+  lines.marks = reinterpret_cast<uint8_t*>(lines.high + count);
   std::fill(lines.low, lines.low + count, along.cells);
   std::fill(lines.high, lines.high + count, -1);
   return lines;

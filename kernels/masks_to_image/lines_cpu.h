@@ -5,6 +5,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
 
 #include "../common/simd_math.h"
 #include "lines.h"
@@ -66,17 +69,93 @@ static inline void extend(const Lines& lines, int64_t line, int64_t first, uint3
   }
 }
 
+// Cells [row, row_end) x [column, column_end) of a mask, in blocks of kWidth x kWidth.
+struct Blocks {
+  int64_t row, row_end, column, column_end;
+  uint8_t* marks;  // [rows of blocks, pitch], with one block more on each side
+  int64_t pitch;
+
+  uint8_t* mark(int64_t y, int64_t x) const { return marks + ((y - row) / kWidth + 1) * pitch + (x - column) / kWidth + 1; }
+
+  // Whether the block at (y, x) has a mark, or one of the eight round it.
+  bool is_near(int64_t y, int64_t x) const {
+    int any = 0;
+    for (int64_t down = -1; down <= 1; ++down) {
+      const uint8_t* at = mark(y, x) + down * pitch;
+      any |= at[-1] | at[0] | at[1];
+    }
+    return any != 0;
+  }
+};
+
+// Marks the blocks with a cell that may be above the threshold. Of a cell that is not near one, it only matters that it
+// is not above: a pixel is made of three by three cells.
+template <class T>
+static inline Blocks mark_blocks(const T* logits, int64_t width, int64_t row, int64_t row_end, int64_t column,
+                                 int64_t column_end, float threshold, uint8_t* marks) {
+  static_assert(kWidth >= kSmallestBlock);
+  const int64_t rows_of_blocks = marks_on(row_end - row, kWidth);
+  const Blocks blocks{row, row_end, column, column_end, marks, marks_on(column_end - column, kWidth)};
+  std::memset(marks, 0, static_cast<size_t>(rows_of_blocks * blocks.pitch));
+  // Less by more than any rounding of the sigmoid; without a bound where the threshold is 0.
+  const FloatVector bound = FloatVector{} + (std::log(threshold / (1 - threshold)) - 1e-3f);
+  for (int64_t y = row; y < row_end; ++y) {
+    for (int64_t x = column; x < column_end; x += kWidth) {
+      const int64_t count = std::min<int64_t>(kWidth, column_end - x);
+      const T* at = logits + y * width + x;
+      const FloatVector cells = count < kWidth ? load_first<float>(at, count) : load<float>(at);
+      *blocks.mark(y, x) |= bits_above(cells, bound) != 0;
+    }
+  }
+  return blocks;
+}
+
 // The lines of cells [lines.begin, lines.end) are rows of the mask.
 template <class T>
 void fill_rows(const T* logits, int64_t width, float threshold, const Lines& lines) {
   const FloatVector bound = FloatVector{} + threshold;
+  const Blocks blocks = mark_blocks(logits, width, lines.begin, lines.end, 0, width, threshold, lines.marks);
   for (int64_t line = lines.begin; line < lines.end; ++line) {
     for (int64_t x = 0; x < width; x += kWidth) {
-      const int64_t count = std::min<int64_t>(kWidth, width - x);
-      const FloatVector cells = probabilities(logits + line * width + x, count);
+      FloatVector cells = {};
+      if (blocks.is_near(line, x)) {
+        const int64_t count = std::min<int64_t>(kWidth, width - x);
+        cells = probabilities(logits + line * width + x, count);
+        extend(lines, line - lines.begin, x, bits_above(cells, bound) & ((1u << count) - 1));
+      }
       store<float, float>(lines.cells_of(line) + x, cells);
-      extend(lines, line - lines.begin, x, bits_above(cells, bound) & ((1u << count) - 1));
     }
+  }
+}
+
+// Lanes of two vectors, by constants: those of b from kWidth on.
+template <int... places>
+static inline FloatVector chosen(FloatVector a, FloatVector b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, places...);
+#else
+  return __builtin_shuffle(a, b, IntVector{places...});
+#endif
+}
+
+// Swaps rows and columns of the squares of side `side` that are off the diagonal, for all squares of twice that side.
+template <int side, int... lanes>
+static inline void swap_squares(FloatVector* rows, std::integer_sequence<int, lanes...>) {
+  for (int row = 0; row < kWidth; ++row) {
+    if ((row & side) == 0) {
+      const FloatVector upper = rows[row];
+      const FloatVector lower = rows[row + side];
+      rows[row] = chosen<(lanes & side ? kWidth + lanes - side : lanes)...>(upper, lower);
+      rows[row + side] = chosen<(lanes & side ? kWidth + lanes : lanes + side)...>(upper, lower);
+    }
+  }
+}
+
+template <int side = kWidth / 2>
+static inline void transpose(FloatVector* rows) {
+  swap_squares<side>(rows, std::make_integer_sequence<int, kWidth>());
+  if constexpr (side > 1) {
+    transpose<side / 2>(rows);
   }
 }
 
@@ -84,27 +163,25 @@ void fill_rows(const T* logits, int64_t width, float threshold, const Lines& lin
 template <class T>
 void fill_columns(const T* logits, int64_t height, int64_t width, float threshold, const Lines& lines) {
   const FloatVector bound = FloatVector{} + threshold;
+  const Blocks blocks = mark_blocks(logits, width, 0, height, lines.begin, lines.end, threshold, lines.marks);
   for (int64_t y = 0; y < height; y += kWidth) {
-    const int64_t rows = std::min<int64_t>(kWidth, height - y);
     for (int64_t x = lines.begin; x < lines.end; x += kWidth) {
       const int64_t columns = std::min<int64_t>(kWidth, lines.end - x);
-      float block[kWidth][kWidth];
-      uint32_t any_above = 0;
-      for (int64_t row = 0; row < kWidth; ++row) {
-        const FloatVector cells =
-            row < rows ? probabilities(logits + (y + row) * width + x, columns) : FloatVector{} + kNotANumber;
-        any_above |= bits_above(cells, bound);
-        store<float, float>(block[row], cells);
+      if (!blocks.is_near(y, x)) {
+        for (int64_t column = 0; column < columns; ++column) {
+          store<float, float>(lines.cells_of(x + column) + y, FloatVector{});
+        }
+        continue;
       }
+      FloatVector block[kWidth];
+      for (int64_t row = 0; row < kWidth; ++row) {
+        block[row] = y + row < height ? probabilities(logits + (y + row) * width + x, columns)
+                                      : FloatVector{} + kNotANumber;
+      }
+      transpose(block);
       for (int64_t column = 0; column < columns; ++column) {
-        FloatVector cells;
-        for (int row = 0; row < kWidth; ++row) {
-          cells[row] = block[row][column];
-        }
-        store<float, float>(lines.cells_of(x + column) + y, cells);
-        if (any_above >> column & 1) {
-          extend(lines, x + column - lines.begin, y, bits_above(cells, bound));
-        }
+        store<float, float>(lines.cells_of(x + column) + y, block[column]);
+        extend(lines, x + column - lines.begin, y, bits_above(block[column], bound));
       }
     }
   }
@@ -150,7 +227,7 @@ static inline uint32_t pixels_above(const Axis& along, const float* cells, int64
 }
 
 // Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
-// mixed(begin, count, bits), count <= kWidth.
+// mixed(begin, end, bits), where bits(pixel, count) are those of count <= kWidth pixels.
 template <class Sink>
 void give_line(const Axis& across, const Axis& along, int64_t pixel_line, float threshold, const Lines& lines,
                Sink& sink) {
@@ -201,11 +278,9 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, float 
       break;
     }
     cell = next_set(lines.mixed, begin, along.cells, ~uint64_t{0});
-    const int64_t end = along.begin[cell];
-    for (int64_t pixel = along.begin[begin]; pixel < end; pixel += kWidth) {
-      const int64_t count = std::min<int64_t>(kWidth, end - pixel);
-      sink.mixed(pixel, count, pixels_above(along, lines.combined, pixel, count, bound));
-    }
+    sink.mixed(along.begin[begin], along.begin[cell], [&](int64_t pixel, int64_t count) {
+      return pixels_above(along, lines.combined, pixel, count, bound);
+    });
   }
 }
 

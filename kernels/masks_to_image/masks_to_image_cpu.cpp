@@ -15,15 +15,20 @@ struct Bytes {
     std::memset(row + begin, value, static_cast<size_t>(end - begin));
   }
 
-  void mixed(int64_t begin, int64_t count, uint32_t bits) {
+  template <class Bits>
+  void mixed(int64_t begin, int64_t end, const Bits& bits_of) {
+    for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
+      const int64_t count = std::min<int64_t>(kWidth, end - pixel);
+      const uint32_t bits = bits_of(pixel, count);
 #if defined(__AVX512BW__)
-    _mm_mask_storeu_epi8(row + begin, static_cast<__mmask16>((1u << count) - 1),
-                         _mm_maskz_set1_epi8(static_cast<__mmask16>(bits), 1));
+      _mm_mask_storeu_epi8(row + pixel, static_cast<__mmask16>((1u << count) - 1),
+                           _mm_maskz_set1_epi8(static_cast<__mmask16>(bits), 1));
 #else
-    for (int64_t i = 0; i < count; ++i) {
-      row[begin + i] = bits >> i & 1;
-    }
+      for (int64_t i = 0; i < count; ++i) {
+        row[pixel + i] = bits >> i & 1;
+      }
 #endif
+    }
   }
 };
 

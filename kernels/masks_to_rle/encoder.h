@@ -76,7 +76,7 @@ class Encoder {
   struct Runs {
     int64_t count = 0;
     int64_t before = 0;           // where the run begins
-    int64_t lengths[2] = {0, 0};  // of the last runs of background and of foreground
+    int64_t same = 0, other = 0;  // lengths of the last runs of this value, and of the other
     int64_t x = 0, x_begin = 0;   // the column of the run, its first pixel
     int64_t area = 0;
     int64_t left = 0, top = 0, right = 0, bottom = 0;
@@ -85,11 +85,11 @@ class Encoder {
   char* add_run(Runs& runs, int64_t after, char* to) const {
     const int64_t before = runs.before;
     const int64_t length = after - before;
-    const bool is_set = runs.count % 2 == 1;
     // From the fourth on, a run is written as the difference to the last one of its value.
-    to = write_number(runs.count > 2 ? length - runs.lengths[is_set] : length, to);
-    runs.lengths[is_set] = length;
-    if (is_set) {
+    to = write_number(runs.count > 2 ? length - runs.same : length, to);
+    runs.same = runs.other;
+    runs.other = length;
+    if (runs.count % 2 == 1) {
       runs.area += length;
       if (before - runs.x_begin >= height_) {
         runs.x = before / height_;

@@ -21,20 +21,29 @@ struct Changes {
     value = next;
   }
 
-  void mixed(int64_t begin, int64_t size, uint32_t bits) {
-    uint32_t changes = (bits ^ (bits << 1 | static_cast<uint32_t>(value))) & ((1u << size) - 1);
-    value = bits >> (size - 1) & 1;
-    const int32_t first = column + static_cast<int32_t>(begin);
+  template <class Bits>
+  void mixed(int64_t begin, int64_t end, const Bits& bits_of) {
+    int32_t* to = positions + count;
+    uint32_t before = value;  // in registers: as far as the compiler knows, positions could be in this object
+    for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
+      const int64_t size = std::min<int64_t>(kWidth, end - pixel);
+      const uint32_t bits = bits_of(pixel, size);
+      uint32_t changes = (bits ^ (bits << 1 | before)) & ((1u << size) - 1);
+      before = bits >> (size - 1) & 1;
+      const int32_t first = column + static_cast<int32_t>(pixel);
 #if defined(__AVX512F__)
-    const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    _mm512_storeu_si512(positions + count, _mm512_maskz_compress_epi32(static_cast<__mmask16>(changes),
-                                                                       places + _mm512_set1_epi32(first)));
-    count += __builtin_popcount(changes);
+      const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+      _mm512_storeu_si512(
+          to, _mm512_maskz_compress_epi32(static_cast<__mmask16>(changes), places + _mm512_set1_epi32(first)));
+      to += __builtin_popcount(changes);
 #else
-    for (; changes != 0; changes &= changes - 1) {
-      positions[count++] = first + __builtin_ctz(changes);
-    }
+      for (; changes != 0; changes &= changes - 1) {
+        *to++ = first + __builtin_ctz(changes);
+      }
 #endif
+    }
+    count = to - positions;
+    value = before != 0;
   }
 };
 
