@@ -10,11 +10,18 @@ from pathlib import Path
 
 from condinst.benchmarking.plot import save_plot
 from condinst.benchmarking.results import Row, latest, read_rows
-from condinst.benchmarking.tables import instances_tables, mask_head_tables, operator_table, replace_block
+from condinst.benchmarking.tables import (
+    instances_tables,
+    mask_head_tables,
+    operator_table,
+    replace_block,
+    run_lengths_table,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 MASK_HEAD = ROOT / "docs/mask_head.md"
 DETECTION = ROOT / "docs/detection.md"
+MASKS = ROOT / "docs/masks.md"
 PLOT = ROOT / "docs/images/mask_head.png"
 HEAD_STUDIES = ("instances", "depth", "width", "factor")
 DETECTION_OPS = {
@@ -45,8 +52,19 @@ def main(arguments: list[str]) -> None:
                 measured.append(latest(rows, "decode_detections + nms", "post-processing"))
             tables = [operator_table(of_op).markdown() for of_op in measured if of_op]
             replace_block(DETECTION, name, [_origin(measured[-1]), *tables])
+    _report_masks(rows)
     save_plot(instances, PLOT)
-    print(f"{MASK_HEAD.relative_to(ROOT)}, {DETECTION.relative_to(ROOT)} and the plot written from {path.name}")
+    pages = ", ".join(str(page.relative_to(ROOT)) for page in (MASK_HEAD, DETECTION, MASKS))
+    print(f"{pages} and the plot written from {path.name}")
+
+
+def _report_masks(rows: list[Row]) -> None:
+    studies = [latest(rows, op, "run lengths") for op in ("masks_to_rle", "model.predict", "head + masks_to_rle")]
+    tables = [run_lengths_table(study).markdown() for study in studies if study]
+    of_image = latest(rows, "masks_to_image", "operator")
+    if tables:
+        tables += [operator_table(of_image).markdown()] if of_image else []
+        replace_block(MASKS, "masks", [_origin(studies[0]), *tables])
 
 
 def _origin(rows: list[Row]) -> str:

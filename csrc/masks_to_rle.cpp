@@ -6,8 +6,9 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include <cstring>
+#include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "resampling.h"
@@ -117,7 +118,7 @@ std::vector<Encoded> on_device(const Tensor& mask_logits, const Args& args) {
   return encoded;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> as_tensors(const std::vector<Encoded>& encoded) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> as_tensors(std::vector<Encoded> encoded) {
   const int64_t count = static_cast<int64_t>(encoded.size());
   const auto empty = [](std::initializer_list<int64_t> sizes, ScalarType type) {
     return torch::stable::empty(sizes, type, std::nullopt, kHost);
@@ -135,7 +136,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> as_tensors(const std::vector<Encoded>
   const Tensor counts = empty({ends[count]}, ScalarType::Byte);
   char* text = static_cast<char*>(counts.mutable_data_ptr());
   for (int64_t mask = 0; mask < count; ++mask) {
-    std::copy(encoded[mask].counts.begin(), encoded[mask].counts.end(), text + ends[mask]);
+    const std::string own = std::move(encoded[mask].counts);  // no string exists twice for long
+    std::copy(own.begin(), own.end(), text + ends[mask]);
   }
   return {counts, offsets, areas, boxes};
 }

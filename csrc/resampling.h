@@ -10,6 +10,7 @@
 #include <atomic>
 
 #include "../kernels/masks_to_image/lines.h"
+#include "../kernels/masks_to_image/tables_cuda.h"
 #include "cuda.h"
 #include "element_type.h"
 
@@ -23,6 +24,21 @@ struct Options {
   int64_t mask_stride, network_height, network_width, output_height, output_width;
   double threshold;
 };
+
+// Fills the tables of both axes, where the logits are.
+inline void make_tables(const Tensor& mask_logits, const Scale& rows, int32_t* of_rows, const Scale& columns,
+                        int32_t* of_columns) {
+  if constexpr (kWithCuda) {
+    if (on_cuda(mask_logits)) {
+      return on_current_stream(
+          mask_logits, [&](void* stream) { cuda::fill_tables(rows, of_rows, columns, of_columns, stream); });
+    }
+  }
+  std::fill(of_rows, of_rows + table_size(rows), 0);
+  std::fill(of_columns, of_columns + table_size(columns), 0);
+  fill_table(rows, of_rows);
+  fill_table(columns, of_columns);
+}
 
 // Logits as the kernels read them, and the tables. Owns what `args` points to.
 class Masks {
@@ -41,22 +57,17 @@ class Masks {
     const bool narrow = mask_logits.scalar_type() == ScalarType::Half ||
                         mask_logits.scalar_type() == ScalarType::BFloat16;
     logits_ = torch::stable::contiguous(narrow ? mask_logits : torch::stable::to(mask_logits, ScalarType::Float));
-    const int64_t of_rows = table_size(height, options.output_height);
-    tables_ = torch::stable::empty({of_rows + table_size(width, options.output_width)}, ScalarType::Int, std::nullopt,
-                                   torch::stable::Device(torch::headeronly::DeviceType::CPU));
-    int32_t* filled = static_cast<int32_t*>(tables_.mutable_data_ptr());
-    std::fill(filled, filled + tables_.numel(), 0);
-    fill_table(height, options.mask_stride, options.network_height, options.output_height, filled);
-    fill_table(width, options.mask_stride, options.network_width, options.output_width, filled + of_rows);
-    if (mask_logits.is_cuda()) {
-      tables_ = torch::stable::to(tables_, mask_logits.device());
-    }
-    const int32_t* tables = static_cast<const int32_t*>(tables_.const_data_ptr());
+    const Scale rows{height, options.mask_stride, options.network_height, options.output_height};
+    const Scale columns{width, options.mask_stride, options.network_width, options.output_width};
+    const int64_t of_rows = table_size(rows);
+    tables_ = torch::stable::new_empty(mask_logits, {of_rows + table_size(columns)}, ScalarType::Int);
+    int32_t* tables = static_cast<int32_t*>(tables_.mutable_data_ptr());
+    make_tables(mask_logits, rows, tables, columns, tables + of_rows);
     args.logits = logits_.const_data_ptr();
     args.type = element_type(logits_);
     args.count = mask_logits.size(0);
-    args.rows = axis_of(tables, height, options.output_height);
-    args.columns = axis_of(tables + of_rows, width, options.output_width);
+    args.rows = axis_of(tables, rows);
+    args.columns = axis_of(tables + of_rows, columns);
     args.threshold = static_cast<float>(options.threshold);
   }
 

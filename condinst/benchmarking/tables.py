@@ -96,6 +96,23 @@ def operator_table(rows: Sequence[Row]) -> TextTable:
     return TextTable(title, [rows[0].op, *(", ".join(setting) for setting in settings)], cells)
 
 
+def run_lengths_table(rows: Sequence[Row]) -> TextTable:
+    """Time, ratio and memory of each variant of a study, by setting: those of `condinst.benchmarking.masks`."""
+    samples = list(dict.fromkeys(row.sample for row in rows))
+    variants = list(dict.fromkeys(row.variant for row in rows))
+    found = {(row.variant, row.sample): row for row in rows}
+
+    def cell(row: Row | None) -> str:
+        return MISSING if row is None else f"{_number(row.p50_ms)} ({row.ratio:.1f}x); {_memory(row)}"
+
+    cells = [[variant, *(cell(found.get((variant, sample))) for sample in samples)] for variant in variants]
+    title = (
+        f"`{rows[0].op}`: milliseconds a call, median (times as fast as {rows[0].baseline}, in the same run); extra"
+        " peak memory in MiB, PyTorch's allocator / growth of the process"
+    )
+    return TextTable(title, [rows[0].op, *samples], cells)
+
+
 def replace_block(page: Path, name: str, blocks: Sequence[str]) -> None:
     """Put other text between the two comments of a Markdown page that name a block.
 

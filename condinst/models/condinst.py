@@ -163,10 +163,11 @@ class CondInst(nn.Module):
 
     def detect(self, batch: Tensor) -> tuple[Detections, Locations, Tensor]:
         """Detections of a normalised, padded batch [B, 3, H, W] in network pixels, and their mask logits [K, h, w]."""
-        found, locations, mask_logits = self._find(batch)
+        found, locations, mask_logits = self.find(batch)
         return found, locations, mask_logits(found.image_indices, found.location_indices)
 
-    def _find(self, batch: Tensor) -> tuple[Detections, Locations, MaskLogits]:
+    def find(self, batch: Tensor) -> tuple[Detections, Locations, MaskLogits]:
+        """As `detect`, with a function in place of the logits: (image, location) indices [k] to logits [k, h, w]."""
         outputs, mask_features, _ = self.features(batch)
         locations = make_locations(outputs.level_sizes, self.config, batch.device)
 
@@ -195,7 +196,7 @@ class CondInst(nn.Module):
                 )
                 for image in images
             ]
-        found, _, mask_logits = self._find(make_batch(images, config, self.pixel_mean, self.pixel_std))
+        found, _, mask_logits = self.find(make_batch(images, config, self.pixel_mean, self.pixel_std))
         results = []
         for index, (image, output_size) in enumerate(zip(images, output_sizes, strict=True)):
             sizes = ImageSizes(network=(image.shape[1], image.shape[2]), output=output_size)

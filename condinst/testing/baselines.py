@@ -6,8 +6,11 @@ The mask heads have the signature of `condinst.ops.dynamic_mask_head`, with rela
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
+from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import batched_nms
@@ -273,3 +276,18 @@ def eager_detections(
             kept = kept[score[kept] >= least]
         detections.append((boxes[kept], score[kept], label[kept], location[kept]))
     return detections
+
+
+def eager_rles(
+    mask_logits: Tensor,
+    *,
+    mask_stride: int,
+    network_size: tuple[int, int],
+    output_size: tuple[int, int],
+    threshold: float = 0.5,
+) -> list[dict[str, Any]]:
+    """AdelaiDet's way to run lengths: all masks at image size as floats, then pycocotools."""
+    fine = aligned_bilinear(mask_logits.sigmoid(), mask_stride)[:, : network_size[0], : network_size[1]]
+    fine = F.interpolate(fine[:, None], size=output_size, mode="bilinear", align_corners=False)[:, 0]
+    masks = (fine > threshold).float()  # [K, H, W]
+    return [coco_mask.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8))) for mask in masks]

@@ -30,62 +30,94 @@ struct Axis {
   const int32_t* begin;    // [cells + 1]: the first pixel with `first` of at least this
 };
 
+// How an axis comes about, in numbers of cells and pixels.
+struct Scale {
+  int64_t cells;    // of the mask
+  int64_t stride;   // pixels of the network's input per cell
+  int64_t network;  // of these pixels, those that are not padding
+  int64_t pixels;   // of the output
+};
+
 constexpr int64_t kReadAfter = 16;  // numbers after a table that vectors may read, and drop
 
 // Numbers of four bytes that the tables of an axis take: first, weights, begin.
-static inline int64_t table_size(int64_t cells, int64_t pixels) {
-  return (1 + kTaps) * pixels + cells + 1 + kReadAfter;
+static inline int64_t table_size(const Scale& scale) {
+  return (1 + kTaps) * scale.pixels + scale.cells + 1 + kReadAfter;
 }
 
-// Fills `table` [table_size] for a host to read.
-static inline void fill_table(int64_t cells, int64_t stride, int64_t network, int64_t pixels, int32_t* table) {
-  int32_t* first = table;
-  float* weights = reinterpret_cast<float*>(table + pixels);
-  int32_t* begin = table + (1 + kTaps) * pixels;
+// What a pixel is made of.
+struct Taps {
+  int32_t first;
+  float weights[kTaps];
+};
+
+static inline CONDINST_HOST_DEVICE Taps taps_of(const Scale& scale, int64_t pixel) {
   // PyTorch's own numbers: single precision, the position rounded once.
-  const float scale = static_cast<float>(network) / static_cast<float>(pixels);
-  int64_t next = 0;
-  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    const double center = static_cast<double>(static_cast<float>(pixel) + 0.5f);
-    const float exact = static_cast<float>(static_cast<double>(scale) * center - 0.5);
-    const float position = exact > 0 ? exact : 0;
-    const int64_t lower = static_cast<int64_t>(position) < network - 1 ? static_cast<int64_t>(position) : network - 1;
-    const int64_t upper = lower < network - 1 && network != pixels ? lower + 1 : lower;  // as PyTorch copies
-    const double share = static_cast<double>(position - static_cast<float>(lower));
-    double sums[kTaps] = {};
-    bool touched[kTaps] = {};
-    int64_t cell = -1;
-    const auto add = [&](int64_t fine, double part) {
-      const int64_t shifted = fine < stride / 2 ? 0 : fine - stride / 2;  // where the aligned upsampling begins
-      const int64_t left = shifted / stride;
-      const int64_t right = left + 1 < cells ? left + 1 : left;
-      const double of_right = static_cast<double>(shifted % stride) / static_cast<double>(stride);
-      cell = cell < 0 ? left : cell;
-      sums[left - cell] += part * (1 - of_right);
-      sums[right - cell] += part * of_right;
-      touched[left - cell] = true;
-      touched[right - cell] |= stride > 1;
-    };
-    add(lower, 1 - share);
-    add(upper, share);
-    first[pixel] = static_cast<int32_t>(cell);
-    for (int tap = 0; tap < kTaps; ++tap) {
-      const float weight = static_cast<float>(sums[tap]);
-      weights[tap * pixels + pixel] = touched[tap] && weight < kTouched ? kTouched : weight;
-    }
-    while (next <= cell) {
-      begin[next++] = static_cast<int32_t>(pixel);
+  const float step = static_cast<float>(scale.network) / static_cast<float>(scale.pixels);
+  const double center = static_cast<double>(static_cast<float>(pixel) + 0.5f);
+  const float exact = static_cast<float>(static_cast<double>(step) * center - 0.5);
+  const float position = exact > 0 ? exact : 0;
+  const int64_t last = scale.network - 1;
+  const int64_t lower = static_cast<int64_t>(position) < last ? static_cast<int64_t>(position) : last;
+  const int64_t upper = lower < last && scale.network != scale.pixels ? lower + 1 : lower;  // as PyTorch copies
+  const double share = static_cast<double>(position - static_cast<float>(lower));
+  double sums[kTaps] = {};
+  bool touched[kTaps] = {};
+  int64_t cell = -1;
+  const auto add = [&](int64_t fine, double part) {
+    const int64_t shifted = fine < scale.stride / 2 ? 0 : fine - scale.stride / 2;  // the aligned upsampling's begin
+    const int64_t left = shifted / scale.stride;
+    const int64_t right = left + 1 < scale.cells ? left + 1 : left;
+    const double of_right = static_cast<double>(shifted % scale.stride) / static_cast<double>(scale.stride);
+    cell = cell < 0 ? left : cell;
+    sums[left - cell] += part * (1 - of_right);
+    sums[right - cell] += part * of_right;
+    touched[left - cell] = true;
+    touched[right - cell] |= scale.stride > 1;
+  };
+  add(lower, 1 - share);
+  add(upper, share);
+  Taps taps{static_cast<int32_t>(cell), {}};
+  for (int tap = 0; tap < kTaps; ++tap) {
+    const float weight = static_cast<float>(sums[tap]);
+    taps.weights[tap] = touched[tap] && weight < kTouched ? kTouched : weight;
+  }
+  return taps;
+}
+
+// Fills in what `table` [table_size] says of a pixel, and where the cells begin that it is the first of. `before` is
+// `first` of the pixel before, or -1.
+static inline CONDINST_HOST_DEVICE void fill_in(const Scale& scale, int64_t pixel, const Taps& taps, int32_t before,
+                                                int32_t* table) {
+  table[pixel] = taps.first;
+  float* weights = reinterpret_cast<float*>(table + scale.pixels);
+  for (int tap = 0; tap < kTaps; ++tap) {
+    weights[tap * scale.pixels + pixel] = taps.weights[tap];
+  }
+  int32_t* begin = table + (1 + kTaps) * scale.pixels;
+  for (int64_t cell = before + 1; cell <= taps.first; ++cell) {
+    begin[cell] = static_cast<int32_t>(pixel);
+  }
+  if (pixel == scale.pixels - 1) {
+    for (int64_t cell = taps.first + 1; cell <= scale.cells; ++cell) {
+      begin[cell] = static_cast<int32_t>(scale.pixels);
     }
   }
-  while (next <= cells) {
-    begin[next++] = static_cast<int32_t>(pixels);
+}
+
+static inline void fill_table(const Scale& scale, int32_t* table) {
+  int32_t before = -1;
+  for (int64_t pixel = 0; pixel < scale.pixels; ++pixel) {
+    const Taps taps = taps_of(scale, pixel);
+    fill_in(scale, pixel, taps, before, table);
+    before = taps.first;
   }
 }
 
 // The axis whose table is at `table`, on the host or on a device.
-static inline Axis axis_of(const int32_t* table, int64_t cells, int64_t pixels) {
-  return {static_cast<int32_t>(cells), static_cast<int32_t>(pixels), table,
-          reinterpret_cast<const float*>(table + pixels), table + (1 + kTaps) * pixels};
+static inline Axis axis_of(const int32_t* table, const Scale& scale) {
+  return {static_cast<int32_t>(scale.cells), static_cast<int32_t>(scale.pixels), table,
+          reinterpret_cast<const float*>(table + scale.pixels), table + (1 + kTaps) * scale.pixels};
 }
 
 // Masks and what becomes of them. All arrays are contiguous.

@@ -13,3 +13,11 @@ decline("decode_detections", "triton", f"not made in Triton: {_SELECTION}")
 decline("select_top_locations", "triton", f"not made in Triton: {_SELECTION}")
 decline("nms", "triton", f"not made in Triton: {_SUPPRESSION}")
 decline("mask_nms", "triton", f"not made in Triton: {_SUPPRESSION}")
+decline(
+    "masks_to_rle", "triton", "not made in Triton: how much it writes depends on values, and Triton has no compaction"
+)
+decline(
+    "masks_to_image",
+    "triton",
+    "not made in Triton: most pixels need no arithmetic, which is known from bits in shared memory that Triton hides",
+)

@@ -1,0 +1,225 @@
+"""The study of what comes after the mask head: from mask logits to run lengths at the size of the image."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from condinst import CondInst, ops, reference
+from condinst.data.images import read_image
+from condinst.models.preprocessing import make_batch, network_size, resize_image
+from condinst.reference.masks_to_rle import EncodedMasks
+from condinst.testing.baselines import eager_rles
+from condinst.testing.masks_to_rle import SPEC
+
+from .machine import about, read_bytes_per_second
+from .memory import allocator_peak_mib, resident_peak_mib
+from .operators import available_backends
+from .results import Row, make_rows
+from .timing import Call, take_turns
+
+ADELAIDET = "AdelaiDet"
+BEFORE, AFTER = "masks as pixels, then pycocotools", "masks_to_rle"
+TOGETHER = "all at once"
+STUDY = "run lengths"
+
+
+class Case(NamedTuple):
+    """Logits and the keyword arguments of `ops.masks_to_rle`."""
+
+    name: str
+    logits: Tensor
+    sizes: dict[str, Any]
+
+
+def model_case(model: CondInst, source: Path) -> Case:
+    """What a model gives for an image."""
+    batch, network = _batch(model, read_image(source))
+    with torch.no_grad():
+        _, _, logits = model.detect(batch)
+    sizes = {"mask_stride": model.config.mask_output_stride, "network_size": network, "output_size": network}
+    return Case(f"{len(logits)} of a model, {network[0]} x {network[1]}", logits, {**sizes, "threshold": 0.5})
+
+
+def made_cases(device: torch.device) -> list[Case]:
+    """Blobs, and random logits, whose boundaries are everywhere."""
+    return [
+        Case(sample.name, sample.args[0], dict(sample.kwargs))
+        for sample in SPEC.benchmark_samples(torch.float32, device)
+    ]
+
+
+def measure_masks(
+    device: torch.device,
+    cases: list[Case],
+    *,
+    rounds: int = 9,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Row]:
+    """Time and memory of `masks_to_rle` by case, against AdelaiDet's chain. The floor is reading the logits once.
+
+    Args:
+        device: where to compute.
+        cases: what to encode.
+        rounds: timings of each variant.
+        progress: told each row.
+
+    Raises:
+        ValueError: a variant gives other masks, a pixel in a million aside.
+    """
+    run, rate = about(device), read_bytes_per_second(device)
+    rows: list[Row] = []
+    for case in cases:
+        names = [ADELAIDET, *available_backends("masks_to_rle", device)]
+        calls = {name: _call(name, case.logits, case.sizes) for name in names}
+        expected = calls[ADELAIDET]()
+        for name, call in calls.items():
+            refuse_other_masks(name, expected, call())
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "logits.pt"  # how they were made must not count
+            torch.save(case.logits, path)
+            resident = {
+                name: resident_peak_mib(_call_on_file, name, path, case.sizes) if device.type == "cpu" else None
+                for name in names
+            }
+        new = make_rows(
+            {
+                **run,
+                "op": "masks_to_rle",
+                "study": STUDY,
+                "sample": case.name,
+                "dtype": "float32",
+                "direction": "forward",
+            },
+            take_turns(calls, device, rounds),
+            baseline=ADELAIDET,
+            floor_seconds=case.logits.nbytes / rate,
+            peaks_mib={name: allocator_peak_mib(call, device) for name, call in calls.items()},
+            resident_mib=resident,
+            num_instances=len(case.logits),
+        )
+        for row in new:
+            progress(f"{row.sample}, {row.variant}: {row.p50_ms:.2f} ms, {row.ratio} x; {row.resident_mib} MiB")
+        rows += new
+    return rows
+
+
+def measure_predict(model: CondInst, source: Path, *, rounds: int = 9) -> list[Row]:
+    """The whole of ``model.predict``, and the same by way of masks as pixels, as it was before `masks_to_rle`."""
+    image = read_image(source)
+    network = _batch(model, image)[1]
+    calls: dict[str, Call] = {BEFORE: partial(_predict_by_pixels, model, image), AFTER: partial(model.predict, image)}
+    for call in calls.values():
+        call()
+    return make_rows(
+        {
+            **about(model.device),
+            "op": "model.predict",
+            "study": STUDY,
+            "sample": f"{len(model.predict(image))} objects, {network[0]} x {network[1]}",
+            "dtype": "float32",
+            "direction": "forward",
+        },
+        take_turns(calls, model.device, rounds),
+        baseline=BEFORE,
+        floor_seconds=0.0,
+        peaks_mib={name: allocator_peak_mib(call, model.device) for name, call in calls.items()},
+        resident_mib={},
+        num_instances=None,
+    )
+
+
+def measure_groups(model: CondInst, source: Path, *, rounds: int = 31) -> list[Row]:
+    """The mask head and `masks_to_rle` in a row, for all instances of an image and for a few at a time.
+
+    The logits of a few stay in the cache: the difference is what one operator for both could save.
+    """
+    batch, network = _batch(model, read_image(source))
+    with torch.no_grad():
+        found, _, mask_logits = model.find(batch)
+    sizes: dict[str, Any] = {
+        "mask_stride": model.config.mask_output_stride,
+        "network_size": network,
+        "output_size": network,
+    }
+
+    def call(group: int) -> Call:
+        def run() -> None:
+            with torch.no_grad():
+                for own in torch.arange(len(found.scores), device=model.device).split(group):
+                    logits = mask_logits(found.image_indices[own], found.location_indices[own])
+                    ops.masks_to_rle(logits, **sizes)
+
+        return run
+
+    count = len(found.scores)
+    calls = {TOGETHER: call(count), **{f"{group} at a time": call(group) for group in (64, 16, 8)}}
+    for warm in calls.values():
+        warm()
+    return make_rows(
+        {
+            **about(model.device),
+            "op": "head + masks_to_rle",
+            "study": STUDY,
+            "sample": f"{count} of a model, {network[0]} x {network[1]}",
+            "dtype": "float32",
+            "direction": "forward",
+        },
+        take_turns(calls, model.device, rounds),
+        baseline=TOGETHER,
+        floor_seconds=0.0,
+        peaks_mib={name: allocator_peak_mib(call, model.device) for name, call in calls.items()},
+        resident_mib={},
+        num_instances=count,
+    )
+
+
+def refuse_other_masks(name: str, expected: list[dict[str, Any]], found: Any) -> None:
+    """Raise ValueError unless the run lengths are those of the same masks, a pixel in a million aside."""
+    rles = found.rles if isinstance(found, EncodedMasks) else found
+    wrong = pixels = 0
+    for one, other in zip(expected, rles, strict=True):
+        if one != other:
+            wrong += int((coco_mask.decode(one) != coco_mask.decode(other)).sum())
+        pixels += int(np.prod(one["size"]))
+    if wrong * 1e6 > pixels:
+        raise ValueError(f"not timed: {name} gives other masks in {wrong} of {pixels} pixels")
+
+
+def _call(name: str, logits: Tensor, sizes: dict[str, Any]) -> Callable[[], Any]:
+    if name == ADELAIDET:
+        return partial(eager_rles, logits, **sizes)
+    return partial(ops.masks_to_rle, logits, **sizes, backend=name)
+
+
+def _call_on_file(name: str, path: Path, sizes: dict[str, Any]) -> Call:
+    return _call(name, torch.load(path, weights_only=True), sizes)
+
+
+def _batch(model: CondInst, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """The image as the network sees it, and its (height, width) without padding."""
+    config = model.config
+    network = network_size(image.shape[1], image.shape[2], config.min_size_test, config.max_size_test)
+    resized = resize_image(image.to(model.device), network)
+    return make_batch([resized], config, model.pixel_mean, model.pixel_std), network
+
+
+def _predict_by_pixels(model: CondInst, image: Tensor) -> list[dict[str, Any]]:
+    batch, network = _batch(model, image)
+    with torch.no_grad():
+        _, _, logits = model.detect(batch)
+        masks = reference.masks_to_image(
+            logits,
+            mask_stride=model.config.mask_output_stride,
+            network_size=network,
+            output_size=(image.shape[1], image.shape[2]),
+        )
+    return [coco_mask.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8))) for mask in masks]
