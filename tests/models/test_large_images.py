@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
-from condinst.benchmarking.memory import resident_peak_mib
+from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
 from tests.models.tiny import make_image, make_model
 
 OUTPUT_SIZE = (4000, 6000)
 
 
-def make_call() -> Callable[[], Any]:
+def make_call(device: str = "cpu") -> Callable[[], Any]:
     """A model that finds 1,000 objects and gives them as run lengths at 6000 x 4000."""
-    model = make_model(max_detections=1000, nms_threshold=1.0, max_size_test=192)
+    model = make_model(max_detections=1000, nms_threshold=1.0, max_size_test=192).to(device)
     image = make_image(128, 192)
 
     def call() -> None:
@@ -31,3 +32,10 @@ def test_memory_does_not_grow_with_pixels_times_detections() -> None:
     if growth is None:
         pytest.skip("the operating system does not tell the peak")
     assert growth < 200
+
+
+@pytest.mark.gpu
+def test_memory_of_the_gpu() -> None:
+    call = make_call("cuda")
+    call()
+    assert allocator_peak_mib(call, torch.device("cuda")) < 200
