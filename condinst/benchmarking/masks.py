@@ -15,7 +15,8 @@ from torch import Tensor
 
 from condinst import CondInst, ops, reference
 from condinst.data.images import read_image
-from condinst.models.preprocessing import make_batch, network_size, resize_image
+from condinst.data.resize import network_size, resize_image
+from condinst.models.preprocessing import make_batch
 from condinst.reference.masks_to_rle import EncodedMasks
 from condinst.testing.baselines import eager_rles
 from condinst.testing.masks_to_rle import SPEC

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
+from ..data.resize import network_size, resize_image
 from .backbones import ResNet
 from .config import CondInstConfig
 from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
@@ -22,8 +23,6 @@ from .preprocessing import (
     check_targets,
     join_targets,
     make_batch,
-    network_size,
-    resize_image,
     resize_target,
 )
 from .results import MASK_FORMATS, ImageSizes, with_masks, with_rles

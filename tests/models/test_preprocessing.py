@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from condinst.models.preprocessing import join_targets, make_batch, network_size, resize_image, resize_target
+from condinst.data.resize import network_size, resize_image
+from condinst.models.preprocessing import join_targets, make_batch, resize_target
 from tests.models.tiny import TINY, make_image, make_target
 
 

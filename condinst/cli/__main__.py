@@ -1,0 +1,5 @@
+"""`python -m condinst.cli`."""
+
+from . import main
+
+main()

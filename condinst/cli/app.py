@@ -1,0 +1,37 @@
+"""The command itself, and what its parts share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="CondInst: instance segmentation by conditional convolutions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Weights = Annotated[str, typer.Option(help="Name of a built-in model, a .safetensors or an AdelaiDet .pth file.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of the images; by default that of the JSON file.")]
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps ...")]
+
+
+def choose_device(name: str) -> str:
+    """A device that works here.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine or this torch does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device: expected auto, cpu or a GPU of this machine, got {name!r}: {reason}") from error
+    return name

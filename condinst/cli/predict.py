@@ -1,0 +1,48 @@
+"""`condinst predict`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import Device, Weights, app, choose_device
+
+
+@app.command("predict")
+def predict_command(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES_OR_FOLDERS...")],
+    weights: Weights = "condinst_nano",
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs"),
+    score_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Drop objects with a reported score at or below it.")
+    ] = 0.5,
+    device: Device = "auto",
+) -> None:
+    """Segment images: an overlay PNG for each, predictions.json (COCO results) and images.json for all.
+
+    Of a folder, the images right inside it are taken.
+
+    A file that cannot be read is named at the end; the others are processed, and the exit code is 1.
+    """
+    import condinst
+    from condinst.data.images import list_images
+    from condinst.engine.inference import predict_files
+
+    paths = list_images(images)
+    model = condinst.load(weights, device=choose_device(device), score_threshold=score_threshold)
+    try:
+        summary = predict_files(model, paths, out)
+    except KeyboardInterrupt:
+        print(f"interrupted; what was finished is in {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    for path, reason in summary.failed:
+        print(f"error: {path}: {reason}", file=sys.stderr)
+    print(
+        f"{summary.images} of {len(paths)} images, {summary.detections} objects,"
+        f" {summary.seconds_per_image:.2f} s per image; results in {out}"
+    )
+    if summary.failed:
+        raise typer.Exit(1)
