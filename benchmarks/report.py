@@ -15,13 +15,14 @@ from condinst.benchmarking.tables import (
     mask_head_tables,
     operator_table,
     replace_block,
-    run_lengths_table,
+    samples_table,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
 MASK_HEAD = ROOT / "docs/mask_head.md"
 DETECTION = ROOT / "docs/detection.md"
 MASKS = ROOT / "docs/masks.md"
+TRAINING = ROOT / "docs/training.md"
 PLOT = ROOT / "docs/images/mask_head.png"
 HEAD_STUDIES = ("instances", "depth", "width", "factor")
 DETECTION_OPS = {
@@ -53,18 +54,26 @@ def main(arguments: list[str]) -> None:
             tables = [operator_table(of_op).markdown() for of_op in measured if of_op]
             replace_block(DETECTION, name, [_origin(measured[-1]), *tables])
     _report_masks(rows)
+    _report_training(rows)
     save_plot(instances, PLOT)
-    pages = ", ".join(str(page.relative_to(ROOT)) for page in (MASK_HEAD, DETECTION, MASKS))
+    pages = ", ".join(str(page.relative_to(ROOT)) for page in (MASK_HEAD, DETECTION, MASKS, TRAINING))
     print(f"{pages} and the plot written from {path.name}")
 
 
 def _report_masks(rows: list[Row]) -> None:
     studies = [latest(rows, op, "run lengths") for op in ("masks_to_rle", "model.predict", "head + masks_to_rle")]
-    tables = [run_lengths_table(study).markdown() for study in studies if study]
+    tables = [samples_table(study).markdown() for study in studies if study]
     of_image = latest(rows, "masks_to_image", "operator")
     if tables:
         tables += [operator_table(of_image).markdown()] if of_image else []
         replace_block(MASKS, "masks", [_origin(studies[0]), *tables])
+
+
+def _report_training(rows: list[Row]) -> None:
+    studies = [latest(rows, op, op) for op in ("training step", "losses of a step")]
+    if all(studies):
+        tables = [samples_table(study).markdown() for study in studies]
+        replace_block(TRAINING, "training step", [_origin(studies[0]), *tables])
 
 
 def _origin(rows: list[Row]) -> str:

@@ -21,7 +21,7 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 # read when the profiler is used first; without it, every measurement writes lines to stderr
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
-PRELOADED = [f"condinst.benchmarking.{study}" for study in ("mask_head", "mask_loss", "masks")]
+PRELOADED = [f"condinst.benchmarking.{study}" for study in ("mask_head", "mask_loss", "masks", "training_step")]
 
 
 def allocator_peak_mib(call: Call, device: torch.device) -> float:

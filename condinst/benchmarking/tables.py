@@ -96,8 +96,8 @@ def operator_table(rows: Sequence[Row]) -> TextTable:
     return TextTable(title, [rows[0].op, *(", ".join(setting) for setting in settings)], cells)
 
 
-def run_lengths_table(rows: Sequence[Row]) -> TextTable:
-    """Time, ratio and memory of each variant of a study, by setting: those of `condinst.benchmarking.masks`."""
+def samples_table(rows: Sequence[Row]) -> TextTable:
+    """Time, ratio and memory of each variant of one operator, or of what stands for one, by sample."""
     samples = list(dict.fromkeys(row.sample for row in rows))
     variants = list(dict.fromkeys(row.variant for row in rows))
     found = {(row.variant, row.sample): row for row in rows}
