@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
@@ -15,8 +17,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condinst.data.images import read_image
+from condinst.data.objects import Objects, Segmentation
+from condinst.data.rles import mask_pixels, mass_centers
 
 Target = dict[str, Any]
+Window = tuple[int, int, int, int]
+
+_LARGEST_COORDINATE = 1_000_000  # pycocotools allocates in proportion
 
 
 class CocoInstances(Dataset[tuple[Tensor, Target]]):
@@ -36,9 +43,25 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
     """
 
     def __init__(self, annotations: str | Path, images_dir: str | Path) -> None:
-        self.annotations = Path(annotations)
-        self.images_dir = Path(images_dir)
-        self.coco = _read_coco(self.annotations)
+        self._set_up(_read_json(Path(annotations)), Path(annotations), Path(images_dir))
+
+    @classmethod
+    def from_content(cls, content: Any, images_dir: str | Path, name: str | Path) -> CocoInstances:
+        """The same from what such a file holds.
+
+        Args:
+            content: the dict of the JSON.
+            images_dir: the folder that the file names in it are relative to.
+            name: where the content is from, for messages.
+        """
+        data = cls.__new__(cls)
+        data._set_up(content, Path(name), Path(images_dir))
+        return data
+
+    def _set_up(self, content: Any, annotations: Path, images_dir: Path) -> None:
+        self.annotations = annotations
+        self.images_dir = images_dir
+        self.coco = _index(content, annotations)
         self.image_ids: list[int] = sorted(self.coco.imgs)
         self.category_ids: list[int] = sorted(self.coco.cats)
         self.class_names: tuple[str, ...] = tuple(str(self.coco.cats[i]["name"]) for i in self.category_ids)
@@ -57,33 +80,64 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         Raises:
             ValueError: when its size is not the one in the annotation file.
         """
-        info = self.coco.imgs[self.image_ids[index]]
+        height, width = self.image_size(index)
         path = self.image_path(index)
         image = read_image(path)
-        if tuple(image.shape[1:]) != (info["height"], info["width"]):
+        if tuple(image.shape[1:]) != (height, width):
             raise ValueError(
-                f"{path}: expected {info['height']} x {info['width']} pixels (height x width) as in"
+                f"{path}: expected {height} x {width} pixels (height x width) as in"
                 f" {self.annotations}, got {image.shape[1]} x {image.shape[2]}"
             )
         return image
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of image `index` as the annotation file has it."""
+        info = self.coco.imgs[self.image_ids[index]]
+        return info["height"], info["width"]
+
+    def aspect_ratios(self) -> Tensor:
+        """Width / height of all images, float32 [N], without reading them."""
+        sizes = [self.image_size(index) for index in range(len(self))]
+        return torch.tensor([width / height for height, width in sizes], dtype=torch.float32)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         image = self.image(index)
         return image, self.target(index)
 
-    def target(self, index: int, window: tuple[int, int, int, int] | None = None) -> Target:
-        """The objects of image `index`, without reading the image.
+    def target(self, index: int, window: Window | None = None) -> Target:
+        """The objects of image `index` with their masks as pixels, without reading the image.
+
+        Args:
+            index: of the image.
+            window: (x1, y1, x2, y2) px: leave out objects whose box is outside. Coordinates and masks stay those of
+                the whole image.
+        """
+        objects = self.objects(index, window)
+        height, width = objects.size
+        codes = [compress(segmentation, height, width) for segmentation in objects.segmentations]
+        seen = mass_centers(codes)[1] > 0  # a polygon between the pixels is none
+        masks = mask_pixels(codes, np.arange(height), np.arange(width))
+        return {
+            "boxes": objects.boxes[seen],
+            "labels": objects.labels[seen],
+            "masks": masks[seen],
+            "image_id": objects.image_id,
+        }
+
+    def objects(self, index: int, window: Window | None = None) -> Objects:
+        """The objects of image `index` without pixels: polygons stay polygons.
 
         Args:
             index: of the image.
             window: (x1, y1, x2, y2) px: leave out objects whose box is outside; decoding them all takes longer than
                 the rest of a crop. Coordinates and masks stay those of the whole image.
+
+        Raises:
+            ValueError: a bad segmentation; the message names file and annotation.
         """
-        image_id = self.image_ids[index]
-        info = self.coco.imgs[image_id]
-        height, width = info["height"], info["width"]
-        boxes, labels, codes = [], [], []
-        for annotation in self.coco.imgToAnns[image_id]:
+        height, width = self.image_size(index)
+        boxes, labels, segmentations = [], [], []
+        for annotation in self.coco.imgToAnns[self.image_ids[index]]:
             if annotation.get("iscrowd", 0):
                 continue
             x, y, w, h = annotation["bbox"]
@@ -91,48 +145,105 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
             x1, y1, x2, y2 = window or (0, 0, width, height)
             if min(box[2], x2) <= max(box[0], x1) or min(box[3], y2) <= max(box[1], y1):
                 continue
-            code = self._run_lengths(annotation, height, width)
-            if rle.area(code):
+            segmentation = self.segmentation(annotation, height, width)
+            if segmentation is not None:
                 boxes.append(box)
                 labels.append(self._label_of[annotation["category_id"]])
-                codes.append(code)
-        if codes:
-            masks = torch.from_numpy(rle.decode(codes)).permute(2, 0, 1).to(torch.bool)
-        else:
-            masks = torch.zeros(0, height, width, dtype=torch.bool)
-        return {
-            "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-            "labels": torch.tensor(labels, dtype=torch.int64),
-            "masks": masks,
-            "image_id": image_id,
-        }
+                segmentations.append(segmentation)
+        return Objects(
+            boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+            labels=torch.tensor(labels, dtype=torch.int64),
+            segmentations=segmentations,
+            size=(height, width),
+            image_id=self.image_ids[index],
+        )
 
-    def _run_lengths(self, annotation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-        """The mask of one annotation as compressed run lengths."""
-        where = f"{self.annotations}: annotation {annotation['id']}"
+    def segmentation(self, annotation: dict[str, Any], height: int, width: int) -> Segmentation | None:
+        """The checked mask of one annotation of an image of this size; None where it has no pixel inside.
+
+        Raises:
+            ValueError: neither polygons nor sound run lengths; the message names file and annotation.
+        """
         try:
-            code = self.coco.annToRLE(annotation)
-            rle.area(code)
-        except Exception as error:  # pycocotools raises whatever its C layer stumbles over
-            raise ValueError(f"{where}: bad segmentation: {error}") from error
-        if list(code["size"]) != [height, width]:
-            raise ValueError(f"{where}: expected a mask of {height} x {width}, got {code['size']}")
-        return code
+            segmentation = _check_segmentation(annotation["segmentation"], height, width)
+            return segmentation if _has_area(segmentation, height, width) else None
+        except ValueError as error:
+            message = f"{self.annotations}: annotation {annotation['id']}: bad segmentation: {error}"
+            raise ValueError(message) from error
 
 
-def _read_coco(path: Path) -> COCO:
-    """Reads and checks an instances file, so that what follows can rely on its fields."""
+def compress(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
+    """Checked polygons, or compressed run lengths, as compressed run lengths of this size."""
+    if isinstance(segmentation, dict):
+        return segmentation
+    return rle.merge(rle.frPyObjects(segmentation, height, width))
+
+
+def _check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
+    """Polygons as they are, run lengths compressed. Checks what pycocotools would read blindly."""
+    if isinstance(segmentation, list):
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError("expected polygons of three points or more, [x1, y1, x2, y2, x3, y3, ...] each")
+            if not _are_numbers(polygon) or max(map(abs, polygon)) > _LARGEST_COORDINATE:
+                raise ValueError(f"expected numbers of at most {_LARGEST_COORDINATE} in a polygon")
+        return segmentation
+    if not isinstance(segmentation, dict) or "counts" not in segmentation or "size" not in segmentation:
+        raise ValueError("expected a list of polygons, or run lengths with size and counts")
+    if not isinstance(segmentation["size"], (list, tuple)) or list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"expected a mask of {height} x {width}, got {segmentation['size']}")
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) != height * width:
+            raise ValueError(f"expected run lengths that add up to the {height * width} pixels of the mask")
+        return rle.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    if not isinstance(counts, (str, bytes)):
+        raise ValueError(f"expected counts that are a list or a string, got {type(counts).__name__}")
+    return {"size": [height, width], "counts": counts}
+
+
+def _has_area(segmentation: Segmentation, height: int, width: int) -> bool:
+    """Whether a mask has a pixel inside the image. Run lengths are checked on the way."""
+    if isinstance(segmentation, list):
+        if any(_is_plainly_inside(polygon, height, width) for polygon in segmentation):
+            return True
+        if not segmentation:
+            return False
+    return int(mass_centers([compress(segmentation, height, width)])[1]) > 0
+
+
+def _is_plainly_inside(polygon: list[float], height: int, width: int) -> bool:
+    """Whether a polygon lies in the image and is about two pixels wide, so that it has pixels. False is no answer."""
+    points = np.array(polygon).reshape(-1, 2)
+    if (points < 0).any() or (points > (width, height)).any():
+        return False
+    edges = np.roll(points, -1, axis=0) - points
+    doubled_area = abs(float((points[:, 0] * edges[:, 1] - points[:, 1] * edges[:, 0]).sum()))
+    return doubled_area > 2 * float(np.hypot(edges[:, 0], edges[:, 1]).sum())
+
+
+def _read_json(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a JSON file: {error}") from error
+
+
+def _index(content: Any, path: Path) -> COCO:
+    """Checks the content of an instances file, so that what follows can rely on its fields."""
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object with images, annotations and categories")
     _check_entries(path, content, "images", ("id", "file_name", "height", "width"))
     _check_entries(path, content, "categories", ("id", "name"))
     _check_entries(path, content, "annotations", ("id", "image_id", "category_id", "bbox", "segmentation"))
+    for image in content["images"]:
+        if not all(type(image[side]) is int and image[side] > 0 for side in ("height", "width")):
+            raise ValueError(
+                f"{path}: image {image['id']}: expected a height and a width of whole pixels,"
+                f" got {image['height']} and {image['width']}"
+            )
     images = {image["id"] for image in content["images"]}
     categories = {category["id"] for category in content["categories"]}
     for annotation in content["annotations"]:
@@ -142,7 +253,7 @@ def _read_coco(path: Path) -> COCO:
         if annotation["category_id"] not in categories:
             raise ValueError(f"{where}: category_id {annotation['category_id']} is not among the categories")
         box = annotation["bbox"]
-        if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) for v in box)):
+        if not (isinstance(box, list) and len(box) == 4 and _are_numbers(box)):
             raise ValueError(f"{where}: bbox: expected four numbers, got {box}")
     coco = COCO()
     coco.dataset = content
@@ -156,6 +267,12 @@ def _check_entries(path: Path, content: dict[str, Any], key: str, fields: tuple[
     if not isinstance(entries, list):
         raise ValueError(f"{path}: expected a list under {key!r}, as in a COCO instances file")
     for position, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: {key}[{position}]: expected an object with {', '.join(fields)}")
         missing = [field for field in fields if field not in entry]
         if missing:
             raise ValueError(f"{path}: {key}[{position}]: missing {', '.join(missing)}")
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco_mask
 from torch import Tensor
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from condinst.geometry import boxes_of_masks
+from condinst.data.objects import Objects, Polygons
+from condinst.data.resize import network_size, resize_image
+from condinst.data.rles import Rle, boxes_of_rles, encode_masks, mask_pixels, mass_centers
 
 Target = dict[str, Any]
+_PASTED_SHARE = 0.5
+_LEAST_VISIBLE_SHARE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +42,114 @@ class Crop:
         return self.left, self.top, self.left + self.width, self.top + self.height
 
 
-class TrainingTransform:
-    """Random scale and crop, mirrorings and colours, drawn from torch's global random numbers.
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Where an image goes: a part of it is scaled, then x and y are swapped, then it is mirrored.
 
     Args:
-        crop_size: side of the crop in pixels of the network input. 0 leaves image sizes alone (the model resizes
-            then); otherwise the result is `crop_size` square, or smaller where the scaled image is.
+        part: the part and its new size.
+        whole: the part is the image; it is scaled as AdelaiDet does it, else as torchvision does.
+        transpose, horizontal_flip, vertical_flip: what happens, in this order.
+    """
+
+    part: Crop
+    whole: bool = False
+    transpose: bool = False
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        height, width = self.part.new_height, self.part.new_width
+        return (width, height) if self.transpose else (height, width)
+
+    def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where points [P, 2] (x, y) of the image go."""
+        part = self.part
+        scale = (part.new_width / part.width, part.new_height / part.height)
+        moved = (points - (part.left, part.top)) * scale
+        if self.transpose:
+            moved = moved[:, ::-1].copy()
+        height, width = self.size
+        if self.horizontal_flip:
+            moved[:, 0] = width - moved[:, 0]
+        if self.vertical_flip:
+            moved[:, 1] = height - moved[:, 1]
+        return moved
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """Where boxes float32 [G, 4] xyxy go."""
+        corners = self.points(boxes.double().numpy().reshape(-1, 2)).reshape(-1, 2, 2)
+        ordered = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+        return torch.from_numpy(ordered.astype(np.float32))
+
+    def turned(self, pixels: Tensor) -> Tensor:
+        """Pixels [..., new_height, new_width], swapped and mirrored."""
+        if self.transpose:
+            pixels = pixels.mT
+        mirrored = [axis for axis, flip in ((-1, self.horizontal_flip), (-2, self.vertical_flip)) if flip]
+        return (pixels.flip(mirrored) if mirrored else pixels).contiguous()
+
+    def image(self, image: Tensor) -> Tensor:
+        """Changes an image uint8 [3, H, W]."""
+        part = self.part
+        new_size = (part.new_height, part.new_width)
+        if self.whole:
+            return self.turned(resize_image(image, new_size))
+        cropped = F.crop(image, part.top, part.left, part.height, part.width)
+        return self.turned(F.resize(cropped, list(new_size), antialias=True))
+
+    def polygons(self, polygons: Polygons) -> Rle:
+        """Draws the polygons of an object where they go."""
+        moved = [self.points(np.array(one, dtype=np.float64).reshape(-1, 2)).ravel().tolist() for one in polygons]
+        return coco_mask.merge(coco_mask.frPyObjects(moved, *self.size))
+
+    def masks(self, rles: Sequence[Rle]) -> list[Rle]:
+        """Changes masks of the image.
+
+        Of a whole image their pixels are chosen as in detectron2, by PIL's nearest neighbours; of a part they are
+        averaged, and half decides.
+        """
+        if not rles:
+            return []
+        part = self.part
+        if self.whole:
+            rows, columns = _nearest(part.height, part.new_height), _nearest(part.width, part.new_width)
+            return encode_masks(self.turned(mask_pixels(rles, rows, columns)))
+        rows, columns = np.arange(part.height) + part.top, np.arange(part.width) + part.left
+        pixels = mask_pixels(rles, rows, columns).to(torch.uint8) * 255
+        scaled = F.resize(pixels, [part.new_height, part.new_width], antialias=True) > 127
+        return encode_masks(self.turned(scaled))
+
+
+class TrainingTransform:
+    """Random sizes, parts, mirrorings and colours, drawn from torch's global random numbers.
+
+    Without `crop_size` the whole image is brought to a random one of `min_sizes` (SPEC 1.1). With it, a random part is
+    brought to a random scale. Large-scale jitter (Ghiasi et al.) is the latter with `scale_range` (0.1, 2.0), the scale
+    drawn evenly on a logarithmic axis; with `copy_paste` it is their Simple Copy-Paste.
+
+    Args:
+        min_sizes: the shorter side of a whole image becomes one of these,
+        max_size_train: unless the longer one would exceed this.
+        crop_size: side of the crop in pixels of the network input; the result is `crop_size` square, or smaller where
+            the scaled image is. 0 for whole images.
         scale_range: lowest and highest factor on the scale at which the model is tested; with a crop only.
-        min_size, max_size: the shorter side is tested at `min_size` unless the longer one would exceed `max_size`.
+        min_size, max_size: the shorter side is tested at `min_size` unless the longer one would exceed `max_size`;
+            with a crop only.
         horizontal_flip, vertical_flip: probability of each mirroring.
         transpose: probability of swapping x and y. 0.5 for all three gives every mirroring and quarter turn alike,
             right for images without an up and down.
         colour_jitter: largest relative change of brightness, contrast and saturation.
+        copy_paste: probability of pasting objects of another image.
     """
 
     def __init__(
         self,
         *,
+        min_sizes: Sequence[int] = (640, 672, 704, 736, 768, 800),
+        max_size_train: int = 1333,
         crop_size: int = 0,
         scale_range: tuple[float, float] = (1.0, 1.0),
         min_size: int = 800,
@@ -59,19 +158,32 @@ class TrainingTransform:
         vertical_flip: float = 0.0,
         transpose: float = 0.0,
         colour_jitter: float = 0.0,
+        copy_paste: float = 0.0,
     ) -> None:
+        if not min_sizes or min(min_sizes) < 1:
+            raise ValueError(f"min_sizes: expected at least one size of at least 1, got {tuple(min_sizes)}")
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise ValueError(f"scale_range: expected two factors above 0, the lower first, got {scale_range}")
+        probabilities = {
+            "horizontal_flip": horizontal_flip,
+            "vertical_flip": vertical_flip,
+            "transpose": transpose,
+            "copy_paste": copy_paste,
+        }
+        for name, probability in probabilities.items():
+            if not 0 <= probability <= 1:
+                raise ValueError(f"{name}: expected a probability in 0..1, got {probability}")
+        self.min_sizes = tuple(min_sizes)
+        self.max_size_train = max_size_train
         self.crop_size = crop_size
         self.scale_range = scale_range
         self.min_size = min_size
         self.max_size = max_size
+        self.horizontal_flip = horizontal_flip
+        self.vertical_flip = vertical_flip
         self.transpose = transpose
-        self._flips_and_colours = v2.Compose(
-            [
-                v2.RandomHorizontalFlip(horizontal_flip),
-                v2.RandomVerticalFlip(vertical_flip),
-                v2.ColorJitter(colour_jitter, colour_jitter, colour_jitter),
-            ]
-        )
+        self.copy_paste = copy_paste
+        self._colours = v2.ColorJitter(colour_jitter, colour_jitter, colour_jitter)
 
     def draw_crop(self, height: int, width: int) -> Crop | None:
         """A random part of an image of this size and the scale for it; None where images stay whole."""
@@ -79,7 +191,7 @@ class TrainingTransform:
             return None
         low, high = (math.log(limit) for limit in self.scale_range)
         test_scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
-        scale = test_scale * math.exp(_uniform(low, high))
+        scale = test_scale * math.exp(low + (high - low) * float(torch.rand(())))
         part_height, new_height = _crop_side(height, self.crop_size, scale)
         part_width, new_width = _crop_side(width, self.crop_size, scale)
         return Crop(
@@ -91,62 +203,121 @@ class TrainingTransform:
             new_width=new_width,
         )
 
-    def __call__(self, image: Tensor, target: Target, crop: Crop | None) -> tuple[Tensor, Target]:
+    def __call__(
+        self,
+        image: Tensor,
+        objects: Objects,
+        crop: Crop | None,
+        other: Callable[[], tuple[Tensor, Objects]] | None = None,
+    ) -> tuple[Tensor, Target]:
         """Changes one sample.
 
         Args:
             image: uint8 [3, H, W].
-            target: `boxes` float32 [G, 4] xyxy px, `labels` int64 [G], `masks` bool [G, H, W]; other entries are kept.
-            crop: what `draw_crop` gave. It is drawn apart so that objects outside it need not be decoded.
+            objects: those of the image; with a crop, those near it are enough.
+            crop: what `draw_crop` gave. It is drawn apart so that objects outside it need not be read.
+            other: gives another image with all its objects, to copy some of them; called only when they are wanted.
 
         Returns:
-            The new image and target, with the objects that are still visible.
+            The image uint8 [3, h, w] as the network will see it, not padded, and a target with `boxes` float32 [G, 4]
+            xyxy px, `labels` int64 [G], `rles`, G masks as compressed run lengths of size [h, w], and `image_id`.
+            Objects without a pixel are left out. The boxes of a whole image are those of its annotations, those of
+            a part, and of objects that were pasted or covered, the boxes of the masks.
         """
-        if crop is not None:
-            image, target = crop_and_scale(image, target, crop)
-        if _uniform(0, 1) < self.transpose:
-            image, target = transpose(image, target)
-        size = (image.shape[-2], image.shape[-1])
-        image, boxes, masks = self._flips_and_colours(
-            tv_tensors.Image(image),
-            tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=size),
-            tv_tensors.Mask(target["masks"]),
+        changed, target = self._change(image, objects, crop)
+        if other is not None and _happens(self.copy_paste):
+            other_image, other_objects = other()
+            other_crop = self.draw_crop(other_image.shape[1], other_image.shape[2])
+            pasted_image, pasted = self._change(other_image, other_objects, other_crop)
+            chosen = torch.rand(len(pasted["labels"])) < _PASTED_SHARE
+            return paste(changed, target, pasted_image, _select(pasted, chosen))
+        return changed, target
+
+    def _change(self, image: Tensor, objects: Objects, crop: Crop | None) -> tuple[Tensor, Target]:
+        """Draws and makes one image's changes, pasting aside."""
+        height, width = image.shape[1], image.shape[2]
+        part = crop
+        if part is None:
+            shorter = self.min_sizes[int(torch.randint(len(self.min_sizes), ()))]
+            part = Crop(0, 0, height, width, *network_size(height, width, shorter, self.max_size_train))
+        view = View(
+            part,
+            whole=crop is None,
+            transpose=_happens(self.transpose),
+            horizontal_flip=_happens(self.horizontal_flip),
+            vertical_flip=_happens(self.vertical_flip),
         )
-        plain = {"boxes": boxes.as_subclass(Tensor), "masks": masks.as_subclass(Tensor)}
-        return image.as_subclass(Tensor), {**target, **plain}
+        return self._colours(view.image(image)), change_objects(objects, view)
 
 
-def crop_and_scale(image: Tensor, target: Target, crop: Crop) -> tuple[Tensor, Target]:
-    """Cuts a part out of an image and scales it.
+def change_objects(objects: Objects, view: View) -> Target:
+    """The objects that are still visible, where a view puts them; see `TrainingTransform` for the result."""
+    x1, y1, x2, y2 = objects.boxes.unbind(1)
+    left, top, right, bottom = view.part.box
+    seen = (x1 < right) & (x2 > left) & (y1 < bottom) & (y2 > top)
+    segmentations = [
+        segmentation for segmentation, one in zip(objects.segmentations, seen.tolist(), strict=True) if one
+    ]
+    coded = iter(view.masks([segmentation for segmentation in segmentations if isinstance(segmentation, dict)]))
+    rles = [next(coded) if isinstance(one, dict) else view.polygons(one) for one in segmentations]
+    target = {
+        "boxes": view.boxes(objects.boxes[seen]) if view.whole else boxes_of_rles(rles),
+        "labels": objects.labels[seen],
+        "rles": rles,
+        "image_id": objects.image_id,
+    }
+    return _select(target, mass_centers(rles)[1] > 0)
+
+
+def paste(image: Tensor, target: Target, other_image: Tensor, other: Target) -> tuple[Tensor, Target]:
+    """Lays objects of another image over an image, both with their top left corners in one place.
 
     Args:
         image: uint8 [3, H, W].
-        target: see `TrainingTransform`.
-        crop: the part and its new size.
+        target: its objects, see `TrainingTransform`. One that is covered so that less than a tenth of it is left, is
+            dropped.
+        other_image: uint8 [3, h, w]; what is outside `image` is lost.
+        other: the objects to paste, all of them.
 
     Returns:
-        The part (antialiased bilinear, as PIL does it) and its objects: boxes are those of the cropped masks, objects
-        outside the part are dropped.
+        The image and all objects, the pasted ones last.
     """
-    part = (crop.top, crop.left, crop.height, crop.width)
-    new_size = [crop.new_height, crop.new_width]
-    image = F.resize(F.crop(image, *part), new_size, antialias=True)
-
-    x1, y1, x2, y2 = target["boxes"].unbind(1)
-    left, top, right, bottom = crop.box
-    seen = (x1 < right) & (x2 > left) & (y1 < bottom) & (y2 > top)
-    masks = F.crop(target["masks"], *part)[seen]
-    masks = F.resize(masks.to(torch.uint8) * 255, new_size, antialias=True) > 127
-    labels = target["labels"][seen]
+    height, width = image.shape[1], image.shape[2]
+    masks = mask_pixels(other["rles"], np.arange(height), np.arange(width))
     kept = masks.flatten(1).any(1)
-    masks = masks[kept]
-    return image, {**target, "boxes": boxes_of_masks(masks), "labels": labels[kept], "masks": masks}
+    if not kept.any():
+        return image, target
+    covered = masks.any(0)
+    image = image.clone()
+    rows, columns = min(height, other_image.shape[1]), min(width, other_image.shape[2])
+    inside = covered[:rows, :columns]  # all of it, since masks are no larger than their image
+    image[:, :rows, :columns][:, inside] = other_image[:, :rows, :columns][:, inside]
+
+    (free,) = encode_masks(~covered[None])
+    left = [coco_mask.merge([one, free], intersect=True) for one in target["rles"]]
+    areas, areas_left = mass_centers(target["rles"])[1], mass_centers(left)[1]
+    whole = areas == areas_left
+    boxes = torch.where(whole[:, None], target["boxes"], boxes_of_rles(left))
+    below = _select({**target, "boxes": boxes, "rles": left}, areas_left >= _LEAST_VISIBLE_SHARE * areas)
+    above = encode_masks(masks[kept])
+    joined = {
+        "boxes": torch.cat([below["boxes"], boxes_of_rles(above)]),
+        "labels": torch.cat([below["labels"], other["labels"][kept]]),
+        "rles": below["rles"] + above,
+    }
+    return image, {**target, **joined}
 
 
-def transpose(image: Tensor, target: Target) -> tuple[Tensor, Target]:
-    """Swaps x and y of an image and its objects."""
-    swapped = {"boxes": target["boxes"][:, [1, 0, 3, 2]], "masks": target["masks"].mT.contiguous()}
-    return image.mT.contiguous(), {**target, **swapped}
+def _select(target: Target, chosen: Tensor) -> Target:
+    """The objects of a target that a mask bool [G] names."""
+    rles = [rle for rle, one in zip(target["rles"], chosen.tolist(), strict=True) if one]
+    return {**target, "boxes": target["boxes"][chosen], "labels": target["labels"][chosen], "rles": rles}
+
+
+def _nearest(old: int, new: int) -> NDArray[np.int64]:
+    """The pixels of a side that PIL's nearest-neighbour resize takes."""
+    places = Image.fromarray(np.arange(old, dtype=np.int32)[None])
+    return np.array(places.resize((new, 1), Image.Resampling.NEAREST))[0].astype(np.int64)
 
 
 def _crop_side(side: int, size: int, scale: float) -> tuple[int, int]:
@@ -156,5 +327,5 @@ def _crop_side(side: int, size: int, scale: float) -> tuple[int, int]:
     return min(side, max(1, round(size / scale))), size
 
 
-def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand(()))
+def _happens(probability: float) -> bool:
+    return float(torch.rand(())) < probability

@@ -1,96 +1,223 @@
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from condinst.data.transforms import Crop, TrainingTransform, crop_and_scale, transpose
+from condinst.data.objects import Objects, Segmentation
+from condinst.data.resize import network_size, resize_image
+from condinst.data.rles import encode_masks, mask_pixels
+from condinst.data.transforms import Crop, Target, TrainingTransform, View, change_objects, paste
 from condinst.geometry import boxes_of_masks
 
 HEIGHT, WIDTH = 40, 60
+Box = tuple[int, int, int, int]
 
 
-def make_sample(boxes: list[tuple[int, int, int, int]]) -> tuple[Tensor, dict[str, Any]]:
+def make_sample(boxes: list[Box], kind: str = "rle") -> tuple[Tensor, Objects]:
     """An image that is bright exactly where the objects, filled boxes, are."""
     masks = torch.zeros(len(boxes), HEIGHT, WIDTH, dtype=torch.bool)
     for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
         mask[y1:y2, x1:x2] = True
     image = (masks.any(0) * 200).to(torch.uint8).expand(3, HEIGHT, WIDTH).contiguous()
-    target = {
-        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.arange(len(boxes)),
-        "masks": masks,
-        "image_id": 5,
-    }
-    return image, target
+    polygons: list[Segmentation] = [[[x1, y1, x2, y1, x2, y2, x1, y2]] for x1, y1, x2, y2 in boxes]
+    objects = Objects(
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.arange(len(boxes)),
+        segmentations=list(encode_masks(masks)) if kind == "rle" else polygons,
+        size=(HEIGHT, WIDTH),
+        image_id=5,
+    )
+    return image, objects
+
+
+def masks_of(target: Target, image: Tensor) -> Tensor:
+    """The masks of a target as pixels."""
+    assert all(tuple(rle["size"]) == tuple(image.shape[1:]) for rle in target["rles"])
+    return mask_pixels(target["rles"], np.arange(image.shape[1]), np.arange(image.shape[2]))
+
+
+KINDS = pytest.mark.parametrize("kind", ["rle", "polygon"])
 
 
 def test_boxes_of_masks_end_after_the_last_pixel() -> None:
     boxes = [(0, 0, 1, 1), (3, 7, 20, 9), (59, 39, 60, 40)]
-    assert boxes_of_masks(make_sample(boxes)[1]["masks"]).tolist() == [list(box) for box in boxes]
+    image, objects = make_sample(boxes)
+    masks = mask_pixels([one for one in objects.segmentations if isinstance(one, dict)], *map(np.arange, (40, 60)))
+    assert boxes_of_masks(masks).tolist() == [list(box) for box in boxes]
     assert boxes_of_masks(torch.zeros(0, 4, 5, dtype=torch.bool)).shape == (0, 4)
 
 
-def test_transpose_swaps_x_and_y() -> None:
-    image, target = make_sample([(5, 10, 25, 20)])
-    turned, changed = transpose(image, target)
-    assert turned.shape == (3, WIDTH, HEIGHT)
-    assert changed["boxes"].tolist() == [[10, 5, 20, 25]]
-    assert torch.equal(turned[0] > 0, changed["masks"][0])
-
-
+@KINDS
+@pytest.mark.parametrize("crop_size", [0, 32])
 @pytest.mark.parametrize("seed", range(8))
-def test_mirroring_keeps_image_masks_and_boxes_together(seed: int) -> None:
-    image, target = make_sample([(5, 10, 25, 20)])
+def test_changes_keep_image_masks_and_boxes_together(seed: int, crop_size: int, kind: str) -> None:
+    image, objects = make_sample([(4, 10, 24, 20), (30, 20, 56, 40), (40, 0, 44, 4)], kind)
     torch.manual_seed(seed)
-    transform = TrainingTransform(horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5)
-    image, target = transform(image, target, None)
-    assert type(image) is Tensor and image.dtype == torch.uint8
-    assert torch.equal(image[0] > 0, target["masks"][0])
-    assert torch.equal(boxes_of_masks(target["masks"]), target["boxes"])
-    assert target["image_id"] == 5
+    transform = TrainingTransform(
+        min_sizes=(40, 80),
+        crop_size=crop_size,
+        min_size=80,
+        max_size=120,
+        horizontal_flip=0.5,
+        vertical_flip=0.5,
+        transpose=0.5,
+    )
+    changed, target = transform(image, objects, transform.draw_crop(HEIGHT, WIDTH))
+    assert type(changed) is Tensor and changed.dtype == torch.uint8 and changed.is_contiguous()
+    masks = masks_of(target, changed)
+    bright = changed[0] > 100
+    assert (bright ^ masks.any(0)).float().mean() < 0.01  # corners, where four pixels mix
+    assert (boxes_of_masks(masks) - target["boxes"]).abs().max() <= (1 if kind == "polygon" else 0)
+    assert target["image_id"] == 5 and target["boxes"].dtype == torch.float32
 
 
-def test_all_eight_mirrorings_occur() -> None:
+@KINDS
+def test_all_eight_mirrorings_occur(kind: str) -> None:
     torch.manual_seed(0)
-    transform = TrainingTransform(horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5)
-    seen = {tuple(transform(*make_sample([(5, 10, 25, 20)]), None)[1]["boxes"][0].tolist()) for _ in range(100)}
+    transform = TrainingTransform(min_sizes=(40,), horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5)
+    seen = {tuple(transform(*make_sample([(5, 10, 25, 20)], kind), None)[1]["boxes"][0].tolist()) for _ in range(100)}
     assert len(seen) == 8
 
 
-def test_crop_and_scale_cuts_objects() -> None:
-    image, target = make_sample([(0, 0, 20, 20), (20, 0, 40, 40), (50, 0, 60, 10)])
-    crop = Crop(top=10, left=10, height=20, width=20, new_height=40, new_width=40)
-    image, target = crop_and_scale(image, target, crop)
+def test_whole_images_get_adelaidets_sizes_and_pixels() -> None:
+    image = torch.randint(256, (3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    objects = make_sample([(5, 10, 25, 20)])[1]
+    transform = TrainingTransform(min_sizes=(20, 50, 70), max_size_train=90, horizontal_flip=0)
+    assert transform.draw_crop(HEIGHT, WIDTH) is None
+    sizes = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        changed, target = transform(image, objects, None)
+        size = (changed.shape[1], changed.shape[2])
+        assert torch.equal(changed, resize_image(image, size))
+        scale = torch.tensor([size[1] / WIDTH, size[0] / HEIGHT]).repeat(2)
+        assert torch.allclose(target["boxes"], objects.boxes * scale)
+        sizes.add(size)
+    assert sizes == {network_size(HEIGHT, WIDTH, shorter, 90) for shorter in (20, 50, 70)} and (60, 90) in sizes
+
+
+@pytest.mark.parametrize("size", [(40, 60), (31, 47), (53, 79), (80, 120), (7, 11)])
+def test_masks_of_whole_images_are_resized_by_pils_nearest_neighbours(size: tuple[int, int]) -> None:
+    noise = torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) > 0.5
+    view = View(Crop(0, 0, HEIGHT, WIDTH, *size), whole=True)
+    pixels = mask_pixels(view.masks(encode_masks(noise)), np.arange(size[0]), np.arange(size[1]))
+    for mask, result in zip(noise, pixels, strict=True):
+        exact = Image.fromarray(mask.to(torch.uint8).numpy()).resize(size[::-1], Image.Resampling.NEAREST)
+        assert np.array_equal(np.asarray(exact).astype(bool), result.numpy())
+
+
+@KINDS
+def test_crop_and_scale_cuts_objects(kind: str) -> None:
+    image, objects = make_sample([(0, 0, 20, 20), (20, 0, 40, 40), (50, 0, 60, 10)], kind)
+    view = View(Crop(top=10, left=10, height=20, width=20, new_height=40, new_width=40))
+    image, target = view.image(image), change_objects(objects, view)
     assert image.shape == (3, 40, 40)
     assert target["boxes"].tolist() == [[0, 0, 20, 20], [20, 0, 40, 40]]
     assert target["labels"].tolist() == [0, 1]
-    assert target["masks"].sum((1, 2)).tolist() == [400, 800]
+    assert masks_of(target, image).sum((1, 2)).tolist() == [400, 800]
+
+
+def test_objects_that_vanish_are_dropped() -> None:
+    objects = make_sample([(5, 10, 6, 11), (20, 10, 40, 30)], "polygon")[1]
+    view = View(Crop(0, 0, HEIGHT, WIDTH, 4, 6), whole=True)
+    target = change_objects(objects, view)
+    assert target["labels"].tolist() == [1] and len(target["boxes"]) == len(target["rles"]) == 1
+
+
+def test_images_without_objects() -> None:
+    image, objects = make_sample([])
+    for transform in (TrainingTransform(min_sizes=(40,)), TrainingTransform(crop_size=32, min_size=40)):
+        _, target = transform(image, objects, transform.draw_crop(HEIGHT, WIDTH))
+        assert target["boxes"].shape == (0, 4) and target["labels"].shape == (0,) and target["rles"] == []
 
 
 def test_scaling_is_that_of_inference() -> None:
     image = torch.randint(256, (3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    crop = Crop(top=0, left=0, height=HEIGHT, width=WIDTH, new_height=25, new_width=37)
-    scaled, _ = crop_and_scale(image, make_sample([])[1], crop)
+    scaled = View(Crop(top=0, left=0, height=HEIGHT, width=WIDTH, new_height=25, new_width=37)).image(image)
     exact = F.interpolate(image[None].float(), (25, 37), mode="bilinear", antialias=True)[0]
     assert (scaled.float() - exact).abs().max() <= 1  # 8-bit rounding
 
 
+@pytest.mark.parametrize("scale_range", [(0.5, 2.0), (0.1, 2.0)])
 @pytest.mark.parametrize("seed", range(5))
-def test_draw_crop_stays_inside(seed: int) -> None:
+def test_draw_crop_stays_inside(seed: int, scale_range: tuple[float, float]) -> None:
     torch.manual_seed(seed)
-    transform = TrainingTransform(crop_size=32, scale_range=(0.5, 2.0), min_size=40, max_size=60)
+    transform = TrainingTransform(crop_size=32, scale_range=scale_range, min_size=40, max_size=60)
     crop = transform.draw_crop(HEIGHT, WIDTH)
     assert crop is not None
     x1, y1, x2, y2 = crop.box
     assert 0 <= x1 < x2 <= WIDTH and 0 <= y1 < y2 <= HEIGHT
     assert crop.new_width == 32 or (crop.new_width < 32 and crop.width == WIDTH)
     assert crop.new_height == 32 or (crop.new_height < 32 and crop.height == HEIGHT)
-    assert abs(crop.new_width / crop.width - crop.new_height / crop.height) < 0.05  # sides are whole pixels
+    scales = crop.new_width / crop.width, crop.new_height / crop.height
+    assert abs(scales[0] - scales[1]) < 0.05 + 0.1 * scales[0]  # sides are whole pixels
 
 
-def test_no_crop_leaves_the_size_alone() -> None:
-    assert TrainingTransform().draw_crop(HEIGHT, WIDTH) is None
+def test_pasted_objects_cover_what_lies_under_them() -> None:
+    boxes: list[Box] = [(0, 0, 10, 10), (20, 20, 40, 40), (30, 0, 34, 5)]
+    image, objects = make_sample(boxes)
+    whole = View(Crop(0, 0, HEIGHT, WIDTH, HEIGHT, WIDTH), whole=True)
+    target = change_objects(objects, whole)
+    other_image, other_objects = make_sample([(25, 20, 60, 40), (28, 0, 34, 6)])
+    other_image = other_image // 2
+    joined_image, joined = paste(image, target, other_image, change_objects(other_objects, whole))
+    # the third was covered; the second keeps five columns
+    assert joined["labels"].tolist() == [0, 1, 0, 1]
+    assert joined["boxes"].tolist() == [[0, 0, 10, 10], [20, 20, 25, 40], [25, 20, 60, 40], [28, 0, 34, 6]]
+    masks = masks_of(joined, joined_image)
+    assert masks.sum(0).max() == 1
+    assert torch.equal(joined_image[0] == 200, masks[:2].any(0)) and torch.equal(
+        joined_image[0] == 100, masks[2:].any(0)
+    )
+    assert (image == 100).sum() == 0  # the argument is left alone
+
+
+def test_pasting_on_a_smaller_image_cuts_the_objects() -> None:
+    image, target = torch.zeros(3, 30, 30, dtype=torch.uint8), change_objects(*_nothing(30, 30))
+    other_image, other_objects = make_sample([(20, 5, 50, 10), (40, 5, 50, 10)])
+    view = View(Crop(0, 0, HEIGHT, WIDTH, HEIGHT, WIDTH), whole=True)
+    joined_image, joined = paste(image, target, other_image, change_objects(other_objects, view))
+    assert joined["boxes"].tolist() == [[20, 5, 30, 10]] and joined["labels"].tolist() == [0]
+    assert torch.equal(joined_image[0] == 200, masks_of(joined, joined_image)[0])
+
+
+def test_copy_paste_takes_some_objects_of_the_other_image() -> None:
+    image, objects = make_sample([(0, 0, 10, 10)])
+    calls = 0
+
+    def other() -> tuple[Tensor, Objects]:
+        nonlocal calls
+        calls += 1
+        return make_sample([(20, 20, 30, 30), (40, 20, 50, 30)], "polygon")
+
+    transform = TrainingTransform(min_sizes=(40,), horizontal_flip=0, copy_paste=0.5)
+    numbers = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        numbers.add(len(transform(image, objects, None, other)[1]["labels"]))
+    assert numbers == {1, 2, 3} and 10 < calls < 30
+    transform(image, objects, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_sizes": ()}, "min_sizes"),
+        ({"scale_range": (0.0, 1.0)}, "scale_range"),
+        ({"scale_range": (2.0, 1.0)}, "scale_range"),
+        ({"horizontal_flip": 1.5}, "horizontal_flip"),
+        ({"copy_paste": -0.1}, "copy_paste"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainingTransform(**options)  # type: ignore[arg-type]
+
+
+def _nothing(height: int, width: int) -> tuple[Objects, View]:
+    objects = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), [], (height, width), 1)
+    return objects, View(Crop(0, 0, height, width, height, width), whole=True)

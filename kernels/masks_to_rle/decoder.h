@@ -1,0 +1,115 @@
+// The inverse of encoder.h: from COCO's run-length encoding to the runs of a mask. Plain C++, for the host.
+#pragma once
+
+#include <cstdint>
+
+namespace condinst::masks_to_rle {
+
+constexpr int kMostShift = 35;  // of five bits in a number: enough for the difference of two numbers below 2^31
+
+// Calls visit(begin, end) for each run of foreground, in ascending order and within 0 .. pixels. Positions run down the
+// columns. The text may be anything: returns what is wrong with it, or nullptr.
+template <class Visit>
+static inline const char* decode(const char* text, int64_t length, int64_t pixels, Visit&& visit) {
+  const char* const text_end = text + length;
+  int64_t begin = 0;
+  int64_t same = 0, other = 0;  // lengths of the last runs of this value, and of the other
+  for (int64_t count = 0; text != text_end; ++count) {
+    int64_t number = 0;
+    int shift = 0;
+    for (bool more = true; more; shift += 5) {
+      if (text == text_end) {
+        return "the last number is cut off";
+      }
+      const int five = *text++ - '0';
+      if (five < 0 || five >= 64) {
+        return "a character outside '0' .. 'o'";
+      }
+      if (shift > kMostShift) {
+        return "a number of too many characters";
+      }
+      number |= static_cast<int64_t>(five & 31) << shift;
+      more = (five & 32) != 0;
+      if (!more && (five & 16) != 0) {
+        number -= int64_t{1} << (shift + 5);
+      }
+    }
+    const int64_t run = count > 2 ? number + same : number;
+    if (run < 0) {
+      return "a run of negative length";
+    }
+    if (run > pixels - begin) {
+      return "the runs are longer than the mask";
+    }
+    if (count % 2 == 1 && run > 0) {
+      visit(begin, begin + run);
+    }
+    same = other;
+    other = run;
+    begin += run;
+  }
+  return begin == pixels ? nullptr : "the runs are shorter than the mask";
+}
+
+// Sums over the pixels of a mask.
+struct Moments {
+  int64_t area = 0, x = 0, y = 0;
+
+  // A run of a mask of this height.
+  void add(int64_t begin, int64_t end, int64_t height) {
+    area += end - begin;
+    const int64_t first = begin / height, last = (end - 1) / height;
+    if (first == last) {
+      add_column(first, begin - first * height, end - first * height);
+      return;
+    }
+    add_column(first, begin - first * height, height);
+    const int64_t columns = last - first - 1;  // whole ones
+    x += (first + last) * columns / 2 * height;
+    y += height * (height - 1) / 2 * columns;
+    add_column(last, 0, end - last * height);
+  }
+
+ private:
+  void add_column(int64_t column, int64_t top, int64_t bottom) {
+    x += column * (bottom - top);
+    y += (top + bottom - 1) * (bottom - top) / 2;
+  }
+};
+
+// The pixels of a mask where some of its rows and columns cross.
+class Sampler {
+ public:
+  // columns[0 .. num_columns) ascend and lie within the mask; rows_above[y] of the rows are above y, y = 0 .. height.
+  // Writes to [rows, row_size], which begins as zeros.
+  Sampler(const int64_t* columns, int64_t num_columns, const int64_t* rows_above, int64_t height, int64_t row_size,
+          bool* to)
+      : columns_(columns), columns_end_(columns + num_columns), rows_above_(rows_above), height_(height),
+        row_size_(row_size), to_(to) {}
+
+  // The next run.
+  void add(int64_t begin, int64_t end) {
+    while (columns_ != columns_end_ && (*columns_ + 1) * height_ <= begin) {
+      ++columns_;
+      ++to_;
+    }
+    bool* to = to_;
+    for (const int64_t* column = columns_; column != columns_end_ && *column * height_ < end; ++column, ++to) {
+      const int64_t top = *column * height_;
+      const int64_t first = rows_above_[begin > top ? begin - top : 0];
+      const int64_t last = rows_above_[end - top < height_ ? end - top : height_];
+      for (int64_t row = first; row < last; ++row) {
+        to[row * row_size_] = true;
+      }
+    }
+  }
+
+ private:
+  const int64_t* columns_;  // the first that the next runs can reach
+  const int64_t* columns_end_;
+  const int64_t* rows_above_;
+  int64_t height_, row_size_;
+  bool* to_;
+};
+
+}  // namespace condinst::masks_to_rle
