@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -185,12 +186,60 @@ def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no such file" in _error(capsys)
 
 
-def test_evaluate(weights: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights, "--json") == 0
+def test_evaluate(weights: str, images: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--data", truth, "--images", images, "--weights", weights]
+    assert _run(*words, "--json") == 0
     scores = json.loads(capsys.readouterr().out)
-    assert set(scores) == {"box", "mask"} and 0 <= scores["mask"]["AP"] <= 1
-    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights, "--max-dets", 2) == 0
-    assert "2 images, at most 2 objects each" in capsys.readouterr().out
+    assert {"box", "mask", "failed", "timing", "images", "max_detections"} <= set(scores)
+    assert 0 <= scores["mask"]["AP"] <= 1 and scores["failed"] == [] and scores["images"] == 2
+    assert 0 < scores["timing"]["model"] < scores["timing"]["total"]
+
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    out = tmp_path / "out"
+    assert _run(*words, "--max-dets", 2, "--out", out) == 0
+    text = capsys.readouterr().out
+    assert "2 images, at most 2 objects each" in text and "class" not in text
+    assert all(word in text for word in ("box", "mask", "AP50", "APs", "AR"))
+    assert sorted(file.name for file in out.iterdir()) == ["metrics.json", "precision_recall.png", "results.json"]
+    results = json.loads((out / "results.json").read_text())
+    assert 0 < len(results) <= 4 and {row["category_id"] for row in results} == {3}
+    assert json.loads((out / "metrics.json").read_text())["curves"]["mask"]["recall"][-1] == 1
+
+
+def test_evaluate_the_first_images(
+    weights: str, images: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["--images", images, "--weights", weights, "--limit", 1, "--out", out, "--no-plot"]
+    assert _run("evaluate", "--data", truth, *words) == 0
+    assert "1 images, at most" in capsys.readouterr().out
+    assert {row["image_id"] for row in json.loads((out / "results.json").read_text())} == {5}
+    assert not (out / "precision_recall.png").exists()
+
+
+def test_evaluate_a_config(images: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text('base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nscore_threshold = 0.01\n')
+    words = ["evaluate", "--data", truth, "--images", images, "--config", config]
+    assert _run(*words, "--json") == 0
+    captured = capsys.readouterr()
+    assert f"warning: {config}: no weights come with this config" in captured.err
+    assert "classes are matched by their order: 'nucleus' is 'thing'" in captured.err
+    assert json.loads(captured.out)["model"] == "tiny"
+    assert _run(*words, "--weights", "condinst_nano", "--json") == 0
+    captured = capsys.readouterr()
+    assert "no weights" not in captured.err and json.loads(captured.out)["model"] == "tiny"
+
+
+def test_evaluate_names_what_it_skips(
+    weights: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "b.jpg").unlink()
+    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights) == 1
+    captured = capsys.readouterr()
+    assert "1 images were skipped; their objects count as missed" in captured.out
+    lines = [line for line in captured.err.splitlines() if not line.startswith("warning: ")]
+    assert lines == [f"error: {images / 'b.jpg'}: no such file"]
 
 
 def test_evaluate_a_model_of_other_classes(
@@ -201,6 +250,68 @@ def test_evaluate_a_model_of_other_classes(
     truth.write_text(json.dumps(content))
     assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights) == 1
     assert "expected a model of 2 classes" in _error(capsys)
+
+
+def test_evaluate_a_model_of_more_classes(
+    images: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(truth.read_text())
+    content["categories"].append({"id": 2, "name": "other"})
+    truth.write_text(json.dumps(content))
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        'base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nscore_threshold = 0.01\nnum_classes = 3\n'
+        'class_names = ["thing", "nothing", "other"]\ncategory_ids = [3, 1, 2]\n'
+    )
+    assert _run("evaluate", "--data", truth, "--images", images, "--config", config, "--out", tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    assert "class" in text and "thing" in text and "other" in text and "nothing" not in text
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {row["category_id"] for row in results} <= {2, 3}
+
+
+def test_evaluate_refuses(
+    weights: str, images: Path, truth: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--data", truth, "--images", images, "--weights", weights]
+    assert _run(*words[:3], "--images", images.parent, "--weights", weights) == 1
+    assert "images: expected the folder of the images of" in _error(capsys)
+    assert _run(*words, "--config", "condinst_r51") == 1
+    assert "config: expected" in _error(capsys)
+    find = importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "matplotlib" else find(name))
+        assert _run(*words, "--out", images.parent / "out") == 1
+    assert "pip install 'condinst[plot]'" in _error(capsys)
+    assert not (images.parent / "out").exists()
+
+    content = json.loads(truth.read_text())
+    truth.write_text(json.dumps({**content, "annotations": []}))
+    assert _run(*words) == 1
+    assert "expected annotations to compare with, got none in it" in _error(capsys)
+    truth.write_text(json.dumps({key: value for key, value in content.items() if key != "annotations"}))
+    assert _run(*words) == 1
+    assert "annotations" in _error(capsys)
+
+
+@pytest.mark.slow
+def test_evaluate_with_several_processes(weights: str, images: Path, truth: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--data", truth, "--images", images, "--weights", weights, "--device", "cpu", "--no-plot"]
+    assert _run(*words, "--out", tmp_path / "alone") == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "condinst.cli", *words, "--out", tmp_path / "shared"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 images, at most") == 1
+    rows, shared_rows = (
+        [(row["image_id"], row["category_id"], row["score"]) for row in json.loads(path.read_text())]
+        for path in (tmp_path / "alone" / "results.json", tmp_path / "shared" / "results.json")
+    )
+    assert rows and np.allclose(rows, shared_rows)
+    assert json.loads((tmp_path / "shared" / "metrics.json").read_text())["images"] == 2
 
 
 def test_train(images: Path, truth: Path, tmp_path: Path) -> None:

@@ -1,24 +1,47 @@
-"""COCO average precision of boxes and masks through pycocotools."""
+"""COCO average precision of boxes and masks."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 import io
+import json
+import logging
 import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from rich.console import Console
 from rich.progress import track
-from torch import nn
+from torch import distributed, nn
 
-from condinst.data.coco import CocoInstances
+from condinst.data.coco import CocoInstances, compress
+from condinst.evaluation.curves import precision_recall
+from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
 
 _AREAS = ("all", "small", "medium", "large")
+_KINDS = {"box": "bbox", "mask": "segm"}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Outcome:
+    """What came of one image: detections in COCO's results format and seconds, or why there are none."""
+
+    boxes: list[dict[str, Any]] = field(default_factory=list)
+    masks: list[dict[str, Any]] = field(default_factory=list)
+    model_seconds: float = 0.0
+    seconds: float = 0.0
+    problem: str = ""
 
 
 def evaluate_coco(
@@ -29,47 +52,155 @@ def evaluate_coco(
     max_images: int = 0,
     device: torch.device | str = "cpu",
     progress: bool = False,
-) -> dict[str, dict[str, Any]]:
+    category_ids: Sequence[int | None] | None = None,
+    backend: str = "auto",
+    results_path: str | Path | None = None,
+    curves: bool = False,
+) -> dict[str, Any]:
     """Runs a model over annotated images and computes its average precision.
 
     Images go through one at a time and leave only run-length codes behind, so memory does not grow with the data.
+    Where torch.distributed is initialised, all its processes must call this: each takes every world-size-th image, and
+    all return the scores that one process alone would.
+
+    An image that cannot be read, is of another size than its annotation says or does not fit in the GPU's memory is
+    named in the log and skipped. Its objects count as missed.
 
     Args:
         model: follows torchvision's detection convention with 0-based labels; one whose `forward` has a `mask_format`
             is asked for run lengths, so that no masks of image size are made. It must itself give up to
             `max_detections` per image: `condinst.load(..., max_detections=500)`.
-        data: the annotated images. Their categories, in the order of their ids, are the model's labels.
-        max_detections: detections per image that count, best first.
+        data: the annotated images.
+        max_detections: detections per image and class that count, best first.
         max_images: only so many of the first images; 0 for all.
         device: where the model runs.
-        progress: show a progress bar.
+        progress: show a progress bar on stderr, if that is a terminal.
+        category_ids: the category of each of the model's labels, None for one that the data does not have and whose
+            detections are dropped, see `match_categories`. By default the data's categories in the order of their ids.
+        backend: what computes the scores: "pycocotools", "faster-coco-eval" (the same numbers up to rounding), or
+            "auto", the faster one where it is installed.
+        results_path: write all detections there, one list of boxes with masks in COCO's results format. pycocotools
+            takes the area of a result that has both from its box: drop "bbox" for mask AP by size.
+        curves: return precision-recall curves, too.
 
     Returns:
-        {"box": ..., "mask": ...}, see `average_precision`.
+        `box` and `mask`, see `average_precision`; `failed`, the skipped images as {"image_id", "path", "reason"};
+        `timing`, the mean seconds of an image in the `model` and in `total`, with reading and encoding, NaN without
+        images; with `curves`, `curves`: {"box": ..., "mask": ...}, see `precision_recall`.
+
+    Raises:
+        ValueError: an annotation without a valid mask, before the model runs; a label beyond the categories.
+    """
+    backend = choose_evaluator(backend)
+    count = min(max_images or len(data), len(data))
+    image_ids = data.image_ids[:count]
+    truth = _complete_truth(data, image_ids)
+    known: Sequence[int | None] = data.category_ids if category_ids is None else category_ids
+    outcomes = _run(model, data, count, known, torch.device(device), progress)
+    if results_path is not None and _rank_and_world()[0] == 0:
+        write_json(results_path, _merged(outcomes))
+
+    found = {
+        "box": [row for outcome in outcomes for row in outcome.boxes],
+        "mask": [row for outcome in outcomes for row in outcome.masks],
+    }
+    accumulated = {
+        name: accumulate(truth, found[name], kind, max_detections=max_detections, image_ids=image_ids, backend=backend)
+        for name, kind in _KINDS.items()
+    }
+    scores: dict[str, Any] = {name: _summary(values) for name, values in accumulated.items()}
+    scores["failed"] = [
+        {"image_id": image_ids[index], "path": str(data.image_path(index)), "reason": outcome.problem}
+        for index, outcome in enumerate(outcomes)
+        if outcome.problem
+    ]
+    done = [outcome for outcome in outcomes if not outcome.problem]
+    scores["timing"] = {
+        "model": _mean([outcome.model_seconds for outcome in done]),
+        "total": _mean([outcome.seconds for outcome in done]),
+    }
+    if curves:
+        scores["curves"] = {name: precision_recall(values) for name, values in accumulated.items()}
+    return scores
+
+
+def _run(
+    model: nn.Module,
+    data: CocoInstances,
+    count: int,
+    category_ids: Sequence[int | None],
+    device: torch.device,
+    progress: bool,
+) -> list[_Outcome]:
+    """Runs the model over the first `count` images, this process's share of them, and gathers those of the others.
+
+    The outcomes come in the order of the images, so that ties of scores are broken as in one process.
     """
     # ours has a shorter form for masks than torchvision's models
     options = {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
-    count = min(max_images or len(data), len(data))
+
+    def detect(image: torch.Tensor) -> dict[str, Any]:
+        (detections,) = model([image.to(device)], **options)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # for the clock
+        return detections
+
+    rank, world = _rank_and_world()
+    console = Console(stderr=True)
+    hidden = not progress or rank > 0 or not console.is_terminal
     was_training = model.training
     model.eval().to(device)
-    boxes: list[dict[str, Any]] = []
-    masks: list[dict[str, Any]] = []
-    for index in track(range(count), description="Evaluating", disable=not progress):
+    try:
         with torch.inference_mode():
-            (detections,) = model([data.image(index).to(device)], **options)
-        box_results, mask_results = coco_results(detections, data.image_ids[index], data.category_ids)
-        boxes += box_results
-        masks += mask_results
-    model.train(was_training)
-    image_ids = data.image_ids[:count]
-    return {
-        "box": average_precision(data.coco, boxes, "bbox", max_detections=max_detections, image_ids=image_ids),
-        "mask": average_precision(data.coco, masks, "segm", max_detections=max_detections, image_ids=image_ids),
-    }
+            own = [
+                _evaluate_image(detect, data, index, category_ids)
+                for index in track(range(rank, count, world), "Evaluating", console=console, disable=hidden)
+            ]
+    finally:
+        model.train(was_training)
+    if world == 1:
+        return own
+    shares: list[list[_Outcome]] = [[] for _ in range(world)]
+    distributed.all_gather_object(shares, own)
+    return [shares[index % world][index // world] for index in range(count)]
+
+
+def _evaluate_image(
+    detect: Callable[[torch.Tensor], dict[str, Any]],
+    data: CocoInstances,
+    index: int,
+    category_ids: Sequence[int | None],
+) -> _Outcome:
+    start = time.perf_counter()
+    try:
+        image = data.image(index)
+    except (ValueError, OSError) as error:
+        return _skipped(data, index, error)
+    read = time.perf_counter()
+    try:
+        detections = detect(image)
+    except torch.OutOfMemoryError as error:
+        return _skipped(data, index, error)
+    detected = time.perf_counter()
+    boxes, masks = coco_results(detections, data.image_ids[index], category_ids)
+    return _Outcome(boxes, masks, model_seconds=detected - read, seconds=time.perf_counter() - start)
+
+
+def _skipped(data: CocoInstances, index: int, error: Exception) -> _Outcome:
+    path = data.image_path(index)
+    reason = str(error).partition("\n")[0].removeprefix(f"{path}: ")
+    _logger.warning("skipped, its objects count as missed: %s: %s", path, reason)
+    return _Outcome(problem=reason)
+
+
+def _rank_and_world() -> tuple[int, int]:
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
 def coco_results(
-    detections: dict[str, Any], image_id: int, category_ids: list[int]
+    detections: dict[str, Any], image_id: int, category_ids: Sequence[int | None]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The detections of one image in COCO's results format, boxes and masks apart.
 
@@ -79,7 +210,7 @@ def coco_results(
         detections: `boxes` [K, 4] xyxy px, `scores` [K], `labels` [K] 0-based, and `rles` (K COCO run lengths) or
             `masks` bool [K, H, W].
         image_id: the image's id in the annotation file.
-        category_ids: the category id of each label.
+        category_ids: the category id of each label; detections of a label with None are dropped.
     """
     scores = detections["scores"].tolist()
     labels = detections["labels"].tolist()
@@ -87,14 +218,14 @@ def coco_results(
         raise ValueError(f"labels: expected less than {len(category_ids)} (categories of the data), got {max(labels)}")
     corners = detections["boxes"].double().tolist()
     codes = detections["rles"] if "rles" in detections else _encoded(detections["masks"])
-    common = [
-        {"image_id": image_id, "category_id": category_ids[label], "score": score}
-        for label, score in zip(labels, scores, strict=True)
-    ]
-    boxes = [
-        {**entry, "bbox": [x1, y1, x2 - x1, y2 - y1]} for entry, (x1, y1, x2, y2) in zip(common, corners, strict=True)
-    ]
-    return boxes, [{**entry, "segmentation": code} for entry, code in zip(common, codes, strict=True)]
+    boxes, masks = [], []
+    for label, score, (x1, y1, x2, y2), code in zip(labels, scores, corners, codes, strict=True):
+        category_id = category_ids[label]
+        if category_id is not None:
+            common = {"image_id": image_id, "category_id": category_id, "score": score}
+            boxes.append({**common, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+            masks.append({**common, "segmentation": code})
+    return boxes, masks
 
 
 def _encoded(masks: torch.Tensor) -> list[dict[str, Any]]:
@@ -102,42 +233,89 @@ def _encoded(masks: torch.Tensor) -> list[dict[str, Any]]:
     return rle.encode(np.asfortranarray(pixels)) if len(masks) else []  # it runs down the columns of [H, W, K]
 
 
+def _merged(outcomes: list[_Outcome]) -> list[dict[str, Any]]:
+    """The detections of all images, each with its box and its mask, ready for JSON."""
+    return [
+        {**box, "segmentation": {"size": list(code["size"]), "counts": _text(code["counts"])}}
+        for outcome in outcomes
+        for box, code in zip(outcome.boxes, (mask["segmentation"] for mask in outcome.masks), strict=True)
+    ]
+
+
+def _text(counts: bytes | str) -> str:
+    return counts.decode("ascii") if isinstance(counts, bytes) else counts
+
+
+def _complete_truth(data: CocoInstances, image_ids: list[int]) -> COCO:
+    """The annotations of some images as the evaluators need them.
+
+    Masks become run lengths; a missing `area` is that of the mask, a missing `iscrowd` 0. Ids count from 1, because
+    both evaluators take a match with an object of id 0 for none. The data's own annotations stay as they are.
+
+    Raises:
+        ValueError: a bad segmentation; the message names file and annotation.
+    """
+    annotations: list[dict[str, Any]] = []
+    for index, image_id in enumerate(image_ids):
+        height, width = data.image_size(index)
+        for annotation in data.coco.imgToAnns[image_id]:
+            segmentation = data.segmentation(annotation, height, width)
+            if segmentation is None:  # counts as missed, as in pycocotools
+                segmentation = rle.encode(np.zeros((height, width), np.uint8, order="F"))
+            code = compress(segmentation, height, width)
+            defaults = {"area": float(rle.area(code)), "iscrowd": 0}
+            annotations.append({**defaults, **annotation, "id": len(annotations) + 1, "segmentation": code})
+    truth = COCO()
+    truth.dataset = {
+        "images": [data.coco.imgs[image_id] for image_id in image_ids],
+        "categories": [data.coco.cats[category] for category in data.category_ids],
+        "annotations": annotations,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        truth.createIndex()
+    return truth
+
+
 def average_precision(
-    truth: COCO, results: list[dict[str, Any]], kind: str, *, max_detections: int, image_ids: list[int]
+    truth: COCO,
+    results: list[dict[str, Any]],
+    kind: str,
+    *,
+    max_detections: int,
+    image_ids: list[int],
+    backend: str = "auto",
 ) -> dict[str, Any]:
     """COCO average precision with any number of detections per image.
 
     COCOeval's own summary is hard-wired to 100 detections; the numbers here are the same at 100.
 
     Args:
-        truth: annotations.
+        truth: annotations with `area` and `iscrowd`. The evaluators add fields to them.
         results: detections in COCO's results format.
         kind: "bbox" or "segm".
-        max_detections: detections per image that count, best first.
+        max_detections: detections per image and class that count, best first.
         image_ids: the images that count.
+        backend: see `evaluate_coco`.
 
     Returns:
         `AP` (IoU 0.50:0.95), `AP50`, `AP75`, `APs`, `APm`, `APl` (objects below 32^2, below 96^2 and above, in px of
-        area), all in 0..1 and NaN where there is no such object, and `per_class`: class name -> AP.
+        area), `AR` (the recall that `max_detections` reach, IoU 0.50:0.95), all in 0..1 and NaN where there is no such
+        object, and `per_class`: class name -> AP.
     """
-    found = [dict(result) for result in results]  # pycocotools adds fields to them
-    with contextlib.redirect_stdout(io.StringIO()):  # and prints its progress
-        evaluator = COCOeval(truth, truth.loadRes(found) if found else _no_results(truth), kind)
-        evaluator.params.imgIds = image_ids
-        evaluator.params.maxDets = [max_detections]
-        evaluator.evaluate()
-        evaluator.accumulate()
-    # [IoU thresholds, recalls, classes, areas]; -1 marks classes without objects.
-    precision = evaluator.eval["precision"][..., 0]
-    precision = np.where(precision < 0, np.nan, precision)
-    thresholds = evaluator.params.iouThrs
-    names = [truth.cats[category]["name"] for category in evaluator.params.catIds]
+    return _summary(
+        accumulate(truth, results, kind, max_detections=max_detections, image_ids=image_ids, backend=backend)
+    )
+
+
+def _summary(found: Accumulated) -> dict[str, Any]:
+    precision = found.precision
     return {
-        "AP": _mean(precision[..., 0]),
-        "AP50": _mean(precision[np.isclose(thresholds, 0.5), ..., 0]),
-        "AP75": _mean(precision[np.isclose(thresholds, 0.75), ..., 0]),
-        **{f"AP{area[0]}": _mean(precision[..., i]) for i, area in enumerate(_AREAS) if area != "all"},
-        "per_class": {name: _mean(precision[:, :, k, 0]) for k, name in enumerate(names)},
+        "AP": mean_known(precision[..., 0]),
+        "AP50": mean_known(precision[np.isclose(found.iou_thresholds, 0.5), ..., 0]),
+        "AP75": mean_known(precision[np.isclose(found.iou_thresholds, 0.75), ..., 0]),
+        **{f"AP{area[0]}": mean_known(precision[..., i]) for i, area in enumerate(_AREAS) if area != "all"},
+        "AR": mean_known(found.recall[..., 0]),
+        "per_class": {name: mean_known(precision[:, :, k, 0]) for k, name in enumerate(found.class_names)},
     }
 
 
@@ -145,16 +323,19 @@ def json_ready(scores: Any) -> Any:
     """Nested scores with None for NaN, which strict JSON does not have."""
     if isinstance(scores, dict):
         return {key: json_ready(value) for key, value in scores.items()}
+    if isinstance(scores, list):
+        return [json_ready(value) for value in scores]
     return None if isinstance(scores, float) and math.isnan(scores) else scores
 
 
-def _no_results(truth: COCO) -> COCO:
-    empty = COCO()
-    empty.dataset = {**truth.dataset, "annotations": []}
-    empty.createIndex()
-    return empty
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes a JSON file that is the old one or the new one, but never half of it. Its folder is made."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    os.replace(partial, target)
 
 
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

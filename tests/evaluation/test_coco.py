@@ -5,17 +5,19 @@ import copy
 import io
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from condinst.data.coco import CocoInstances
 from condinst.evaluation.coco import average_precision, coco_results, evaluate_coco, json_ready
-from tests.data.synthetic import write_rectangles
+from tests.data.synthetic import write_json, write_rectangles
 
 
 class Oracle(nn.Module):
@@ -58,16 +60,24 @@ def data(tmp_path: Path) -> CocoInstances:
     return CocoInstances(write_rectangles(tmp_path, images=5), tmp_path / "images")
 
 
-def test_perfect_predictions(data: CocoInstances) -> None:
-    scores = evaluate_coco(Oracle(data), data)
+@pytest.fixture(params=["pycocotools", "faster-coco-eval"])
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "faster-coco-eval":
+        pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
+    return request.param
+
+
+def test_perfect_predictions(data: CocoInstances, backend: str) -> None:
+    scores = evaluate_coco(Oracle(data), data, backend=backend)
+    assert scores["failed"] == []
     for kind in ("box", "mask"):
-        for name in ("AP", "AP50", "AP75", "APs"):
+        for name in ("AP", "AP50", "AP75", "APs", "AR"):
             assert scores[kind][name] == pytest.approx(1.0)
         assert math.isnan(scores[kind]["APl"])
         assert scores[kind]["per_class"] == pytest.approx({"rectangle": 1.0})
 
 
-def test_agrees_with_cocoeval_at_100_detections(data: CocoInstances) -> None:
+def test_agrees_with_cocoeval_at_100_detections(data: CocoInstances, backend: str) -> None:
     model = Oracle(data, shift=3, noise=1).eval()
     boxes: list[dict[str, Any]] = []
     masks: list[dict[str, Any]] = []
@@ -81,26 +91,29 @@ def test_agrees_with_cocoeval_at_100_detections(data: CocoInstances) -> None:
             plain.evaluate()
             plain.accumulate()
             plain.summarize()
-        ours = average_precision(data.coco, results, kind, max_detections=100, image_ids=data.image_ids)
+        ours = average_precision(
+            data.coco, results, kind, max_detections=100, image_ids=data.image_ids, backend=backend
+        )
         assert 0 < ours["AP"] < 1
         names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-        for name, expected in zip(names, plain.stats, strict=False):
+        for name, expected in [*zip(names, plain.stats, strict=False), ("AR", plain.stats[8])]:
             assert ours[name] == pytest.approx(expected) or (math.isnan(ours[name]) and expected == -1), name
 
 
-def test_max_detections_counts_the_best(data: CocoInstances) -> None:
-    few = evaluate_coco(Oracle(data, noise=3), data, max_detections=3)
-    all_of_them = evaluate_coco(Oracle(data, noise=3), data, max_detections=5)
+def test_max_detections_counts_the_best(data: CocoInstances, backend: str) -> None:
+    few = evaluate_coco(Oracle(data, noise=3), data, max_detections=3, backend=backend)
+    all_of_them = evaluate_coco(Oracle(data, noise=3), data, max_detections=5, backend=backend)
     assert few["mask"]["AP"] == few["box"]["AP"] == 0
     assert all_of_them["mask"]["AP"] > 0 and all_of_them["box"]["AP"] > 0
 
 
-def test_no_detections(data: CocoInstances) -> None:
+def test_no_detections(data: CocoInstances, backend: str) -> None:
     class Blind(Oracle):
         def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
             return [{key: value[:0] for key, value in super().forward(images)[0].items()}]
 
-    assert evaluate_coco(Blind(data), data)["mask"]["AP"] == 0
+    scores = evaluate_coco(Blind(data), data, backend=backend)["mask"]
+    assert scores["AP"] == scores["AR"] == 0
 
 
 def test_max_images_and_mode(data: CocoInstances) -> None:
@@ -125,3 +138,134 @@ def test_scores_are_strict_json() -> None:
     assert json.dumps(json_ready(scores), allow_nan=False) == (
         '{"mask": {"AP": 0.5, "APl": null, "per_class": {"thing": null}}}'
     )
+
+
+@pytest.mark.parametrize("damage", ["missing", "another size", "no image"])
+def test_an_image_that_cannot_be_read(data: CocoInstances, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = data.image_path(4)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "another size":
+        Image.new("RGB", (32, 64)).save(path)
+    else:
+        path.write_text("hello")
+    model = Oracle(data)
+    scores = evaluate_coco(model, data)
+    assert model.asked == 4
+    (failure,) = scores["failed"]
+    assert failure["image_id"] == data.image_ids[4] and failure["path"] == str(path)
+    assert failure["reason"] and str(path) not in failure["reason"]
+    assert f"skipped, its objects count as missed: {path}: " in caplog.text
+    assert scores["mask"]["AR"] == scores["box"]["AR"] == pytest.approx(0.8)  # two of ten objects are in it
+
+
+def test_no_image_can_be_read(data: CocoInstances, tmp_path: Path) -> None:
+    nowhere = CocoInstances(data.annotations, tmp_path / "nowhere")
+    scores = evaluate_coco(Oracle(nowhere), nowhere)
+    assert len(scores["failed"]) == 5 and scores["mask"]["AP"] == 0
+    assert json_ready(scores["timing"]) == {"model": None, "total": None}
+
+
+def test_an_image_too_large_for_the_gpu(data: CocoInstances) -> None:
+    class Small(Oracle):
+        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+            found = super().forward(images)
+            if self.asked == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.\nMore words")
+            return found
+
+    scores = evaluate_coco(Small(data), data)
+    assert [failure["reason"] for failure in scores["failed"]] == ["CUDA out of memory."]
+    assert scores["mask"]["AR"] == pytest.approx(0.8)
+
+
+def test_a_broken_model_ends_the_run_and_keeps_its_mode(data: CocoInstances) -> None:
+    class Broken(Oracle):
+        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+            raise RuntimeError("it broke")
+
+    model = Broken(data)
+    with pytest.raises(RuntimeError, match="it broke"):
+        evaluate_coco(model, data)
+    assert model.training
+
+
+def test_timing(data: CocoInstances) -> None:
+    class Slow(Oracle):
+        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+            time.sleep(0.05)
+            return super().forward(images)
+
+    timing = evaluate_coco(Slow(data), data)["timing"]
+    assert 0.05 <= timing["model"] < timing["total"] < 5
+
+
+def test_results_file(data: CocoInstances, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.json"
+    scores = evaluate_coco(Oracle(data, shift=3), data, results_path=path)
+    assert [file.name for file in path.parent.iterdir()] == ["results.json"]
+    results = json.loads(path.read_text())
+    assert len(results) == 10
+    assert all(
+        set(row) == {"image_id", "category_id", "score", "bbox", "segmentation"} and set(row["segmentation"]) == {
+            "size", "counts"
+        }
+        for row in results
+    )  # fmt: skip
+    for name, kind, other in (("box", "bbox", "segmentation"), ("mask", "segm", "bbox")):
+        alone = [{key: value for key, value in row.items() if key != other} for row in results]
+        again = average_precision(data.coco, alone, kind, max_detections=100, image_ids=data.image_ids)
+        assert 0 < again["AP"] < 1
+        assert json_ready(again) == json_ready(scores[name])
+
+
+def test_incomplete_annotations(data: CocoInstances, tmp_path: Path, backend: str) -> None:
+    """Without area and iscrowd, and numbered from 0, which the evaluators take for "no match"."""
+    content = json.loads(data.annotations.read_text())
+    for annotation in content["annotations"]:
+        del annotation["area"], annotation["iscrowd"]
+        annotation["id"] -= 1
+    bare = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    before = copy.deepcopy(bare.coco.dataset)
+    assert evaluate_coco(Oracle(bare), bare, backend=backend)["mask"]["AP"] == pytest.approx(1.0)
+    assert bare.coco.dataset == before
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([[1, 2]], "annotation 3: bad segmentation"),
+        ({"size": [3, 3], "counts": [9]}, "annotation 3: .*expected a mask of 64 x 64, got"),
+    ],
+)
+def test_a_bad_annotation_is_named_first(data: CocoInstances, tmp_path: Path, segmentation: Any, message: str) -> None:
+    content = json.loads(data.annotations.read_text())
+    content["annotations"][2]["segmentation"] = segmentation
+    bad = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    model = Oracle(bad)
+    with pytest.raises(ValueError, match=message):
+        evaluate_coco(model, bad)
+    assert model.asked == 0
+
+
+def test_an_object_without_pixels_counts_as_missed(data: CocoInstances, tmp_path: Path, backend: str) -> None:
+    content = json.loads(data.annotations.read_text())
+    content["annotations"].append({**content["annotations"][0], "id": 99, "segmentation": [], "bbox": [0, 0, 3, 3]})
+    more = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    scores = evaluate_coco(Oracle(more), more, backend=backend)
+    assert scores["mask"]["AR"] == scores["box"]["AR"] == pytest.approx(10 / 11)
+
+
+def test_labels_without_a_category_are_dropped(data: CocoInstances) -> None:
+    class Shifted(Oracle):
+        """Knows "rectangle" as label 1, and finds something of label 0 on top of each."""
+
+        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+            (found,) = super().forward(images)
+            doubled = {key: torch.cat([value, value]) for key, value in found.items()}
+            doubled["labels"] = (torch.arange(len(doubled["labels"])) >= len(found["labels"])).long()
+            return [doubled]
+
+    scores = evaluate_coco(Shifted(data), data, category_ids=[None, 1])
+    assert scores["mask"]["AP"] == pytest.approx(1.0)
+    assert evaluate_coco(Shifted(data), data, category_ids=[None, None])["mask"]["AP"] == 0

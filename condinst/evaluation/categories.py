@@ -1,0 +1,76 @@
+"""Which category of a data set each label of a model stands for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+_MANY = 10  # ids in a message
+
+
+def match_categories(
+    category_ids: Sequence[int],
+    category_names: Sequence[str],
+    *,
+    num_classes: int,
+    model_ids: Sequence[int] = (),
+    model_names: Sequence[str] = (),
+) -> list[int | None]:
+    """The category id of each label of a model, so that a model of many classes can be tested on data of a few.
+
+    Matched by name where the model has all the names of the data; else by id where it has all the ids; else, where
+    data and model have equally many, by order. A warning tells of ids or names that differ.
+
+    Args:
+        category_ids: of the data, in the order of its labels.
+        category_names: of the data.
+        num_classes: of the model.
+        model_ids: the category id of each of the model's labels, if it has them.
+        model_names: the name of each, if it has them.
+
+    Returns:
+        For each label of the model the id in the data, None for a class that the data does not have.
+
+    Raises:
+        ValueError: the data has categories that the model does not know; the message lists their ids.
+    """
+    named = len(set(model_names)) == num_classes and len(set(category_names)) == len(category_names)
+    if named and set(category_names) <= set(model_names):
+        by_name = dict(zip(category_names, category_ids, strict=True))
+        return [by_name.get(name) for name in model_names]
+    if model_ids and set(category_ids) <= set(model_ids):
+        _warn_of_names(category_ids, category_names, model_ids, model_names)
+        return [category if category in category_ids else None for category in model_ids]
+    if len(category_ids) == num_classes:
+        if model_names and list(model_names) != list(category_names):
+            pairs = [f"{own!r} is {other!r}" for own, other in zip(model_names, category_names, strict=True)]
+            warnings.warn(f"classes are matched by their order: {_few(pairs)}", stacklevel=2)
+        return list(category_ids)
+    unknown = [
+        f"{category} ({name})"
+        for category, name in zip(category_ids, category_names, strict=True)
+        if category not in model_ids and name not in model_names
+    ]
+    reason = f"; it does not know the categories {_few(unknown)}" if unknown and (model_ids or model_names) else ""
+    raise ValueError(
+        f"weights: expected a model of {len(category_ids)} classes, as many as the data has, got one of {num_classes}"
+        f"{reason}"
+    )
+
+
+def _warn_of_names(
+    category_ids: Sequence[int], category_names: Sequence[str], model_ids: Sequence[int], model_names: Sequence[str]
+) -> None:
+    known = dict(zip(model_ids, model_names, strict=False))  # a model may have ids without names
+    other = [
+        f"{category} is {name!r} in the data and {known[category]!r} in the model"
+        for category, name in zip(category_ids, category_names, strict=True)
+        if known.get(category, name) != name
+    ]
+    if other:
+        warnings.warn(f"categories are matched by id, but names differ: {_few(other)}", stacklevel=3)
+
+
+def _few(entries: Sequence[object]) -> str:
+    more = f" and {len(entries) - _MANY} more" if len(entries) > _MANY else ""
+    return ", ".join(map(str, entries[:_MANY])) + more
