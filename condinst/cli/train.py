@@ -2,93 +2,95 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import tomllib
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.logging import RichHandler
 
-from .app import Device, Images, app, choose_device
-
-if TYPE_CHECKING:
-    from condinst.engine.training import TrainingConfig
+from .app import Device, app, choose_device
 
 
 @app.command("train")
 def train_command(
-    data: Annotated[Path, typer.Option(help="COCO instances JSON of the training images.")],
-    images: Images = None,
+    data: Annotated[Path, typer.Option(help="A COCO instances JSON, a folder laid out as COCO, or Cityscapes.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images; by default that of the JSON file.")] = None,
     config: Annotated[str, typer.Option(help="Name of a built-in config, or a TOML file.")] = "condinst_nano",
-    out: Annotated[Path, typer.Option(help="Folder for log, checkpoints and weights.")] = Path("outputs/train"),
+    out: Annotated[Path, typer.Option(help="Folder for logs, checkpoints and weights.")] = Path("outputs/train"),
     backbone: Annotated[
         str | None, typer.Option(help='ImageNet weights of the backbone: a file, or "torchvision".')
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Start from these weights of a whole model.")] = None,
-    validation_data: Annotated[Path | None, typer.Option(help="COCO instances JSON to validate on.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Start from these weights of a whole model; with other classes, from the rest.")
+    ] = None,
+    validation_data: Annotated[
+        Path | None, typer.Option(help="Data to validate on, as --data; of such a folder, its own split val.")
+    ] = None,
     validation_images: Annotated[Path | None, typer.Option(help="Folder of its images, as --images.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A field of TrainingConfig, such as steps=2000."),
     ] = None,
+    model_settings: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME=VALUE", help="A field of CondInstConfig, such as nms_threshold=0.5."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a model on a COCO data set. Number and names of the classes come from the annotations."""
+    """Train a model on instance masks. Number and names of the classes come from the data.
+
+    The config says how in its table [training]; --set changes that. With torchrun in front, on several GPUs.
+    """
     import torch
 
     import condinst
-    from condinst.data.coco import CocoInstances
+    from condinst.data.open import open_instances
+    from condinst.engine.config import load_training_config, parse_settings
     from condinst.engine.training import train
+    from condinst.models.checkpoints import fine_tune
 
     if validation_images is not None and validation_data is None:
         raise ValueError("validation-images: expected --validation-data with it")
     if weights is not None and backbone is not None:
         raise ValueError("weights: expected --weights or --backbone, got both")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False)])
-    training = _training_config(settings or [])
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_log_handler()])
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     chosen_device = choose_device(device)
-    dataset = CocoInstances(data, images or data.parent)
+    training = load_training_config(config, settings or [])
+    dataset = open_instances(data, images, split="train")
     validation = None
     if validation_data is not None:
-        validation = CocoInstances(validation_data, validation_images or validation_data.parent)
+        validation = open_instances(validation_data, validation_images, split="val")
     torch.manual_seed(training.seed)
-    classes: dict[str, Any] = {
+    overrides: dict[str, Any] = parse_settings("--model", condinst.CondInstConfig, model_settings or [])
+    overrides |= {
         "num_classes": len(dataset.category_ids),
         "class_names": dataset.class_names,
         "category_ids": tuple(dataset.category_ids),
     }
     if weights is not None:
-        model = condinst.load(weights, **classes)
+        model = fine_tune(weights, **overrides)
     else:
-        model = condinst.CondInst(condinst.load_config(config).replace(**classes))
+        model = condinst.CondInst(condinst.load_config(config).replace(**overrides))
         if backbone is not None:
             condinst.load_backbone(model, backbone)
-    result = train(model, training, dataset, out, validation=validation, device=chosen_device, resume=resume)
-    print(f"weights in {result}")
+    try:
+        result = train(model, training, dataset, out, validation=validation, device=chosen_device, resume=resume)
+    except KeyboardInterrupt:
+        print(f"interrupted; --resume goes on from {out / 'last.pt'}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if os.environ.get("RANK", "0") == "0":
+        print(f"weights in {result}")
 
 
-def _training_config(settings: list[str]) -> TrainingConfig:
-    """Makes a config from NAME=VALUE words; values are written as in TOML, quotes may be left out."""
-    from condinst.engine.training import TrainingConfig
-
-    fields = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
-    values: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or name not in fields:
-            raise ValueError(f"--set: expected NAME=VALUE with one of {', '.join(fields)}; got {setting!r}")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        if isinstance(value, list):
-            value = tuple(value)
-        if isinstance(fields[name], float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(fields[name]):
-            raise ValueError(f"--set {name}: expected {type(fields[name]).__name__}, got {text!r}")
-        values[name] = value
-    return TrainingConfig(**values)
+def _log_handler() -> logging.Handler:
+    """Colours on a terminal, plain lines elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        return RichHandler(console=console, show_path=False)
+    return logging.StreamHandler()

@@ -1,94 +1,36 @@
-"""A plain training loop: COCO instances in, weights out."""
+"""The training loop on Lightning Fabric: COCO instances in, weights out."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import logging
+import math
+import os
 import time
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from condinst.data.coco import CocoInstances
 from condinst.data.transforms import TrainingTransform
-from condinst.engine.loader import Sample, SampleStream, make_loader
-from condinst.engine.optimization import learning_rate_factor, make_average, make_optimizer
-from condinst.engine.training_state import TrainingState
-from condinst.evaluation.coco import evaluate_coco, json_ready
+from condinst.evaluation.coco import evaluate_coco
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
 
+from .config import TrainingConfig
+from .interruption import Interruption
+from .loader import TRIES, Sample, SampleStream, aspect_groups, make_loader
+from .log import TrainingLog
+from .optimization import learning_rate_factor, make_average, make_optimizer
+from .training_state import TrainingState
+
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained; the defaults are AdelaiDet's 1x schedule (SPEC 2.7).
-
-    Args:
-        steps: optimizer steps.
-        batch_size: images per step.
-        optimizer: "sgd" or "adamw".
-        learning_rate: highest one.
-        momentum: of SGD.
-        weight_decay: of all parameters but those of norm layers.
-        schedule: "steps" (a tenth at each of `milestones`) or "cosine" (to 0).
-        milestones: steps at which the schedule "steps" falls.
-        warmup_steps: linear rise of the learning rate from a thousandth.
-        clip_gradient_norm: larger gradient norms are scaled down to it; 0 for never.
-        ema_decay: the weights that are validated and saved are a moving average with this decay; 0 for the plain ones.
-        bfloat16: run the model under bfloat16 autocast.
-        crop_size: train on random crops of this side in network input pixels, see `TrainingTransform`; 0 trains on
-            whole images, which the model resizes to `min_size_train`.
-        scale_range: lowest and highest factor on the scale of testing, when training on crops.
-        horizontal_flip, vertical_flip, transpose: probabilities of mirroring.
-        colour_jitter: largest relative change of brightness, contrast and saturation.
-        num_workers: processes that prepare images.
-        seed: of data order, random changes and the model's own draws.
-        log_every: steps between two lines of the log.
-        checkpoint_minutes: minutes between two resumable checkpoints; 0 writes one after each step.
-        validate_every: steps between two validations; 0 validates at the end only.
-        validation_images: images of a validation on the way, 0 for all; the one at the end takes all.
-    """
-
-    steps: int = 90_000
-    batch_size: int = 16
-    optimizer: str = "sgd"
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: str = "steps"
-    milestones: tuple[int, ...] = (60_000, 80_000)
-    warmup_steps: int = 1000
-    clip_gradient_norm: float = 0.0
-    ema_decay: float = 0.0
-    bfloat16: bool = False
-    crop_size: int = 0
-    scale_range: tuple[float, float] = (1.0, 1.0)
-    horizontal_flip: float = 0.5
-    vertical_flip: float = 0.0
-    transpose: float = 0.0
-    colour_jitter: float = 0.0
-    num_workers: int = 2
-    seed: int = 0
-    log_every: int = 20
-    checkpoint_minutes: float = 10.0
-    validate_every: int = 0
-    validation_images: int = 50
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("crop_size", "warmup_steps", "num_workers", "validate_every", "validation_images"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay: expected a number in 0..1, got {self.ema_decay}")
 
 
 def train(
@@ -104,9 +46,13 @@ def train(
 ) -> Path:
     """Trains a model and writes its weights.
 
-    `out_dir` gets `training.json` (all settings), `log.jsonl` (losses, rates, validations), `last.pt` (a resumable
-    checkpoint, replaced atomically) and, at the end, `model.safetensors`. An image that cannot be read is named in the
-    log and left out of its batch.
+    `out_dir` gets `training.json` (all settings), `log.csv` and `validation.csv`, TensorBoard's events, `last.pt` (a
+    resumable checkpoint, replaced atomically), `best.safetensors` (the weights with the best mask AP so far) and, at
+    the end, `model.safetensors`. An image or annotation that cannot be read is named in the log, counted, and another
+    image takes its place.
+
+    Started by ``torchrun``, the processes share each batch (DDP) and the validation. Losses are normalised over all of
+    them, so that several processes train as one with the whole batch does, norms with batch statistics aside.
 
     Args:
         model: what is trained, initialised by the caller (after `torch.manual_seed`, to make a run repeatable).
@@ -114,79 +60,146 @@ def train(
         data: the training images; its categories must be the model's classes.
         out_dir: folder for the results, made where it is missing.
         validation: images for average precision on the way and at the end.
-        device: where to train.
-        resume: go on from `last.pt` in `out_dir`. The run is then the same, bit for bit on the CPU, as one that was
-            never interrupted. `steps` and the schedule may be other ones than before.
-        progress: show a progress bar.
+        device: where to train; under ``torchrun`` its kind counts.
+        resume: go on from `last.pt` in `out_dir`. The run is then the same, bit for bit in one process on the CPU, as
+            one that was never interrupted. `steps` and the schedule may be other ones than before.
+        progress: show a progress bar or lines.
 
     Returns:
         The path of the weights.
 
     Raises:
-        ValueError: when the classes of data and model differ in number or no image can be read.
+        ValueError: when the classes of data and model differ in number, there is nothing to train on, or too many
+            images cannot be read.
         FileExistsError: when `out_dir` holds a run and `resume` is False.
         FloatingPointError: when a loss is not finite; the message names the images. `last.pt` stays as it was.
+        KeyboardInterrupt: after Ctrl-C and the step that was running; `last.pt` is written before.
     """
+    out = Path(out_dir)
+    checkpoint = out / "last.pt"
+    _check(model, data, checkpoint, resume)
+    fabric = _make_fabric(torch.device(device), config.precision)
+    fabric.launch()
+    is_first = fabric.is_global_zero
+    out.mkdir(parents=True, exist_ok=True)
+    if is_first:
+        settings = {"model": json.loads(model.config.to_json()), "training": dataclasses.asdict(config)}
+        settings |= {"data": str(data.annotations), "processes": fabric.world_size}
+        (out / "training.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)
+    plain_optimizer = make_optimizer(
+        model,
+        config.optimizer,
+        learning_rate=config.scaled_learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    student, optimizer = fabric.setup(model.train(), plain_optimizer)
+    average = make_average(model, config.ema_decay) if config.ema_decay else None
+    state = TrainingState(model, plain_optimizer, average, fabric.strategy.precision)
+    if resume:
+        state.load(checkpoint)
+    if not resume or fabric.global_rank > 0:  # the checkpoint has the random numbers of the first process
+        torch.manual_seed(config.seed + 1_000_003 * state.step * fabric.global_rank + fabric.global_rank)
+    if is_first and progress:
+        _tell_plan(config, data, fabric)
+
+    loader = make_loader(
+        SampleStream(data, _make_transform(model, config), config.seed),
+        groups=aspect_groups(data) if config.group_by_aspect_ratio and not config.crop_size else [0] * len(data),
+        batch_size=config.batch_size,
+        steps=range(state.step, config.steps),
+        accumulate=config.accumulate,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+        workers=config.num_workers,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    log = TrainingLog(
+        out if is_first else None,
+        step=state.step,
+        steps=config.steps,
+        log_every=config.log_every,
+        device=fabric.device,
+        progress=progress,
+    )
+    queued: deque[_Step] = deque()
+    saved_at = time.monotonic()
+    with Interruption() as interruption, log:
+        batches = iter(loader)
+        while state.step < config.steps:
+            queued.append(_step(fabric, student, optimizer, batches, config, state, log))
+            if average is not None:
+                average.update_parameters(model)
+            state.step += 1
+            is_last = state.step == config.steps
+            interrupted = _any_process(fabric, interruption.asked)
+            due = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
+            due = is_last or interrupted or _any_process(fabric, due)
+            # A GPU works on the newest step while the one before it is told.
+            while len(queued) > (0 if due or fabric.device.type == "cpu" else 1):
+                _tell(queued.popleft(), state, log)
+            if due:
+                if is_first:
+                    _save(state, checkpoint, must=is_last or interrupted)
+                saved_at = time.monotonic()
+            if interrupted:
+                raise KeyboardInterrupt
+            on_the_way = config.validate_every and state.step % config.validate_every == 0
+            if validation is not None and on_the_way and not is_last:
+                _validate(state, validation, config.validation_images, fabric, out, log)
+        weights = out / "model.safetensors"
+        if is_first:
+            save_checkpoint(state.result, weights, half=True)
+        if validation is not None:
+            _validate(state, validation, 0, fabric, out, log)
+        fabric.barrier()
+    return weights
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+    """A step that the device may still be working on."""
+
+    number: int  # from 1
+    names: list[str]
+    losses: Tensor  # [len(names)] float32, means over the parts of the step and the processes
+    paths: list[str]
+    waited: float
+    lr: float
+
+
+def _check(model: CondInst, data: CocoInstances, checkpoint: Path, resume: bool) -> None:
     if len(data.category_ids) != model.config.num_classes:
         raise ValueError(
             f"num_classes: expected {len(data.category_ids)}, the categories of {data.annotations},"
             f" got {model.config.num_classes}"
         )
-    out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / "last.pt"
+    if not len(data):
+        raise ValueError(f"{data.annotations}: expected at least one image to train on, got none")
+    if not data.coco.anns:
+        raise ValueError(f"{data.annotations}: expected at least one annotation to train on, got none")
     if checkpoint.exists() and not resume:
         raise FileExistsError(f"{checkpoint} is from an earlier run: resume it or choose another folder")
-    (out / "training.json").write_text(json.dumps(dataclasses.asdict(config), indent=1), encoding="utf-8")
 
-    model.train().to(device)
-    optimizer = make_optimizer(
-        model,
-        config.optimizer,
-        learning_rate=config.learning_rate,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    average = make_average(model, config.ema_decay) if config.ema_decay else None
-    state = TrainingState(model, optimizer, average)
-    if resume:
-        state.load(checkpoint)
-    else:
-        torch.manual_seed(config.seed)
-    log = _Log(out / "log.jsonl", state.step)
-    stream = SampleStream(data, _make_transform(model, config), config.seed)
-    loader = make_loader(
-        stream, batch_size=config.batch_size, start=state.step, steps=config.steps, workers=config.num_workers
-    )
 
-    bar = _progress_bar(disable=not progress)
-    saved_at = time.monotonic()
-    with bar:
-        task = bar.add_task("Training", total=config.steps, completed=state.step, loss="")
-        for samples in loader:
-            waited = time.monotonic() - log.last_step_end
-            readable = _readable(samples, state, len(data))
-            if readable:
-                losses = _step(model, optimizer, readable, config, state.step, device)
-                if average is not None:
-                    average.update_parameters(model)
-                log.add(losses, len(readable), waited)
-            state.step += 1
-            if state.step % config.log_every == 0 or state.step == config.steps:
-                loss = log.write(state.step, lr=optimizer.param_groups[0]["lr"], unreadable=len(state.unreadable))
-                bar.update(task, loss=f"loss {loss:.3f}")
-            bar.update(task, completed=state.step)
-            if time.monotonic() - saved_at >= 60 * config.checkpoint_minutes or state.step == config.steps:
-                state.save(checkpoint)
-                saved_at = time.monotonic()
-            on_the_way = config.validate_every and state.step % config.validate_every == 0
-            if validation is not None and on_the_way and state.step < config.steps:
-                _validate(state.result, validation, config.validation_images, state.step, device, log)
-    weights = out / "model.safetensors"
-    save_checkpoint(state.result, weights, half=True)
-    if validation is not None:
-        _validate(state.result, validation, 0, state.step, device, log)
-    return weights
+def _make_fabric(device: torch.device, precision: str) -> Fabric:
+    """One process, or those that torchrun has started."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    nodes = int(os.environ.get("WORLD_SIZE", 1)) // processes
+    if precision == "16-mixed" and device.type != "cuda":
+        raise ValueError(f"precision: expected 32-true or bf16-mixed on {device.type}, got 16-mixed")
+    several = processes * nodes > 1
+    one = [device.index or 0] if device.type == "cuda" else 1
+    return Fabric(
+        accelerator=device.type,
+        devices=processes if several else one,
+        num_nodes=nodes,
+        strategy="ddp" if several else "auto",
+        precision=precision,  # type: ignore[arg-type]
+    )
 
 
 def _make_transform(model: CondInst, config: TrainingConfig) -> TrainingTransform:
@@ -195,150 +208,145 @@ def _make_transform(model: CondInst, config: TrainingConfig) -> TrainingTransfor
         scale_range=config.scale_range,
         min_size=model.config.min_size_test,
         max_size=model.config.max_size_test,
+        min_sizes=model.config.min_size_train,
+        max_size_train=model.config.max_size_train,
         horizontal_flip=config.horizontal_flip,
         vertical_flip=config.vertical_flip,
         transpose=config.transpose,
         colour_jitter=config.colour_jitter,
+        copy_paste=config.copy_paste,
     )
 
 
-def _readable(samples: list[Sample], state: TrainingState, images: int) -> list[Sample]:
-    """The samples that have an image; the files of the others are named once."""
-    for sample in samples:
-        if sample.problem and sample.path not in state.unreadable:
-            state.unreadable.append(sample.path)
-            _logger.warning("skipped: %s", sample.problem)
-    if len(state.unreadable) == images:
-        raise ValueError(f"no image could be read; the last: {samples[-1].problem}")
-    return [sample for sample in samples if sample.image is not None]
+def _tell_plan(config: TrainingConfig, data: CocoInstances, fabric: Fabric) -> None:
+    scaled = ""
+    if config.scaled_learning_rate != config.learning_rate:
+        scaled = f" ({config.learning_rate:g} for {config.base_batch_size} images, scaled to {config.batch_size})"
+    _logger.info(
+        "%d steps of %d images (%.1f epochs of %d images) on %d x %s, %s; learning rate %g%s",
+        config.steps,
+        config.batch_size,
+        config.steps * config.batch_size / len(data),
+        len(data),
+        fabric.world_size,
+        fabric.device.type,
+        config.precision,
+        config.scaled_learning_rate,
+        scaled,
+    )
 
 
 def _step(
-    model: CondInst,
-    optimizer: torch.optim.Optimizer,
-    samples: list[Sample],
+    fabric: Fabric,
+    student: Any,
+    optimizer: Any,
+    batches: Iterator[list[Sample]],
     config: TrainingConfig,
-    step: int,
-    device: torch.device | str,
-) -> dict[str, float]:
-    """One optimizer step. Returns the losses."""
-    factor = learning_rate_factor(
-        step,
+    state: TrainingState,
+    log: TrainingLog,
+) -> _Step:
+    """One optimizer step."""
+    lr = config.scaled_learning_rate * learning_rate_factor(
+        state.step,
         steps=config.steps,
         schedule=config.schedule,
         milestones=config.milestones,
         warmup_steps=config.warmup_steps,
     )
     for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate * factor
-    images = [sample.image.to(device) for sample in samples if sample.image is not None]
-    targets = [{key: _to(value, device) for key, value in sample.target.items()} for sample in samples]
-    kind = torch.device(device).type
-    with torch.autocast(kind, dtype=torch.bfloat16, enabled=config.bfloat16):
-        losses: dict[str, Tensor] = model(images, targets, resize=config.crop_size == 0)
-    total = torch.stack([loss.float() for loss in losses.values()]).sum()
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
-    if not torch.isfinite(total):
-        raise FloatingPointError(
-            f"step {step}: a loss is not finite: {values}; the images: {', '.join(sample.path for sample in samples)}"
-        )
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
+        group["lr"] = lr
+    names: list[str] = []
+    values: list[Tensor] = []
+    paths: list[str] = []
+    waited = 0.0
+    for part in range(config.accumulate):
+        start = time.monotonic()
+        samples = next(batches)
+        waited += time.monotonic() - start
+        images = [_image_of(sample, state) for sample in samples]
+        with fabric.no_backward_sync(student, enabled=part < config.accumulate - 1):
+            losses: dict[str, Tensor] = student(
+                [image.to(fabric.device, non_blocking=True) for image in images],
+                [sample.target for sample in samples],
+                resize=False,
+            )
+            stacked = torch.stack([loss.float() for loss in losses.values()])
+            fabric.backward(stacked.sum() / config.accumulate)
+        names = list(losses)
+        values.append(stacked.detach())
+        paths += [sample.path for sample in samples]
     if config.clip_gradient_norm:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_gradient_norm)
+        fabric.clip_gradients(student, optimizer, max_norm=config.clip_gradient_norm, error_if_nonfinite=False)
     optimizer.step()
-    return values
+    optimizer.zero_grad(set_to_none=True)
+    means = torch.stack(values).mean(dim=0)
+    if fabric.world_size > 1:
+        means = fabric.all_reduce(means, reduce_op="mean")  # type: ignore[assignment]
+    return _Step(state.step + 1, names, means, paths, waited, lr)
 
 
-def _to(value: Any, device: torch.device | str) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
+def _image_of(sample: Sample, state: TrainingState) -> Tensor:
+    """The image of a sample; files that could not be read are named once."""
+    for path, problem in sample.problems:
+        if path not in state.unreadable:
+            state.unreadable.append(path)
+            _logger.warning("skipped: %s", problem)
+    if sample.image is None:
+        raise ValueError(f"no image could be read in {len(sample.problems)} of {TRIES} tries; {sample.problems[-1][1]}")
+    return sample.image
+
+
+def _tell(step: _Step, state: TrainingState, log: TrainingLog) -> None:
+    """Logs a step's losses, or stops the run when one is not finite."""
+    losses = dict(zip(step.names, step.losses.tolist(), strict=True))
+    if not all(map(math.isfinite, losses.values())):
+        raise FloatingPointError(
+            f"step {step.number}: a loss is not finite: {losses}; the images: {', '.join(step.paths)}"
+        )
+    log.add(
+        step.number,
+        losses,
+        images=len(step.paths),
+        waited=step.waited,
+        lr=step.lr,
+        unreadable=len(state.unreadable),
+    )
+
+
+def _any_process(fabric: Fabric, value: bool) -> bool:
+    """Whether it is true in one of the processes."""
+    if fabric.world_size == 1:
+        return value
+    count: Any = fabric.all_reduce(torch.tensor(float(value), device=fabric.device), reduce_op="sum")
+    return bool(count > 0)
+
+
+def _save(state: TrainingState, checkpoint: Path, *, must: bool) -> None:
+    """Writes a checkpoint. On the way a failure is only told: the disk may have room again the next time."""
+    try:
+        state.save(checkpoint)
+    except OSError as error:
+        if must:
+            raise
+        _logger.error("%s", error)
 
 
 def _validate(
-    model: CondInst,
-    validation: CocoInstances,
-    images: int,
-    step: int,
-    device: torch.device | str,
-    log: _Log,
+    state: TrainingState, validation: CocoInstances, images: int, fabric: Fabric, out: Path, log: TrainingLog
 ) -> None:
     start = time.monotonic()
-    scores = evaluate_coco(
-        model, validation, max_detections=model.config.max_detections or 1000, max_images=images, device=device
-    )
-    log.write_row({"step": step, "validation": json_ready(scores), "images": images or len(validation)})
-    log.last_step_end = time.monotonic()
-    _logger.info(
-        "step %d: box AP %.4f, mask AP %.4f (%.0f s)",
-        step,
-        scores["box"]["AP"],
-        scores["mask"]["AP"],
-        time.monotonic() - start,
-    )
-
-
-class _Log:
-    """A JSON-lines file of mean losses; rows after the step that is resumed from are cut off.
-
-    Args:
-        path: the file.
-        step: the step that is resumed from, 0 for a new run.
-    """
-
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        self.last_step_end = time.monotonic()
-        rows = path.read_text(encoding="utf-8").splitlines() if step and path.exists() else []
-        kept = [row for row in rows if json.loads(row)["step"] <= step]
-        path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")
-        self._reset()
-
-    def _reset(self) -> None:
-        self._losses: list[dict[str, float]] = []
-        self._images = 0
-        self._waited = 0.0
-        self._start = time.monotonic()
-
-    def add(self, losses: dict[str, float], images: int, waited: float) -> None:
-        """Takes the figures of one step: its losses, number of images and seconds it waited for them."""
-        self._losses.append(losses)
-        self._images += images
-        self._waited += waited
-        self.last_step_end = time.monotonic()
-
-    def write(self, step: int, *, lr: float, unreadable: int) -> float:
-        """Writes the means since the last call. Returns the mean of the summed losses."""
-        count = max(len(self._losses), 1)
-        names = self._losses[0] if self._losses else {}
-        means = {name: sum(losses[name] for losses in self._losses) / count for name in names}
-        seconds = time.monotonic() - self._start
-        self.write_row(
-            {
-                "step": step,
-                "lr": lr,
-                **means,
-                "seconds_per_step": seconds / count,
-                "seconds_waiting_for_data_per_step": self._waited / count,
-                "images": self._images,
-                "unreadable": unreadable,
-            }
-        )
-        self._reset()
-        return sum(means.values())
-
-    def write_row(self, row: dict[str, Any]) -> None:
-        """Appends one line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-def _progress_bar(*, disable: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-        disable=disable,
-    )
+    model = state.result
+    count = model.config.max_detections or 1000
+    scores = evaluate_coco(model, validation, max_detections=count, max_images=images, device=fabric.device)
+    row = {
+        f"{kind}_{name}": value
+        for kind in ("mask", "box")
+        for name, value in scores[kind].items()
+        if isinstance(value, float)
+    }
+    log.validation(state.step, {**row, "images": images or len(validation), "seconds": time.monotonic() - start})
+    ap = scores["mask"]["AP"]
+    if ap > state.best_ap:
+        state.best_ap = ap
+        if fabric.is_global_zero:
+            save_checkpoint(model, out / "best.safetensors", half=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -19,13 +19,18 @@ class TrainingState:
         model: what is trained.
         optimizer: of its parameters.
         average: moving average of its weights, or None.
+        precision: has a `state_dict`, that of the gradients' scale.
     """
 
-    def __init__(self, model: CondInst, optimizer: torch.optim.Optimizer, average: AveragedModel | None) -> None:
+    def __init__(
+        self, model: CondInst, optimizer: torch.optim.Optimizer, average: AveragedModel | None, precision: Any
+    ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.average = average
+        self.precision = precision
         self.step = 0
+        self.best_ap = -1.0
         self.unreadable: list[str] = []
 
     @property
@@ -34,31 +39,47 @@ class TrainingState:
         return self.model if self.average is None else cast(CondInst, self.average.module)
 
     def save(self, path: Path) -> None:
-        """Writes everything to a file, which is the old one or the new one but never half of it."""
+        """Writes everything to a file, which is the old one or the new one but never half of it.
+
+        Raises:
+            OSError: it could not be written (a full disk); the old file is as it was.
+        """
         content = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "precision": self.precision.state_dict(),
             "step": self.step,
+            "best_ap": self.best_ap,
             "unreadable": self.unreadable,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "config": self.model.config.to_json(),
         }
         partial = path.with_name(f"{path.name}.partial")
-        torch.save(content, partial)
-        os.replace(partial, path)
+        try:
+            with partial.open("wb") as file:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save sees a write that fails
+            partial.unlink(missing_ok=True)
+            raise OSError(f"{path}: could not be written, the one before it is kept: {error}") from error
 
     def load(self, path: Path) -> None:
         """Restores what `save` wrote.
 
         Raises:
             FileNotFoundError: when there is nothing to resume.
-            ValueError: when the file is of another model or another kind of run.
+            ValueError: when the file is damaged, of another model or of another kind of run.
         """
         if not path.is_file():
             raise FileNotFoundError(f"nothing to resume: no such file: {path}")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever it stumbles over
+            raise ValueError(f"{path}: damaged checkpoint: {error}") from error
         if content["config"] != self.model.config.to_json():
             raise ValueError(f"{path}: is of a model with another config: {content['config']}")
         if (content["average"] is None) != (self.average is None):
@@ -67,7 +88,9 @@ class TrainingState:
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(content["average"])
+        self.precision.load_state_dict(content["precision"])
         self.step = content["step"]
+        self.best_ap = content["best_ap"]
         self.unreadable = content["unreadable"]
         torch.set_rng_state(content["random"])
         if content["random_cuda"]:

@@ -15,7 +15,7 @@ from .backbones import ResNet
 from .config import CondInstConfig
 from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
 from .heads import FCOSHead, HeadOutputs, MaskBranch
-from .losses import DetectionLoss, MaskLocations, at_locations, semantic_loss
+from .losses import DetectionLoss, MaskLocations, at_locations, mean_over_processes, semantic_loss
 from .necks import make_fpn
 from .preprocessing import (
     Targets,
@@ -63,7 +63,7 @@ class CondInst(nn.Module):
     def forward(
         self,
         images: Sequence[Tensor],
-        targets: Sequence[dict[str, Tensor]] | None = None,
+        targets: Sequence[dict[str, Any]] | None = None,
         *,
         resize: bool = True,
         output_sizes: Sequence[tuple[int, int]] | None = None,
@@ -74,7 +74,8 @@ class CondInst(nn.Module):
         Args:
             images: [3, H_i, W_i] RGB tensors of any sizes, uint8 or floating in 0..1, on any device.
             targets: in training, one dict per image: `boxes` [G, 4] float (x1, y1, x2, y2) in pixels of the image,
-                `labels` [G] int64 in 0 .. num_classes - 1, `masks` [G, H_i, W_i] bool. G may be 0.
+                `labels` [G] int64 in 0 .. num_classes - 1, `masks` [G, H_i, W_i] bool. G may be 0. With
+                ``resize=False`` masks may also be COCO run lengths in a list `rles`.
             resize: bring images (and targets) to the network size of the config, in training to a random one of
                 `min_size_train`; False takes them as they are.
             output_sizes: in eval, (height, width) of the results of each image instead of the image's own.
@@ -204,14 +205,12 @@ class CondInst(nn.Module):
             results.append(make_result(found, own, mask_logits, sizes, config))
         return results
 
-    def _losses(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], resize: bool
-    ) -> dict[str, Tensor]:
+    def _losses(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]], resize: bool) -> dict[str, Tensor]:
         batch, joined = self.training_batch(images, targets, resize=resize)
         return self.losses(batch, joined)[0]
 
     def training_batch(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Tensor]], *, resize: bool = True
+        self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]], *, resize: bool = True
     ) -> tuple[Tensor, Targets]:
         """The normalised, padded batch [B, 3, H, W] and its objects in network pixels."""
         config = self.config
@@ -219,6 +218,8 @@ class CondInst(nn.Module):
             raise ValueError("images: expected at least one image in training mode, got none")
         check_targets(targets, images, config.num_classes)
         if resize:
+            if any("rles" in target for target in targets):
+                raise ValueError("targets: 'rles' are for resize=False; to be resized, masks must be pixels ('masks')")
             resized = []
             for image, target in zip(images, targets, strict=True):
                 shortest = config.min_size_train[int(torch.randint(len(config.min_size_train), ()))]
@@ -227,7 +228,7 @@ class CondInst(nn.Module):
                 resized.append((resize_image(image, size), resize_target(target, old, size)))
             images, targets = [image for image, _ in resized], [target for _, target in resized]
         batch = make_batch(images, config, self.pixel_mean, self.pixel_std)
-        return batch, join_targets(targets, (batch.shape[2], batch.shape[3]), self.device)
+        return batch, join_targets(targets, (batch.shape[2], batch.shape[3]), config, self.device)
 
     def losses(self, batch: Tensor, targets: Targets) -> tuple[dict[str, Tensor], MaskLocations]:
         """The losses of a batch made by `training_batch`, and the locations that fed `loss_mask`."""
@@ -235,10 +236,11 @@ class CondInst(nn.Module):
         outputs, mask_features, finest = self.features(batch)
         locations = make_locations(outputs.level_sizes, config, batch.device)
         losses, chosen = self.detection_loss(outputs, locations, targets)
-        losses["loss_mask"] = self._mask_loss(outputs, mask_features, locations, chosen, targets)
+        mask_loss = self._mask_loss(outputs, mask_features, locations, chosen, targets)
+        losses["loss_mask"] = config.mask_loss_weight * mask_loss
         if config.semantic_loss:
             logits = self.mask_branch.semantic_logits(finest)
-            losses["loss_semantic"] = semantic_loss(logits, targets, config.mask_feature_stride, config)
+            losses["loss_semantic"] = config.semantic_loss_weight * semantic_loss(logits, targets, config)
         return losses, chosen
 
     def _mask_loss(
@@ -250,14 +252,16 @@ class CondInst(nn.Module):
         targets: Targets,
     ) -> Tensor:
         """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
-        stride = self.config.mask_output_stride
-        return ops.dynamic_mask_loss(
+        loss = ops.dynamic_mask_loss(
             mask_features,
             at_locations(outputs.mask_head_params, chosen.image_indices, chosen.location_indices),
             locations.points[chosen.location_indices],
             chosen.image_indices,
             locations.sizes_of_interest[chosen.location_indices],
-            targets.masks[:, stride // 2 :: stride, stride // 2 :: stride],
+            targets.masks,
             chosen.object_indices,
             **self.mask_head_options(),
         )
+        # the mean over all processes: DDP averages what each of them gives
+        count = loss.new_tensor(float(len(chosen.object_indices)))
+        return loss * (count / mean_over_processes(count).clamp(min=1))

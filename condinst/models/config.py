@@ -98,6 +98,8 @@ class CondInstConfig:
             many.
         mask_threshold: a pixel belongs to the mask when its probability is above it.
         focal_loss_alpha, focal_loss_gamma: of the class loss (and of the semantic loss).
+        mask_loss_weight: factor on the mask loss (lambda of Eq. 2).
+        semantic_loss_weight: factor on the semantic loss (mu).
         center_sampling: the centre of an object, that of its mask's mass ("mass") or of its box ("box", FCOS).
         center_sampling_radius: half-side of the positive region around an object's centre, in strides.
         box_quality: "centerness" learns Eq. 3 of FCOS; "iou" learns the IoU of the predicted box in its place.
@@ -167,6 +169,8 @@ class CondInstConfig:
 
     focal_loss_alpha: float = 0.25
     focal_loss_gamma: float = 2.0
+    mask_loss_weight: float = 1.0
+    semantic_loss_weight: float = 1.0
     center_sampling: str = "mass"
     center_sampling_radius: float = 1.5
     box_quality: str = "centerness"
@@ -195,6 +199,9 @@ class CondInstConfig:
         for name in ("score_threshold", "nms_threshold", "mask_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
+        for name in ("mask_loss_weight", "semantic_loss_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
         for name in ("center_sampling_radius", "matrix_nms_sigma"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
@@ -304,11 +311,31 @@ def config_names() -> list[str]:
 def load_config(source: str | Path) -> CondInstConfig:
     """Reads a built-in config by its name, or a TOML file by its path.
 
-    A file holds fields of `CondInstConfig`; `base = "name"` starts from another built-in config.
+    A file holds fields of `CondInstConfig`; `base = "name"` starts from another built-in config. How a model is trained
+    is in a table [training], see `load_training_table`.
 
     Raises:
         ValueError: for an unknown name or a file that is not a config; the message lists what there is.
     """
+    fields = _read_fields(source)
+    fields.pop("training", None)
+    return CondInstConfig().replace(**fields)
+
+
+def load_training_table(source: str | Path) -> dict[str, Any]:
+    """The table [training] of a config, with that of its base: fields of `condinst.engine.TrainingConfig`.
+
+    Raises:
+        ValueError: as `load_config`; and when [training] is no table.
+    """
+    table = _read_fields(source).get("training", {})
+    if not isinstance(table, dict):
+        raise ValueError(f"training: expected a table [training] in {source}, got {table!r}")
+    return table
+
+
+def _read_fields(source: str | Path) -> dict[str, Any]:
+    """All fields of a config over those of its base."""
     path = Path(source)
     if path.suffix == ".toml":
         if not path.is_file():
@@ -327,8 +354,12 @@ def load_config(source: str | Path) -> CondInstConfig:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"config: {source} is not TOML: {error}") from error
     base = fields.pop("base", None)
-    start = CondInstConfig() if base is None else load_config(base)
-    return start.replace(**{"name": name, **fields})
+    inherited = {} if base is None else _read_fields(base)
+    if "training" in inherited and isinstance(fields.get("training"), dict):
+        fields["training"] = inherited["training"] | fields["training"]
+    if "num_classes" in fields:  # other classes have other names
+        inherited = {key: value for key, value in inherited.items() if key not in ("class_names", "category_ids")}
+    return inherited | {"name": name} | fields
 
 
 def _config_files() -> Any:

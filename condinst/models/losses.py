@@ -53,7 +53,7 @@ class DetectionLoss(nn.Module):
         assigned = ops.fcos_targets(
             targets.boxes,
             targets.labels,
-            ops.mask_centers(targets.masks) if config.center_sampling == "mass" else None,
+            targets.centers if config.center_sampling == "mass" else None,
             targets.image_indices,
             num_images=outputs.class_logits.shape[0],
             num_classes=config.num_classes,
@@ -135,26 +135,24 @@ def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor
     return values.flatten(0, 1).index_select(0, image_indices * values.shape[1] + location_indices)
 
 
-def semantic_loss(logits: Tensor, targets: Targets, stride: int, config: CondInstConfig) -> Tensor:
+def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> Tensor:
     """Focal loss of the semantic branch (SPEC 2.6): each pixel has the class of the smallest mask that covers it.
 
     Args:
-        logits: [B, num_classes, H, W] at `stride`.
-        targets: objects with masks at the padded image size.
-        stride: pixels per logit.
-        config: the number of classes and the focal loss.
+        logits: [B, num_classes, H, W] at the stride of the mask features.
+        targets: objects with masks at that stride.
+        config: the focal loss.
 
     Returns:
-        [] summed over everything, divided by the number of foreground pixels of this process.
+        [] summed over everything, divided by the number of foreground pixels (their mean over the processes).
     """
     num_images, num_classes, height, width = logits.shape
     labels = targets.labels.new_full((num_images, height, width), num_classes)
-    areas = targets.masks.sum(dim=(1, 2))
-    sampled = targets.masks[:, stride // 2 :: stride, stride // 2 :: stride]
+    assert targets.semantic_masks is not None
     # the largest first, so that smaller ones overwrite it; of equal areas the first object stays
-    for index in reversed(areas.argsort(stable=True).tolist()):
-        labels[targets.image_indices[index]][sampled[index]] = targets.labels[index]
-    num_positives = (labels < num_classes).sum().clamp(min=1)
+    for index in reversed(targets.areas.argsort(stable=True).tolist()):
+        labels[targets.image_indices[index]][targets.semantic_masks[index]] = targets.labels[index]
+    num_positives = mean_over_processes((labels < num_classes).sum().float()).clamp(min=1)
     loss = ops.sigmoid_focal_loss(
         logits.permute(0, 2, 3, 1).reshape(-1, num_classes),
         labels.flatten(),

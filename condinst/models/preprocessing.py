@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import ops
+from ..data.rles import mass_centers, sample_masks
 from .config import CondInstConfig
 
 
 @dataclass
 class Targets:
-    """The objects of a batch in network pixels; G objects over all images.
+    """The objects of a padded batch of H x W network pixels; G objects over all images.
 
     Args:
         boxes: [G, 4] (x1, y1, x2, y2).
         labels: [G].
-        masks: [G, H, W] bool at the size of the padded batch.
         image_indices: [G] the image of each object.
+        centers: [G, 2] mass centres (x, y) px of the full masks; NaN of an empty one.
+        areas: [G] int64 px of the full masks.
+        masks: [G, H / s, W / s] bool: the pixels of the masks at ``s // 2 + i * s``, s being `mask_output_stride`.
+        semantic_masks: [G, H / s, W / s] the same at `mask_feature_stride`; None without a semantic branch.
     """
 
     boxes: Tensor
     labels: Tensor
-    masks: Tensor
     image_indices: Tensor
+    centers: Tensor
+    areas: Tensor
+    masks: Tensor
+    semantic_masks: Tensor | None
 
 
 def check_images(images: Sequence[Tensor]) -> None:
@@ -50,22 +59,26 @@ def check_images(images: Sequence[Tensor]) -> None:
             raise TypeError(f"{name}: expected dtype uint8 or floating point, got {image.dtype}")
 
 
-def check_targets(targets: Sequence[dict[str, Tensor]], images: Sequence[Tensor], num_classes: int) -> None:
-    """Raise unless there is one dict per image with `boxes` [G, 4], `labels` [G] and `masks` [G, H, W] that fit it."""
+def check_targets(targets: Sequence[Mapping[str, Any]], images: Sequence[Tensor], num_classes: int) -> None:
+    """Raise unless there is one dict per image with `boxes` [G, 4], `labels` [G] and masks that fit it.
+
+    Masks are `masks` [G, H, W], or `rles`, a list of G COCO run lengths of the size of the image.
+    """
     if len(targets) != len(images):
         raise ValueError(f"targets: expected one dict per image ({len(images)}), got {len(targets)}")
     for index, (target, image) in enumerate(zip(targets, images, strict=True)):
         if not isinstance(target, Mapping):
             raise TypeError(f"targets[{index}]: expected a dict, got {type(target).__name__}")
-        for key in ("boxes", "labels", "masks"):
+        for key in ("boxes", "labels") if "rles" in target else ("boxes", "labels", "masks"):
             if not isinstance(target.get(key), Tensor):
                 raise ValueError(f"targets[{index}]: expected a tensor under {key!r}, got keys {sorted(target)}")
-        boxes, labels, masks = target["boxes"], target["labels"], target["masks"]
-        expected = {
-            "boxes": (boxes, (boxes.shape[0], 4)),
-            "labels": (labels, (boxes.shape[0],)),
-            "masks": (masks, (boxes.shape[0], *image.shape[1:])),
-        }
+        boxes, labels = target["boxes"], target["labels"]
+        size = tuple(image.shape[1:])
+        expected = {"boxes": (boxes, (len(boxes), 4)), "labels": (labels, (len(boxes),))}
+        if "rles" in target:
+            _check_rles(f"targets[{index}]['rles']", target["rles"], len(boxes), size)
+        else:
+            expected["masks"] = (target["masks"], (len(boxes), *size))
         for key, (value, shape) in expected.items():
             if value.shape != shape:
                 raise ValueError(f"targets[{index}][{key!r}]: expected shape {list(shape)}, got {list(value.shape)}")
@@ -73,8 +86,8 @@ def check_targets(targets: Sequence[dict[str, Tensor]], images: Sequence[Tensor]
             raise TypeError(f"targets[{index}]['boxes']: expected floating point, got {boxes.dtype}")
         if labels.dtype != torch.int64:
             raise TypeError(f"targets[{index}]['labels']: expected int64, got {labels.dtype}")
-        if masks.dtype not in (torch.bool, torch.uint8):
-            raise TypeError(f"targets[{index}]['masks']: expected bool or uint8, got {masks.dtype}")
+        if "masks" in expected and target["masks"].dtype not in (torch.bool, torch.uint8):
+            raise TypeError(f"targets[{index}]['masks']: expected bool or uint8, got {target['masks'].dtype}")
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
             raise ValueError(
                 f"targets[{index}]['labels']: expected 0 .. {num_classes - 1},"
@@ -82,6 +95,14 @@ def check_targets(targets: Sequence[dict[str, Tensor]], images: Sequence[Tensor]
             )
         if not boxes.isfinite().all():
             raise ValueError(f"targets[{index}]['boxes']: expected finite numbers, got NaN or infinity")
+
+
+def _check_rles(name: str, rles: Any, count: int, size: tuple[int, ...]) -> None:
+    if not isinstance(rles, Sequence) or len(rles) != count:
+        raise ValueError(f"{name}: expected a list of {count} run lengths, one per box, got {rles!r:.100}")
+    for rle in rles:
+        if tuple(rle["size"]) != size:
+            raise ValueError(f"{name}: expected masks of the image's size {list(size)}, got {list(rle['size'])}")
 
 
 def make_batch(images: Sequence[Tensor], config: CondInstConfig, mean: Tensor, std: Tensor) -> Tensor:
@@ -119,18 +140,50 @@ def resize_target(target: dict[str, Tensor], old: tuple[int, int], new: tuple[in
     return {"boxes": target["boxes"] * scale, "labels": target["labels"], "masks": masks}
 
 
-def join_targets(targets: Sequence[dict[str, Tensor]], size: tuple[int, int], device: torch.device) -> Targets:
-    """The objects of all images in one, their masks padded to the batch's `size` (height, width)."""
+def join_targets(
+    targets: Sequence[Mapping[str, Any]], size: tuple[int, int], config: CondInstConfig, device: torch.device
+) -> Targets:
+    """The objects of all images in one, with what the losses need of their masks.
+
+    Args:
+        targets: as `check_targets` wants them.
+        size: (height, width) of the padded batch.
+        config: gives the strides.
+        device: of the result.
+    """
+    strides = [config.mask_output_stride] + [config.mask_feature_stride] * config.semantic_loss
+    parts = [
+        _of_rles(target["rles"], strides, size)
+        if "rles" in target
+        else _of_masks(target["masks"], strides, size, device)
+        for target in targets
+    ]
     counts = torch.tensor([len(target["labels"]) for target in targets])
-    masks = torch.zeros(int(counts.sum()), *size, dtype=torch.bool, device=device)
-    start = 0
-    for target in targets:
-        num_objects, height, width = target["masks"].shape
-        masks[start : start + num_objects, :height, :width] = target["masks"].to(device)
-        start += num_objects
     return Targets(
         boxes=torch.cat([target["boxes"].to(device, torch.float32) for target in targets]),
         labels=torch.cat([target["labels"].to(device) for target in targets]),
-        masks=masks,
         image_indices=torch.arange(len(targets)).repeat_interleave(counts).to(device),
+        centers=torch.cat([centers.to(device) for centers, _, _ in parts]),
+        areas=torch.cat([areas.to(device) for _, areas, _ in parts]),
+        masks=torch.cat([sampled[0].to(device) for _, _, sampled in parts]),
+        semantic_masks=torch.cat([sampled[-1].to(device) for _, _, sampled in parts]) if config.semantic_loss else None,
     )
+
+
+def _of_rles(
+    rles: Sequence[dict[str, Any]], strides: Sequence[int], size: tuple[int, int]
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    centers, areas = mass_centers(rles)
+    return centers, areas, [sample_masks(rles, stride, size) for stride in strides]
+
+
+def _of_masks(
+    masks: Tensor, strides: Sequence[int], size: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    masks = masks.to(device, torch.bool)
+    sampled = []
+    for stride in strides:
+        part = masks[:, stride // 2 :: stride, stride // 2 :: stride]
+        padding = (0, size[1] // stride - part.shape[2], 0, size[0] // stride - part.shape[1])
+        sampled.append(F.pad(part, padding))
+    return ops.mask_centers(masks), masks.sum(dim=(1, 2)), sampled

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +20,17 @@ import torch
 import condinst
 from condinst.data.coco import CocoInstances
 from condinst.data.transforms import TrainingTransform
-from condinst.engine.loader import SampleStream
+from condinst.engine.config import TrainingConfig
+from condinst.engine.loader import SampleStream, aspect_groups, batch_keys, make_loader
 from condinst.engine.optimization import learning_rate_factor, make_average, make_optimizer
-from condinst.engine.training import TrainingConfig, train
+from condinst.engine.training import train
 from tests.data.synthetic import write_rectangles
 from tests.models.tiny import make_model
 
 SHORT = TrainingConfig(
     steps=6,
     batch_size=2,
+    base_batch_size=2,
     optimizer="adamw",
     learning_rate=2e-3,
     schedule="cosine",
@@ -44,11 +54,12 @@ def data(tmp_path: Path) -> CocoInstances:
 
 def make_student(**overrides: Any) -> condinst.CondInst:
     overrides = {"num_classes": 1, "class_names": ("rectangle",), **overrides}
-    return make_model(**overrides, mask_loss_locations="random", mask_loss_max_locations=20)
+    return make_model(**{"mask_loss_locations": "random", "mask_loss_max_locations": 20, **overrides})
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+def read_log(folder: Path, name: str = "log") -> list[dict[str, float]]:
+    with (folder / f"{name}.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
 def test_losses_fall_when_overfitting(tmp_path: Path, data: CocoInstances) -> None:
@@ -59,28 +70,43 @@ def test_losses_fall_when_overfitting(tmp_path: Path, data: CocoInstances) -> No
     for name in ("loss_cls", "loss_box", "loss_mask"):
         first, last = (sum(row[name] for row in rows) / 4 for rows in (log[:4], log[-4:]))
         assert last < 0.8 * first, name
+    assert all(row["memory_mib"] > 50 and row["seconds_per_step"] > row["data_seconds_per_step"] for row in log)
     assert condinst.load(weights).config.name == "tiny"
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    settings = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert settings["training"]["steps"] == 40 and settings["model"]["name"] == "tiny"
+
+
+class Stop(Exception):
+    """Ends a run in the middle."""
+
+
+class Interrupted(CocoInstances):
+    """Raises when the image after the first `limit` ones is asked for."""
+
+    limit = 6
+
+    def image(self, index: int) -> torch.Tensor:
+        if self.limit == 0:
+            raise Stop
+        self.limit -= 1
+        return super().image(index)
+
+
+def assert_same_runs(whole: Path, parts: Path) -> None:
+    """Bit for bit: weights, average, random numbers, and the losses in the log."""
+    contents = [torch.load(folder / "last.pt", weights_only=True) for folder in (whole, parts)]
+    for key in ("model", "average"):
+        assert all(torch.equal(contents[0][key][name], contents[1][key][name]) for name in contents[0][key])
+    assert torch.equal(contents[0]["random"], contents[1]["random"])
+    losses = [[(row["step"], row["loss_mask"]) for row in read_log(folder)] for folder in (whole, parts)]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, data: CocoInstances, workers: int) -> None:
     config = dataclasses.replace(SHORT, num_workers=workers, checkpoint_minutes=0.0)
     train(make_student(), config, data, tmp_path / "whole", progress=False)
-
-    class Stop(Exception):
-        pass
-
-    class Interrupted(CocoInstances):
-        """Raises when the sample of the fourth step is asked for."""
-
-        asked = 0
-
-        def image(self, index: int) -> torch.Tensor:
-            Interrupted.asked += 1
-            if Interrupted.asked > 3 * config.batch_size:
-                raise Stop
-            return super().image(index)
-
     with pytest.raises(Stop):
         train(
             make_student(),
@@ -92,16 +118,81 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, data: CocoInstance
     assert read_log(tmp_path / "parts")[-1]["step"] == 3
     torch.manual_seed(123)  # what a new process has is another state
     train(make_student(), config, data, tmp_path / "parts", resume=True, progress=False)
-
-    whole, parts = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "parts"))
-    for key in ("model", "average"):
-        assert all(torch.equal(whole[key][name], parts[key][name]) for name in whole[key])
-    assert torch.equal(whole["random"], parts["random"])
-    losses = [[row["loss_mask"] for row in read_log(tmp_path / name)] for name in ("whole", "parts")]
-    assert losses[0] == losses[1]
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_damaged_image_is_named_skipped_and_counted(
+SCRIPT = """
+import dataclasses, logging, sys
+from pathlib import Path
+import torch
+from condinst.data.coco import CocoInstances
+from condinst.engine.training import train
+from tests.engine.test_training import SHORT, make_student
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+torch.set_num_threads(1)
+folder, steps, resume = Path(sys.argv[1]), int(sys.argv[2]), len(sys.argv) > 3
+data = CocoInstances(folder / "data" / "instances.json", folder / "data" / "images")
+config = dataclasses.replace(SHORT, steps=steps, checkpoint_minutes=0.0, crop_size=0)
+train(make_student(), config, data, folder / "parts", resume=resume)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: CocoInstances) -> Iterator[Any]:
+    """Starts a training in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path), *map(str, words)]
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    """Until a run that writes a checkpoint after each step has logged one."""
+    deadline = time.monotonic() + 120
+    while not ((folder / "log.csv").exists() and any(row["step"] >= step for row in read_log(folder))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_going_on_after_sigkill_in_the_middle_of_an_epoch(tmp_path: Path, data: CocoInstances, run: Any) -> None:
+    process = run(9)
+    wait_for_step(tmp_path / "parts", 3)  # of 2 steps an epoch
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    assert run(9, "resume").wait(120) == 0
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        config = dataclasses.replace(SHORT, steps=9, crop_size=0)
+        train(make_student(), config, data, tmp_path / "whole", progress=False)
+    finally:
+        torch.set_num_threads(before)
+    assert_same_runs(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves(tmp_path: Path, run: Any) -> None:
+    process = run(10_000)
+    wait_for_step(tmp_path / "parts", 2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and "KeyboardInterrupt" in errors
+    assert "step 2/10000: loss" in errors and "s/step (data" in errors and "left" in errors  # no terminal, so lines
+    state = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
+    assert state["step"] == read_log(tmp_path / "parts")[-1]["step"] < 10_000
+
+
+def test_a_damaged_image_is_named_replaced_and_counted(
     tmp_path: Path, data: CocoInstances, caplog: pytest.LogCaptureFixture
 ) -> None:
     data.image_path(1).write_bytes(b"no image")
@@ -110,7 +201,8 @@ def test_a_damaged_image_is_named_skipped_and_counted(
         train(make_student(), SHORT, data, tmp_path / "run", progress=False)
     skipped = [record.getMessage() for record in caplog.records if "skipped" in record.getMessage()]
     assert sorted(Path(message.split()[1].rstrip(":")).name for message in skipped) == ["1.png", "2.png"]
-    assert read_log(tmp_path / "run")[-1]["unreadable"] == 2
+    last = read_log(tmp_path / "run")[-1]
+    assert last["unreadable"] == 2 and last["images"] == 2
 
 
 def test_no_readable_image_is_an_error(tmp_path: Path, data: CocoInstances) -> None:
@@ -124,15 +216,73 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_images(tmp_path: Path, da
     model = make_student()
     with torch.no_grad():
         model.head.controller.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 0.*loss_mask.*\.png.*\.png"):
-        train(model, SHORT, data, tmp_path / "run", progress=False)
+    with pytest.raises(FloatingPointError, match=r"step 1.*loss_mask.*\.png.*\.png"):
+        train(model, dataclasses.replace(SHORT, checkpoint_minutes=0.0), data, tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
-def test_whole_images_go_through_the_resize_of_the_model(tmp_path: Path, data: CocoInstances) -> None:
-    config = dataclasses.replace(SHORT, steps=2, crop_size=0, bfloat16=True, ema_decay=0.0, optimizer="sgd")
+def test_a_full_disk_leaves_the_checkpoint_before(
+    tmp_path: Path, data: CocoInstances, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = dataclasses.replace(SHORT, steps=1, checkpoint_minutes=0.0)
+    train(make_student(), config, data, tmp_path / "run", progress=False)
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"last\.pt: could not be written"):
+            train(
+                make_student(),
+                dataclasses.replace(config, steps=3),
+                data,
+                tmp_path / "run",
+                resume=True,
+                progress=False,
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "last.pt: could not be written" in caplog.text  # after step 2, which goes on
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
+def test_validation_keeps_the_best(tmp_path: Path, data: CocoInstances) -> None:
+    config = dataclasses.replace(
+        SHORT, steps=4, crop_size=0, precision="bf16-mixed", ema_decay=0.0, optimizer="sgd", validate_every=2
+    )
     train(make_student(), config, data, tmp_path / "run", validation=data, progress=False)
-    assert 0 <= read_log(tmp_path / "run")[-1]["validation"]["mask"]["AP"] <= 1
+    rows = read_log(tmp_path / "run", "validation")
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all(0 <= row["mask_AP"] <= 1 and 0 <= row["box_AP"] <= 1 for row in rows)
+    assert condinst.load(tmp_path / "run" / "best.safetensors").config.num_classes == 1
+
+
+def test_parts_of_a_step_give_its_gradient(tmp_path: Path, data: CocoInstances) -> None:
+    """Each part has its own normalisers; on images with as many positives that makes no difference."""
+    one = CocoInstances(write_rectangles(tmp_path / "one", images=1), tmp_path / "one" / "images")
+    config = dataclasses.replace(SHORT, steps=1, crop_size=0, horizontal_flip=0.0, vertical_flip=0.0, transpose=0.0)
+    config = dataclasses.replace(config, colour_jitter=0.0, optimizer="sgd", warmup_steps=0)
+    student = {"mask_loss_locations": "all", "backbone_norm": "FrozenBN", "mask_branch_norm": "none"}
+    results = []
+    for accumulate in (1, 2):
+        model = make_student(**student)
+        config = dataclasses.replace(config, accumulate=accumulate)
+        train(model, config, one, tmp_path / f"run{accumulate}", progress=False)
+        results.append(model.state_dict())
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_channels_last_changes_rounding_only(tmp_path: Path, data: CocoInstances) -> None:
+    losses = []
+    for channels_last in (False, True):
+        config = dataclasses.replace(SHORT, steps=2, channels_last=channels_last)
+        model = make_student()
+        train(model, config, data, tmp_path / str(channels_last), progress=False)
+        losses.append([row["loss"] for row in read_log(tmp_path / str(channels_last))])
+        is_last = model.backbone.state_dict()["layer1.0.conv1.weight"].is_contiguous(memory_format=torch.channels_last)
+        assert is_last == channels_last
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path, data: CocoInstances) -> None:
@@ -144,21 +294,58 @@ def test_a_run_is_not_overwritten(tmp_path: Path, data: CocoInstances) -> None:
         train(make_student(), config, data, tmp_path / "new", resume=True, progress=False)
     with pytest.raises(ValueError, match="another config"):
         train(make_student(nms_threshold=0.5), config, data, tmp_path / "run", resume=True, progress=False)
+    (tmp_path / "run" / "last.pt").write_bytes(b"cut off")
+    with pytest.raises(ValueError, match=r"last\.pt: damaged checkpoint"):
+        train(make_student(), config, data, tmp_path / "run", resume=True, progress=False)
 
 
-def test_the_number_of_classes_must_fit(tmp_path: Path, data: CocoInstances) -> None:
+def test_data_that_cannot_be_trained_on(tmp_path: Path, data: CocoInstances) -> None:
     with pytest.raises(ValueError, match="num_classes: expected 1"):
         train(make_model(), SHORT, data, tmp_path / "run", progress=False)
+    content = json.loads(data.annotations.read_text())
+    data.annotations.write_text(json.dumps(content | {"annotations": []}))
+    with pytest.raises(ValueError, match=r"instances\.json: expected at least one annotation"):
+        train(make_student(), SHORT, CocoInstances(data.annotations, data.images_dir), tmp_path / "run", progress=False)
+    data.annotations.write_text(json.dumps(content | {"annotations": [], "images": []}))
+    with pytest.raises(ValueError, match=r"instances\.json: expected at least one image"):
+        train(make_student(), SHORT, CocoInstances(data.annotations, data.images_dir), tmp_path / "run", progress=False)
 
 
-def test_samples_depend_on_seed_and_position_only(data: CocoInstances) -> None:
+def test_samples_depend_on_seed_place_and_image_only(data: CocoInstances) -> None:
     transform = TrainingTransform(crop_size=48, scale_range=(0.5, 2.0), min_size=64, transpose=0.5)
     first, second = SampleStream(data, transform, seed=1), SampleStream(data, transform, seed=1)
-    images = [first[position].image for position in range(6)]
+    images = [first[position, 2].image for position in range(6)]
     for position in reversed(range(6)):
-        again, expected = second[position].image, images[position]
+        again, expected = second[position, 2].image, images[position]
         assert again is not None and expected is not None and torch.equal(again, expected)
-    assert {first[position].path for position in range(4)} == {str(data.image_path(index)) for index in range(4)}
+    assert not all(image is not None and torch.equal(image, images[0]) for image in images if images[0] is not None)
+
+
+def test_batches_are_whole_epochs_of_one_group() -> None:
+    groups = [0, 1, 1, 0, 1, 0, 1, 1]
+    stream = batch_keys(groups, 2, seed=3)
+    batches = [next(stream) for _ in range(40)]
+    assert all(len({groups[index] for _, index in batch}) == 1 and len(batch) == 2 for batch in batches)
+    positions = [position for batch in batches for position, _ in batch]
+    assert len(set(positions)) == len(positions)
+    for epoch in range(8):  # each image once in an epoch
+        own = [index for batch in batches for position, index in batch if position // 8 == epoch]
+        assert sorted(own) == list(range(8))
+
+
+def test_processes_and_parts_share_the_batches(data: CocoInstances) -> None:
+    stream = SampleStream(data, TrainingTransform(min_sizes=(64,), max_size_train=64), seed=0)
+
+    def paths(**options: int) -> list[list[str]]:
+        loader = make_loader(stream, groups=aspect_groups(data), batch_size=4, steps=range(1, 3), **options)
+        return [[sample.path for sample in batch] for batch in loader]
+
+    whole = paths()
+    assert [len(batch) for batch in whole] == [4, 4]
+    parts = [paths(accumulate=2, rank=rank, world_size=2) for rank in range(2)]
+    assert [parts[0][i] + parts[1][i] for i in range(4)] == [whole[i // 2][2 * (i % 2) :][:2] for i in range(4)]
+    with pytest.raises(ValueError, match=r"batch_size: expected a multiple of 3"):
+        paths(world_size=3)
 
 
 def test_norm_layers_have_no_weight_decay() -> None:
@@ -196,9 +383,3 @@ def test_the_average_follows_weights_and_statistics() -> None:
     expected = 3 + 0.25 * (2 + (1 - 2) * 2 / 11 - 3)
     averaged = average.module.state_dict()
     assert float(averaged["weight"]) == float(averaged["running_mean"]) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("ema_decay", 1.0), ("num_workers", -1)])
-def test_settings_are_checked(field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=field):
-        TrainingConfig(**{field: value})

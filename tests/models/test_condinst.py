@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from condinst import CondInst
+from condinst.data.rles import encode_masks
 from condinst.models.preprocessing import make_batch
 from tests.models.tiny import make_image, make_model, make_target
 
@@ -233,7 +234,25 @@ def test_training_resizes_images_and_targets() -> None:
     model = make_model(min_size_train=(96,), max_size_train=200).train()
     batch, joined = model.training_batch([make_image(48, 60)], [make_target(48, 60, [(10, 10, 30, 40)])])
     assert batch.shape == (1, 3, 96, 128)
-    assert joined.boxes[0].tolist() == [20.0, 20.0, 60.0, 80.0] and int(joined.masks.sum()) == 40 * 60
+    assert joined.boxes[0].tolist() == [20.0, 20.0, 60.0, 80.0] and joined.areas.tolist() == [40 * 60]
+
+
+def test_targets_as_run_lengths_and_weights_of_losses() -> None:
+    image, target = make_image(64, 64), make_target(64, 64, [(20, 20, 44, 44), (3, 5, 30, 60)])
+    encoded = {"boxes": target["boxes"], "labels": target["labels"], "rles": encode_masks(target["masks"])}
+    losses = []
+    for given, weight in ((target, 1.0), (encoded, 1.0), (encoded, 3.0)):
+        model = make_model(mask_loss_locations="all", semantic_loss=True, mask_loss_weight=weight)
+        losses.append(model.train()([image], [given], resize=False))
+    assert losses[0] == losses[1]
+    assert losses[2]["loss_mask"] == 3 * losses[0]["loss_mask"]
+    assert losses[2]["loss_semantic"] == losses[0]["loss_semantic"]
+    with pytest.raises(ValueError, match="'rles' are for resize=False"):
+        model([image], [encoded])
+    with pytest.raises(ValueError, match=r"targets\[0\]\['rles'\]: expected a list of 2 run lengths"):
+        model([image], [encoded | {"rles": encoded["rles"][:1]}], resize=False)
+    with pytest.raises(ValueError, match=r"masks of the image's size \[64, 60\]"):
+        model([image[:, :, :60]], [encoded], resize=False)
 
 
 def test_weights_do_not_change_in_eval() -> None:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from condinst.data.resize import network_size, resize_image
+from condinst.data.rles import encode_masks
 from condinst.models.preprocessing import join_targets, make_batch, resize_target
 from tests.models.tiny import TINY, make_image, make_target
 
@@ -59,6 +60,25 @@ def test_targets_follow_their_image() -> None:
     assert resized["boxes"][0].tolist() == [12.0, 4.0, 42.0, 24.0]
     assert resized["masks"].shape == (2, 40, 120)
     assert resized["masks"][0].sum() == 20 * 30
-    joined = join_targets([resized, make_target(64, 8, [])], (64, 128), torch.device("cpu"))
-    assert joined.masks.shape == (2, 64, 128) and joined.image_indices.tolist() == [0, 0]
-    assert torch.equal(joined.masks[:, :40, :120], resized["masks"].bool())
+    joined = join_targets([resized, make_target(64, 8, [])], (64, 128), TINY, torch.device("cpu"))
+    assert joined.image_indices.tolist() == [0, 0] and joined.semantic_masks is None
+    padded = torch.zeros(2, 64, 128, dtype=torch.bool)
+    padded[:, :40, :120] = resized["masks"]
+    assert torch.equal(joined.masks, padded[:, 2::4, 2::4])  # SPEC 2.5
+    assert joined.areas.tolist() == [600, 4800]
+    assert joined.centers.tolist() == [[(12 + 41) / 2, (4 + 23) / 2], [119 / 2, 39 / 2]]
+
+
+def test_run_lengths_give_the_targets_of_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    config = TINY.replace(semantic_loss=True)
+    targets = []
+    for height, width, count in ((40, 90, 3), (64, 30, 0), (33, 65, 5)):
+        target = make_target(height, width, [(0, 0, 9, 9)] * count)
+        target["masks"] = torch.rand(count, height, width, generator=generator) < 0.3
+        targets.append(target)
+    targets[2]["masks"][1] = False  # an empty one
+    encoded = [{"boxes": t["boxes"], "labels": t["labels"], "rles": encode_masks(t["masks"])} for t in targets]
+    of_pixels, of_runs = (join_targets(each, (64, 96), config, torch.device("cpu")) for each in (targets, encoded))
+    for name, value in vars(of_pixels).items():
+        torch.testing.assert_close(getattr(of_runs, name), value, rtol=0, atol=0, equal_nan=True, msg=name)

@@ -22,6 +22,7 @@ from .files import read_state
 CONFIG_KEY = "condinst_config"
 """Where our safetensors files keep the config, as JSON, in their metadata."""
 
+_CLASSES = ("head.cls_logits.", "mask_branch.logits.")
 _SEMANTIC = ("mask_branch.seg_head.", "mask_branch.logits.")
 
 
@@ -72,6 +73,26 @@ def load(
         )
     load_state(model, state, str(path))
     return model.to(device).eval()
+
+
+def fine_tune(source: str | Path, **overrides: Any) -> CondInst:
+    """A model to be trained further, from weights that may be for other classes.
+
+    Where the number of classes differs, the last layers of classification start anew.
+
+    Args:
+        source: as in `load`.
+        **overrides: fields of `CondInstConfig`, such as `num_classes` and `class_names`.
+
+    Raises:
+        CheckpointError, ValueError: as `load`.
+    """
+    found = load(source)
+    model = CondInst(found.config.replace(**overrides))
+    own, given = model.state_dict(), found.state_dict()
+    fresh = [key for key in own if key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape]
+    load_state(model, given | {key: own[key] for key in fresh}, str(source))
+    return model
 
 
 def load_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
