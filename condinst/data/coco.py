@@ -199,7 +199,7 @@ def _check_segmentation(segmentation: Any, height: int, width: int) -> Segmentat
         return rle.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     if not isinstance(counts, (str, bytes)):
         raise ValueError(f"expected counts that are a list or a string, got {type(counts).__name__}")
-    return {"size": [height, width], "counts": counts}
+    return {"size": [height, width], "counts": counts if isinstance(counts, bytes) else counts.encode("ascii")}
 
 
 def _has_area(segmentation: Segmentation, height: int, width: int) -> bool:
@@ -213,7 +213,10 @@ def _has_area(segmentation: Segmentation, height: int, width: int) -> bool:
 
 
 def _is_plainly_inside(polygon: list[float], height: int, width: int) -> bool:
-    """Whether a polygon lies in the image and is about two pixels wide, so that it has pixels. False is no answer."""
+    """Whether a polygon lies in the image and surely has pixels; False is no answer.
+
+    A circle of radius area / perimeter fits into it, and one of radius 1 holds the centre of a pixel.
+    """
     points = np.array(polygon).reshape(-1, 2)
     if (points < 0).any() or (points > (width, height)).any():
         return False

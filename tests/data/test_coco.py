@@ -3,10 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 
+from condinst.data import coco
 from condinst.data.coco import CocoInstances
 
 from .synthetic import annotation, compressed, polygon, uncompressed, write_json, write_rectangles
@@ -68,6 +71,66 @@ def test_a_window_leaves_out_objects_outside_it(tmp_path: Path) -> None:
     assert data.target(0, window=(5, 5, 21, 11))["boxes"].tolist() == [[20, 10, 25, 15]]
 
 
+def test_objects_keep_polygons_and_compress_run_lengths(tmp_path: Path) -> None:
+    box = (3, 4, 10, 6)
+    kinds = [polygon(box), compressed(box, HEIGHT, WIDTH), uncompressed(box, HEIGHT, WIDTH)]
+    over_the_edge = annotation(4, 7, (25, -4, 10, 8), polygon((25, -4, 10, 8)))
+    entries = [annotation(i, 7, box, kind) for i, kind in enumerate(kinds)]
+    objects = write(tmp_path, [*entries, over_the_edge]).objects(0)
+    first, second, third, last = objects.segmentations
+    assert first == polygon(box) and last == polygon((25, -4, 10, 8))
+    assert isinstance(second, dict) and isinstance(third, dict)
+    assert np.array_equal(coco_mask.decode(second), coco_mask.decode(third))
+    assert objects.boxes.tolist() == [[3, 4, 13, 10]] * 3 + [[25, 0, 30, 4]]
+    assert objects.boxes.dtype == torch.float32 and objects.labels.tolist() == [0] * 4
+    assert objects.size == (HEIGHT, WIDTH) and objects.image_id == 7
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "visible"),
+    [
+        ([], False),
+        ([[3, 4, 10, 4, 17, 4]], False),  # a line
+        ([[3.1, 4.1, 3.2, 4.1, 3.2, 4.2]], False),  # between the pixels
+        ([[40, 4, 50, 4, 50, 10]], False),  # outside, its box is wrong
+        ([[3, 4, 9, 4, 9, 9], [40, 4, 50, 4, 50, 10]], True),
+        ([[3, 4, 5, 4, 5, 6, 3, 6]], True),
+    ],
+)
+def test_polygons_without_area_are_left_out(tmp_path: Path, segmentation: Any, visible: bool) -> None:
+    data = write(tmp_path, [annotation(1, 7, (3, 4, 10, 6), segmentation)])
+    assert len(data.objects(0).segmentations) == len(data.target(0)["masks"]) == int(visible)
+
+
+def test_polygons_that_need_no_drawing_have_pixels() -> None:
+    draw = np.random.default_rng(0)
+    plain = 0
+    for _ in range(5000):
+        size = draw.choice([4.0, 8.0, 14.0])
+        points = draw.uniform(-1, 8, 2) + draw.uniform(0, size, (int(draw.integers(3, 7)), 2))
+        one = points.ravel().tolist()
+        if coco._is_plainly_inside(one, HEIGHT, WIDTH):
+            plain += 1
+            assert coco_mask.area(coco.compress([one], HEIGHT, WIDTH)) > 0
+    assert plain > 100
+
+
+def test_a_data_set_from_memory(tmp_path: Path) -> None:
+    content = {
+        "images": [
+            {"id": 9, "file_name": "b.png", "height": 10, "width": 25},
+            {"id": 2, "file_name": "a.png", "height": 20, "width": 30},
+        ],
+        "annotations": [],
+        "categories": [],
+    }
+    data = CocoInstances.from_content(content, tmp_path, "somewhere")
+    assert data.aspect_ratios().tolist() == [1.5, 2.5] and data.aspect_ratios().dtype == torch.float32
+    assert data.image_path(1) == tmp_path / "b.png"
+    with pytest.raises(ValueError, match="somewhere: expected a list under 'images'"):
+        CocoInstances.from_content({}, tmp_path, "somewhere")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -75,6 +138,11 @@ def test_a_window_leaves_out_objects_outside_it(tmp_path: Path) -> None:
         ("[]", "expected a JSON object"),
         ('{"images": []}', "'categories'"),
         ('{"images": [{"id": 1}], "categories": [], "annotations": []}', r"images\[0\]: missing file_name"),
+        ('{"images": [3], "categories": [], "annotations": []}', r"images\[0\]: expected an object"),
+        (
+            '{"images": [{"id": 1, "file_name": "a", "height": 0, "width": 3.5}], "categories": [], "annotations": []}',
+            "image 1: expected a height and a width",
+        ),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: str, message: str) -> None:
@@ -90,6 +158,7 @@ def test_a_bad_file_is_named(tmp_path: Path, content: str, message: str) -> None
         ({"image_id": 8}, "annotation 1: image_id 8"),
         ({"category_id": 5}, "annotation 1: category_id 5"),
         ({"bbox": [1, 2, 3]}, "annotation 1: bbox"),
+        ({"bbox": [1, 2, 3, float("nan")]}, "annotation 1: bbox"),
     ],
 )
 def test_a_bad_annotation_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -98,7 +167,27 @@ def test_a_bad_annotation_is_named(tmp_path: Path, change: dict[str, Any], messa
         write(tmp_path, [{**annotation(1, 7, box, polygon(box)), **change}])
 
 
-@pytest.mark.parametrize("segmentation", [[[1, 2]], {"size": [5, 5], "counts": [25]}, 3, {"counts": "x"}])
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[1, 2]],
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, 6, 7]],
+        [[1, 2, 3, 4, 5, float("nan")]],
+        [[1, 2, 3, 4, 5, "6"]],
+        [[1, 2, 3, 4, 5, 1e12]],
+        [3],
+        {"size": [5, 5], "counts": [25]},
+        {"size": [HEIGHT, WIDTH], "counts": [25]},
+        {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH + 1, -1]},
+        {"size": [HEIGHT, WIDTH], "counts": "25"},
+        {"size": [HEIGHT, WIDTH], "counts": "ooooooooo"},
+        {"size": [HEIGHT, WIDTH], "counts": None},
+        {"size": 7, "counts": "25"},
+        3,
+        {"counts": "x"},
+    ],
+)
 def test_a_bad_segmentation_is_named(tmp_path: Path, segmentation: Any) -> None:
     data = write(tmp_path, [annotation(1, 7, (3, 4, 10, 6), segmentation)])
     with pytest.raises(ValueError, match=r"instances\.json: annotation 1"):
