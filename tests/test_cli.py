@@ -217,6 +217,17 @@ def test_evaluate_the_first_images(
     assert not (out / "precision_recall.png").exists()
 
 
+def test_evaluate_a_folder(weights: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = images.parent / "coco"
+    (root / "annotations").mkdir(parents=True)
+    images.rename(root / "val2017")
+    truth.rename(root / "annotations" / "instances_val2017.json")
+    assert _run("evaluate", "--data", root, "--weights", weights) == 0
+    assert "2 images, at most 3 objects each" in capsys.readouterr().out
+    assert _run("evaluate", "--data", root, "--split", "test", "--weights", weights) == 1
+    assert "instances_test*.json" in _error(capsys)
+
+
 def test_evaluate_a_config(images: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "tiny.toml"
     config.write_text('base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nscore_threshold = 0.01\n')
@@ -288,7 +299,7 @@ def test_evaluate_refuses(
     content = json.loads(truth.read_text())
     truth.write_text(json.dumps({**content, "annotations": []}))
     assert _run(*words) == 1
-    assert "expected annotations to compare with, got none in it" in _error(capsys)
+    assert "expected annotations to compare with, got none in 2 images" in _error(capsys)
     truth.write_text(json.dumps({key: value for key, value in content.items() if key != "annotations"}))
     assert _run(*words) == 1
     assert "annotations" in _error(capsys)

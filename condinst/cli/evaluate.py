@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 @app.command("evaluate")
 def evaluate_command(
-    data: Annotated[Path, typer.Option(help="COCO instances JSON.")],
+    data: Annotated[Path, typer.Option(help="COCO instances JSON, or the folder of COCO or of Cityscapes.")],
     images: Images = None,
+    split: Annotated[str, typer.Option(help="Which part of a folder, such as val or val2017.")] = "val",
     config: Annotated[
         str | None, typer.Option(help="Name of a built-in config, or a TOML file: the model, without its weights.")
     ] = None,
@@ -55,6 +56,7 @@ def evaluate_command(
     Images that cannot be read are named at the end, their objects count as missed, and the exit code is 1. Under
     torchrun the processes share the images.
     """
+    from condinst.data.open import open_instances
     from condinst.evaluation.categories import match_categories
     from condinst.evaluation.coco import evaluate_coco, json_ready, write_json
     from condinst.evaluation.curves import check_can_plot, save_curves
@@ -63,7 +65,9 @@ def evaluate_command(
     picture = out / "precision_recall.png" if out is not None and plot else None
     if picture is not None:
         check_can_plot(picture)
-    dataset, count = _open(data, images, limit)
+    dataset = open_instances(data, images, split, progress=not as_json)
+    count = min(limit or len(dataset), len(dataset))
+    _check_data(dataset, count)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # where it cannot be made, that is better known now
     logging.getLogger("condinst").addHandler(logging.NullHandler())  # skipped images are listed at the end
@@ -90,7 +94,7 @@ def evaluate_command(
     if rank == 0:
         curves = scores.pop("curves")
         about = {
-            "data": str(data),
+            "data": str(dataset.annotations),
             "images": count,
             "model": model.config.name,
             "weights": weights,
@@ -113,20 +117,15 @@ def evaluate_command(
         raise typer.Exit(1)
 
 
-def _open(data: Path, images: Path | None, limit: int) -> tuple[CocoInstances, int]:
-    """The images and how many of them count, after the checks that need no model."""
-    from condinst.data.coco import CocoInstances
-
-    dataset = CocoInstances(data, images or data.parent)
-    count = min(limit or len(dataset), len(dataset))
-    which = f"its first {count} images" if limit else "it"
-    if not any(dataset.coco.imgToAnns[image_id] for image_id in dataset.image_ids[:count]):
-        raise ValueError(f"{data}: expected annotations to compare with, got none in {which}")
-    if not any(dataset.image_path(index).is_file() for index in range(count)):
+def _check_data(data: CocoInstances, count: int) -> None:
+    """Raises where the first `count` images could give no score, before a model is loaded."""
+    if not any(data.coco.imgToAnns[image_id] for image_id in data.image_ids[:count]):
+        raise ValueError(f"{data.annotations}: expected annotations to compare with, got none in {count} images")
+    if not any(data.image_path(index).is_file() for index in range(count)):
         raise ValueError(
-            f"images: expected the folder of the images of {data}; {dataset.image_path(0)} and all others are missing"
+            f"images: expected the folder of the images of {data.annotations}; {data.image_path(0)} and all others are"
+            " missing"
         )
-    return dataset, count
 
 
 def _load(config: str | None, weights: str | None, device: str, overrides: dict[str, Any]) -> CondInst:
