@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+# pytest-xdist's processes share the cores; threads that wait for one another would take them away
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+torch.set_num_threads(max(1, torch.get_num_threads() // _PROCESSES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,6 +22,7 @@ from condinst.data.transforms import TrainingTransform
 from condinst.evaluation.coco import evaluate_coco
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
+from condinst.visualization import can_draw_curves, save_learning_curves
 
 from .config import TrainingConfig
 from .interruption import Interruption
@@ -48,8 +49,8 @@ def train(
 
     `out_dir` gets `training.json` (all settings), `log.csv` and `validation.csv`, TensorBoard's events, `last.pt` (a
     resumable checkpoint, replaced atomically), `best.safetensors` (the weights with the best mask AP so far) and, at
-    the end, `model.safetensors`. An image or annotation that cannot be read is named in the log, counted, and another
-    image takes its place.
+    the end, `model.safetensors` and `curves.png` (with matplotlib). An image or annotation that cannot be read is named
+    in the log, counted, and another image takes its place.
 
     Started by ``torchrun``, the processes share each batch (DDP) and the validation. Losses are normalised over all of
     them, so that several processes train as one with the whole batch does, norms with batch statistics aside.
@@ -155,6 +156,8 @@ def train(
             save_checkpoint(state.result, weights, half=True)
         if validation is not None:
             _validate(state, validation, 0, fabric, out, log)
+        if is_first and can_draw_curves():
+            save_learning_curves({out.name: out}, out / "curves.png")
         fabric.barrier()
     return weights
 

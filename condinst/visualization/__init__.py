@@ -1,6 +1,7 @@
-"""Pictures and outlines of what a model found."""
+"""Pictures and outlines of what a model found, and of how it was trained."""
 
+from .learning_curves import can_draw_curves, save_learning_curves
 from .overlay import draw_predictions
 from .polygons import mask_polygons
 
-__all__ = ["draw_predictions", "mask_polygons"]
+__all__ = ["can_draw_curves", "draw_predictions", "mask_polygons", "save_learning_curves"]

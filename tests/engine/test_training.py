@@ -336,7 +336,7 @@ def test_batches_are_whole_epochs_of_one_group() -> None:
 def test_processes_and_parts_share_the_batches(data: CocoInstances) -> None:
     stream = SampleStream(data, TrainingTransform(min_sizes=(64,), max_size_train=64), seed=0)
 
-    def paths(**options: int) -> list[list[str]]:
+    def paths(**options: Any) -> list[list[str]]:
         loader = make_loader(stream, groups=aspect_groups(data), batch_size=4, steps=range(1, 3), **options)
         return [[sample.path for sample in batch] for batch in loader]
 

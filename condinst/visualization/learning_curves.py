@@ -1,0 +1,67 @@
+"""The course of a training, drawn from its logs."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+Rows = list[dict[str, str]]
+
+
+def can_draw_curves() -> bool:
+    """Whether matplotlib is installed (the extra "plot")."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def save_learning_curves(runs: Mapping[str, Path | str], path: Path | str, *, losses: Sequence[str] = ()) -> None:
+    """Draws the losses and the average precision of one or several trainings against their steps.
+
+    Args:
+        runs: folders with a `log.csv` and perhaps a `validation.csv`, by the name of the run.
+        path: of the picture; its folder is made.
+        losses: columns of `log.csv`; by default all losses of a single run, or the sum of several runs.
+
+    Raises:
+        ValueError: matplotlib is missing, or a folder has no log.
+    """
+    if not can_draw_curves():
+        raise ValueError("learning curves: expected matplotlib, which is not installed; pip install 'condinst[plot]'")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    of_losses, of_precision = figure.subplots(1, 2)
+    for name, folder in runs.items():
+        rows = _read(Path(folder) / "log.csv")
+        if not rows:
+            raise ValueError(f"learning curves: expected a log.csv with rows in {folder}")
+        columns = losses or (["loss"] if len(runs) > 1 else [key for key in rows[0] if key.startswith("loss_")])
+        for column in columns:
+            label = name if len(columns) == 1 else column.removeprefix("loss_")
+            of_losses.plot(*_points(rows, column), label=label, linewidth=1.2)
+        validations = _read(Path(folder) / "validation.csv")
+        for column, style in (("mask_AP", "-o"), ("box_AP", "--s")):
+            label = column.replace("_", " ") if len(runs) == 1 else f"{name}, {column.replace('_', ' ')}"
+            if validations:
+                of_precision.plot(*_points(validations, column), style, label=label, markersize=4)
+    of_losses.set(xlabel="step", ylabel="loss", yscale="log", title="training")
+    of_precision.set(xlabel="step", ylabel="average precision (IoU 0.50:0.95)", ylim=(0, None), title="validation")
+    for axes in (of_losses, of_precision):
+        axes.grid(alpha=0.3, which="both")
+        if axes.lines:
+            axes.legend(fontsize=8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def _read(path: Path) -> Rows:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _points(rows: Rows, column: str) -> tuple[list[int], list[float]]:
+    known = [row for row in rows if row.get(column)]
+    return [int(row["step"]) for row in known], [float(row[column]) for row in known]
