@@ -337,13 +337,30 @@ def test_train(images: Path, truth: Path, tmp_path: Path) -> None:
     assert _run(*words) == 0
     assert condinst.load(out / "model.safetensors").config.class_names == ("thing",)
     settings = json.loads((out / "training.json").read_text())
-    assert settings["optimizer"] == "adamw" and settings["learning_rate"] == 1.0
+    assert settings["training"]["optimizer"] == "adamw" and settings["training"]["learning_rate"] == 1.0
+    assert settings["training"]["crop_size"] == 256  # the recipe of the base
+
+
+def test_train_from_weights_for_other_classes(weights: str, images: Path, truth: Path, tmp_path: Path) -> None:
+    content = json.loads(truth.read_text())
+    content["categories"].append({"id": 9, "name": "other"})
+    truth.write_text(json.dumps(content))
+    words = ["train", "--data", truth, "--images", images, "--weights", weights, "--device", "cpu", "--out", tmp_path]
+    settings = ("steps=1", "batch_size=1", "num_workers=0", "learning_rate=0", "ema_decay=0", "crop_size=0")
+    words += [word for setting in settings for word in ("--set", setting)]
+    assert _run(*words, "--model", "nms_threshold=0.7") == 0
+    before, after = condinst.load(weights), condinst.load(tmp_path / "model.safetensors")
+    assert after.config.class_names == ("thing", "other") and after.config.nms_threshold == 0.7
+    assert after.head.cls_logits.out_channels == 2
+    for name, value in after.head.controller.state_dict().items():
+        torch.testing.assert_close(value, before.head.controller.state_dict()[name], rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "stepz=2"], "--set: expected NAME=VALUE with one of steps"),
+        (["--set", "stepz=2"], "--set stepz: expected one of steps"),
+        (["--model", "nms_treshold=0.5"], "--model nms_treshold: expected one of name, num_classes"),
         (["--set", "steps"], "--set: expected NAME=VALUE"),
         (["--set", "steps=many"], "--set steps: expected int, got 'many'"),
         (["--set", "batch_size=0"], "batch_size: expected at least 1, got 0"),

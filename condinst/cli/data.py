@@ -60,8 +60,6 @@ def check_command(
 
 def _draw_samples(data: CocoInstances, out: Path, count: int) -> list[Path]:
     """Draws the objects of images from all over the data. Returns the files."""
-    import torch
-
     from condinst.visualization import draw_predictions
 
     with_objects = [index for index, image_id in enumerate(data.image_ids) if data.coco.imgToAnns[image_id]]
@@ -73,8 +71,7 @@ def _draw_samples(data: CocoInstances, out: Path, count: int) -> list[Path]:
             image, target = data[index]
         except (OSError, ValueError):
             continue  # the report names it
-        scores = torch.ones(len(target["labels"]))
-        picture = draw_predictions(image, target["boxes"], target["labels"], scores, target["masks"], data.class_names)
+        picture = draw_predictions(image, target["boxes"], target["labels"], None, target["masks"], data.class_names)
         out.mkdir(parents=True, exist_ok=True)
         files.append(out / f"{number}_{data.image_path(index).stem}.png")
         picture.save(files[-1])

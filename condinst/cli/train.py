@@ -59,7 +59,8 @@ def train_command(
     if weights is not None and backbone is not None:
         raise ValueError("weights: expected --weights or --backbone, got both")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_log_handler()])
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    for name in ("lightning_fabric", "condinst.backends"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     chosen_device = choose_device(device)
     training = load_training_config(config, settings or [])
     dataset = open_instances(data, images, split="train")

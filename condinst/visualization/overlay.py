@@ -24,7 +24,7 @@ def draw_predictions(
     image: Tensor,
     boxes: Tensor,
     labels: Tensor,
-    scores: Tensor,
+    scores: Tensor | None,
     masks: Tensor | Sequence[dict[str, Any]],
     class_names: Sequence[str] = (),
 ) -> Image.Image:
@@ -38,7 +38,7 @@ def draw_predictions(
         image: uint8 [3, H, W] RGB.
         boxes: [K, 4] (x1, y1, x2, y2) in pixels.
         labels: int64 [K].
-        scores: [K] in 0..1.
+        scores: [K] in 0..1; None for annotations, which have none.
         masks: bool [K, H, W], or K COCO run lengths, of which one at a time is decoded.
         class_names: the name of each label; without, the label itself is written.
 
@@ -53,7 +53,7 @@ def draw_predictions(
         ("labels", labels, (count,)),
         ("scores", scores, (count,)),
     ):
-        if value.shape != shape:
+        if value is not None and value.shape != shape:
             raise ValueError(f"{name}: expected {list(shape)} for these boxes, got {list(value.shape)}")
     pixels = image.permute(1, 2, 0).cpu().numpy().copy()
     if len(masks) != count:
@@ -73,8 +73,9 @@ def draw_predictions(
 
     canvas = Image.fromarray(pixels)
     names = [class_names[label] if class_names else str(label) for label in labels.tolist()]
-    texts = [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
-    _draw_names(canvas, boxes.tolist(), texts, font_size=min(max(11, round(size / 50)), 40))
+    if scores is not None:
+        names = [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
+    _draw_names(canvas, boxes.tolist(), names, font_size=min(max(11, round(size / 50)), 40))
     return canvas
 
 

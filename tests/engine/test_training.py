@@ -205,6 +205,19 @@ def test_a_damaged_image_is_named_replaced_and_counted(
     assert last["unreadable"] == 2 and last["images"] == 2
 
 
+def test_a_damaged_annotation_is_named_and_its_image_replaced(
+    tmp_path: Path, data: CocoInstances, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = json.loads(data.annotations.read_text())
+    content["annotations"][2]["segmentation"]["counts"] = "?"
+    data.annotations.write_text(json.dumps(content))
+    damaged = CocoInstances(data.annotations, data.images_dir)
+    with caplog.at_level(logging.WARNING):
+        train(make_student(), dataclasses.replace(SHORT, crop_size=0), damaged, tmp_path / "run", progress=False)
+    assert "instances.json: annotation 3:" in caplog.text
+    assert read_log(tmp_path / "run")[-1]["unreadable"] == 1
+
+
 def test_no_readable_image_is_an_error(tmp_path: Path, data: CocoInstances) -> None:
     for index in range(len(data)):
         data.image_path(index).unlink()

@@ -95,6 +95,14 @@ def test_labels_without_names_are_numbers() -> None:
     assert _draw(mask, class_names=()).tobytes() == _draw(mask, class_names=("0",)).tobytes()
 
 
+def test_annotations_have_no_scores() -> None:
+    mask = _block(200, 300, slice(80, 180), slice(50, 250))[None]
+    image = torch.zeros(3, 200, 300, dtype=torch.uint8)
+    boxes, labels = torch.tensor([[50.0, 80, 250, 180]]), torch.tensor([0])
+    drawn = [draw_predictions(image, boxes, labels, scores, mask) for scores in (None, torch.ones(1))]
+    assert drawn[0].tobytes() != drawn[1].tobytes()  # the number alone
+
+
 def test_same_input_same_picture() -> None:
     masks = torch.rand(5, 50, 60, generator=torch.Generator().manual_seed(0)) > 0.5
     assert _draw(masks).tobytes() == _draw(masks).tobytes()
