@@ -15,6 +15,8 @@ from condinst.data.coco import CocoInstances
 from condinst.data.objects import Objects
 from condinst.data.transforms import TrainingTransform
 
+from .interruption import ignore_interruptions
+
 Target = dict[str, Any]
 Key = tuple[int, int]
 """A sample's place in the stream, and the image that is to be there."""
@@ -144,20 +146,39 @@ def make_loader(
             f"batch_size: expected a multiple of {world_size} (processes) times {accumulate} (accumulate),"
             f" got {batch_size}"
         )
-    size = batch_size // (world_size * accumulate)
-    batches = islice(batch_keys(groups, batch_size, stream.seed), steps.start, steps.stop)
-    parts = [
-        batch[start : start + size] for batch in batches for start in range(rank * size, batch_size, world_size * size)
-    ]
     return DataLoader(
         stream,
-        batch_sampler=parts,
+        batch_sampler=_Parts(
+            groups, batch_size, stream.seed, steps, batch_size // (world_size * accumulate), rank, world_size
+        ),
         num_workers=workers,
-        collate_fn=_Batch if pin_memory else list,
+        collate_fn=_Batch,
         pin_memory=pin_memory,
+        worker_init_fn=ignore_interruptions,
         # A generator of its own: a loader otherwise draws from the global one, which resuming must leave alone.
         generator=torch.Generator().manual_seed(stream.seed),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    """The parts of batches that one process gets, made as they are asked for."""
+
+    groups: Sequence[int]
+    batch_size: int
+    seed: int
+    steps: range
+    size: int
+    rank: int
+    world_size: int
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in islice(batch_keys(self.groups, self.batch_size, self.seed), self.steps.start, self.steps.stop):
+            for start in range(self.rank * self.size, self.batch_size, self.world_size * self.size):
+                yield batch[start : start + self.size]
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.batch_size // (self.world_size * self.size)
 
 
 class _Batch(list[Sample]):

@@ -74,7 +74,8 @@ def train(
             images cannot be read.
         FileExistsError: when `out_dir` holds a run and `resume` is False.
         FloatingPointError: when a loss is not finite; the message names the images. `last.pt` stays as it was.
-        KeyboardInterrupt: after Ctrl-C and the step that was running; `last.pt` is written before.
+        KeyboardInterrupt: after Ctrl-C and the step that was running (in several processes: the next row of the log);
+            `last.pt` is written before.
     """
     out = Path(out_dir)
     checkpoint = out / "last.pt"
@@ -136,9 +137,9 @@ def train(
                 average.update_parameters(model)
             state.step += 1
             is_last = state.step == config.steps
-            interrupted = _any_process(fabric, interruption.asked)
             due = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
-            due = is_last or interrupted or _any_process(fabric, due)
+            interrupted, due = _agree(fabric, state.step % config.log_every == 0, [interruption.asked, due])
+            due = due or is_last or interrupted
             # A GPU works on the newest step while the one before it is told.
             while len(queued) > (0 if due or fabric.device.type == "cpu" else 1):
                 _tell(queued.popleft(), state, log)
@@ -316,12 +317,14 @@ def _tell(step: _Step, state: TrainingState, log: TrainingLog) -> None:
     )
 
 
-def _any_process(fabric: Fabric, value: bool) -> bool:
-    """Whether it is true in one of the processes."""
+def _agree(fabric: Fabric, is_time: bool, wishes: list[bool]) -> list[bool]:
+    """What one of the processes wants, all do; they only ask each other when it is time to, as asking waits."""
     if fabric.world_size == 1:
-        return value
-    count: Any = fabric.all_reduce(torch.tensor(float(value), device=fabric.device), reduce_op="sum")
-    return bool(count > 0)
+        return wishes
+    if not is_time:
+        return [False] * len(wishes)
+    counts: Any = fabric.all_reduce(torch.tensor(wishes, dtype=torch.float32, device=fabric.device), reduce_op="sum")
+    return [count > 0 for count in counts.tolist()]
 
 
 def _save(state: TrainingState, checkpoint: Path, *, must: bool) -> None:
