@@ -161,8 +161,8 @@ def check_results(expected: Results, variant: str, results: object) -> None:
     assert bool(results[0].isfinite().all()), f"{variant}: losses {results[0].tolist()}"
     for index, (actual, wanted) in enumerate(zip(results, expected, strict=True)):
         error = ((actual.double() - wanted.double()).norm() / wanted.double().norm()).item()
-        what = f"gradient {index}" if index else "losses"
-        assert error <= LARGEST_ERROR, f"{variant}, {what}: relative error {error:.2g}, expected at most {LARGEST_ERROR}"
+        what = f"{variant}, gradient {index}" if index else f"{variant}, losses"
+        assert error <= LARGEST_ERROR, f"{what}: relative error {error:.2g}, expected at most {LARGEST_ERROR}"
 
 
 def measure_training_step(
