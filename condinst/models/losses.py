@@ -148,7 +148,7 @@ def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     """
     num_images, num_classes, height, width = logits.shape
     labels = targets.labels.new_full((num_images, height, width), num_classes)
-    assert targets.semantic_masks is not None
+    assert targets.semantic_masks is not None and targets.areas is not None
     # the largest first, so that smaller ones overwrite it; of equal areas the first object stays
     for index in reversed(targets.areas.argsort(stable=True).tolist()):
         labels[targets.image_indices[index]][targets.semantic_masks[index]] = targets.labels[index]

@@ -24,18 +24,18 @@ class Targets:
         labels: [G].
         image_indices: [G] the image of each object.
         centers: [G, 2] mass centres (x, y) px of the full masks; NaN of an empty one.
-        areas: [G] int64 px of the full masks.
         masks: [G, H / s, W / s] bool: the pixels of the masks at ``s // 2 + i * s``, s being `mask_output_stride`.
         semantic_masks: [G, H / s, W / s] the same at `mask_feature_stride`; None without a semantic branch.
+        areas: [G] int64 px of the full masks; None without a semantic branch.
     """
 
     boxes: Tensor
     labels: Tensor
     image_indices: Tensor
     centers: Tensor
-    areas: Tensor
     masks: Tensor
     semantic_masks: Tensor | None
+    areas: Tensor | None
 
 
 def check_images(images: Sequence[Tensor]) -> None:
@@ -151,7 +151,8 @@ def join_targets(
         config: gives the strides.
         device: of the result.
     """
-    strides = [config.mask_output_stride] + [config.mask_feature_stride] * config.semantic_loss
+    semantic = config.semantic_loss
+    strides = [config.mask_output_stride] + [config.mask_feature_stride] * semantic
     parts = [
         _of_rles(target["rles"], strides, size)
         if "rles" in target
@@ -164,26 +165,28 @@ def join_targets(
         labels=torch.cat([target["labels"].to(device) for target in targets]),
         image_indices=torch.arange(len(targets)).repeat_interleave(counts).to(device),
         centers=torch.cat([centers.to(device) for centers, _, _ in parts]),
-        areas=torch.cat([areas.to(device) for _, areas, _ in parts]),
-        masks=torch.cat([sampled[0].to(device) for _, _, sampled in parts]),
-        semantic_masks=torch.cat([sampled[-1].to(device) for _, _, sampled in parts]) if config.semantic_loss else None,
+        masks=torch.cat([sampled[0].to(device) for _, sampled, _ in parts]),
+        semantic_masks=torch.cat([sampled[1].to(device) for _, sampled, _ in parts]) if semantic else None,
+        areas=torch.cat([areas.to(device) for _, _, areas in parts]) if semantic else None,
     )
 
 
 def _of_rles(
     rles: Sequence[dict[str, Any]], strides: Sequence[int], size: tuple[int, int]
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor], Tensor]:
     centers, areas = mass_centers(rles)
-    return centers, areas, [sample_masks(rles, stride, size) for stride in strides]
+    return centers, [sample_masks(rles, stride, size) for stride in strides], areas
 
 
 def _of_masks(
     masks: Tensor, strides: Sequence[int], size: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[Tensor], Tensor]:
     masks = masks.to(device, torch.bool)
     sampled = []
     for stride in strides:
         part = masks[:, stride // 2 :: stride, stride // 2 :: stride]
         padding = (0, size[1] // stride - part.shape[2], 0, size[0] // stride - part.shape[1])
         sampled.append(F.pad(part, padding))
-    return ops.mask_centers(masks), masks.sum(dim=(1, 2)), sampled
+    # one at a time: the sum of bools widens them all first
+    areas = [mask.sum() for mask in masks]
+    return ops.mask_centers(masks), sampled, torch.stack(areas) if areas else torch.zeros(0, dtype=torch.int64)
