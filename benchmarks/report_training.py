@@ -1,0 +1,67 @@
+"""Writes the results of trainings and their curves into docs/: ``python benchmarks/report_training.py``.
+
+``docs/logs/NAME/`` has what a run left: `training.json`, `log.csv` and `validation.csv` of ``condinst train``, or the
+`metrics.json` of ``train_mask_rcnn.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from condinst.benchmarking.tables import TextTable, replace_block
+from condinst.visualization import save_learning_curves
+
+ROOT = Path(__file__).resolve().parents[1]
+LOGS = ROOT / "docs/logs"
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def main() -> None:
+    """Rewrite the table and the pictures."""
+    ours = sorted(folder for folder in LOGS.iterdir() if (folder / "validation.csv").exists())
+    others = sorted(folder for folder in LOGS.iterdir() if (folder / "metrics.json").exists())
+    table = TextTable(
+        "Average precision in percent, of all validation images",
+        ["run", "steps x images", "minutes", *(f"mask {name}" for name in METRICS), "box AP"],
+        [*map(_our_row, ours), *map(_other_row, others)],
+    )
+    pictures = []
+    for folder in ours:
+        picture = ROOT / f"docs/images/training_{folder.name}.png"
+        save_learning_curves({folder.name: folder}, picture)
+        pictures.append(f"![Learning curves of {folder.name}](images/{picture.name})\n\n*{folder.name}*")
+    replace_block(ROOT / "docs/training.md", "results", [table.markdown(), *pictures])
+
+
+def _our_row(folder: Path) -> list[str]:
+    training = json.loads((folder / "training.json").read_text())["training"]
+    log, validation = (_rows(folder / f"{name}.csv") for name in ("log", "validation"))
+    before, seconds = 0, 0.0
+    for row in log:
+        seconds += float(row["seconds_per_step"]) * (int(row["step"]) - before)
+        before = int(row["step"])
+    last = validation[-1]
+    figures = [last[f"mask_{name}"] for name in METRICS] + [last["box_AP"]]
+    return [folder.name, f"{before} x {training['batch_size']}", f"{seconds / 60:.1f}", *map(_percent, figures)]
+
+
+def _other_row(folder: Path) -> list[str]:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    figures = [metrics["mask"][name] for name in METRICS] + [metrics["box"]["AP"]]
+    batch_size = round(metrics["images_seen"] / metrics["steps"])
+    return [folder.name, f"{metrics['steps']} x {batch_size}", f"{metrics['minutes']:.1f}", *map(_percent, figures)]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _percent(value: str | float | None) -> str:
+    return "-" if value in (None, "nan") else f"{100 * float(value):.1f}"
+
+
+if __name__ == "__main__":
+    main()
