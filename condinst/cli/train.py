@@ -59,7 +59,7 @@ def train_command(
     if weights is not None and backbone is not None:
         raise ValueError("weights: expected --weights or --backbone, got both")
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_log_handler()])
-    for name in ("lightning_fabric", "condinst.backends"):
+    for name in ("lightning_fabric", "condinst.backends", "faster_coco_eval"):
         logging.getLogger(name).setLevel(logging.WARNING)
     chosen_device = choose_device(device)
     training = load_training_config(config, settings or [])
