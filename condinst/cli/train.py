@@ -19,7 +19,10 @@ from .app import Device, app, choose_device
 def train_command(
     data: Annotated[Path, typer.Option(help="A COCO instances JSON, a folder laid out as COCO, or Cityscapes.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images; by default that of the JSON file.")] = None,
-    config: Annotated[str, typer.Option(help="Name of a built-in config, or a TOML file.")] = "condinst_nano",
+    config: Annotated[
+        str | None,
+        typer.Option(help="Name of a built-in config, or a TOML file; by default that of --weights, or condinst_nano."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for logs, checkpoints and weights.")] = Path("outputs/train"),
     backbone: Annotated[
         str | None, typer.Option(help='ImageNet weights of the backbone: a file, or "torchvision".')
@@ -62,7 +65,8 @@ def train_command(
     for name in ("lightning_fabric", "condinst.backends", "faster_coco_eval"):
         logging.getLogger(name).setLevel(logging.WARNING)
     chosen_device = choose_device(device)
-    training = load_training_config(config, settings or [])
+    recipe = config or ("condinst_nano" if weights is None else _recipe_of(weights))
+    training = load_training_config(recipe, settings or [])
     dataset = open_instances(data, images, split="train")
     validation = None
     if validation_data is not None:
@@ -75,9 +79,9 @@ def train_command(
         "category_ids": tuple(dataset.category_ids),
     }
     if weights is not None:
-        model = fine_tune(weights, **overrides)
+        model = fine_tune(weights, config, **overrides)
     else:
-        model = condinst.CondInst(condinst.load_config(config).replace(**overrides))
+        model = condinst.CondInst(condinst.load_config(recipe).replace(**overrides))
         if backbone is not None:
             condinst.load_backbone(model, backbone)
     try:
@@ -87,6 +91,14 @@ def train_command(
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") == "0":
         print(f"weights in {result}")
+
+
+def _recipe_of(weights: str) -> str:
+    """The built-in config that weights were made by; AdelaiDet's first one for those that do not tell."""
+    import condinst
+
+    name = condinst.load(weights).config.name
+    return name if name in condinst.config_names() else "condinst_r50_1x"
 
 
 def _log_handler() -> logging.Handler:

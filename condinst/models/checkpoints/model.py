@@ -75,20 +75,23 @@ def load(
     return model.to(device).eval()
 
 
-def fine_tune(source: str | Path, **overrides: Any) -> CondInst:
+def fine_tune(source: str | Path, config: str | Path | None = None, **overrides: Any) -> CondInst:
     """A model to be trained further, from weights that may be for other classes.
 
     Where the number of classes differs, the last layers of classification start anew.
 
     Args:
         source: as in `load`.
+        config: name or TOML file of a config with the architecture of the weights, for all that they do not tell; by
+            default their own.
         **overrides: fields of `CondInstConfig`, such as `num_classes` and `class_names`.
 
     Raises:
         CheckpointError, ValueError: as `load`.
     """
     found = load(source)
-    model = CondInst(found.config.replace(**overrides))
+    start = found.config if config is None else load_config(config)
+    model = CondInst(start.replace(**overrides))
     own, given = model.state_dict(), found.state_dict()
     fresh = [key for key in own if key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape]
     load_state(model, given | {key: own[key] for key in fresh}, str(source))
