@@ -158,6 +158,7 @@ class CondInst(nn.Module):
             "num_layers": config.mask_head_layers,
             "channels": config.mask_head_channels,
             "coordinates": config.mask_head_coordinates,
+            "use_features": config.mask_head_features,
             "upsample_factor": config.mask_feature_stride // config.mask_output_stride,
         }
 

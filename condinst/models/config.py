@@ -82,6 +82,8 @@ class CondInstConfig:
         mask_head_layers, mask_head_channels: depth and width of the dynamic mask head (Table 1).
         mask_head_coordinates: coordinate channels of the dynamic mask head, "relative" to the instance's location,
             "absolute", or "none" (Table 3).
+        mask_head_features: False gives the dynamic mask head coordinates alone (Table 3), and there is no mask branch;
+            the first of `mask_branch_in_features` still tells the stride.
         mask_output_stride: stride of the mask logits: the mask feature stride, a half or a quarter of it (Table 5).
         semantic_loss: an auxiliary semantic segmentation branch on the first mask branch level, in training only.
         score_threshold: detections with a reported score (the square root of class probability times centre-ness) at or
@@ -154,6 +156,7 @@ class CondInstConfig:
     mask_head_layers: int = 3
     mask_head_channels: int = 8
     mask_head_coordinates: str = "relative"
+    mask_head_features: bool = True
     mask_output_stride: int = 4
     semantic_loss: bool = False
 
@@ -208,6 +211,8 @@ class CondInstConfig:
         for name in ("class_names", "category_ids"):
             if len(getattr(self, name)) not in (0, self.num_classes):
                 raise ValueError(f"{name}: expected {self.num_classes} (num_classes), got {len(getattr(self, name))}")
+        if self.mask_head_coordinates == "none" and not self.mask_head_features:
+            raise ValueError("mask_head_features: expected True with mask_head_coordinates none, got False")
         if self.freeze_at > 5:
             raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
         # one channel per group would leave nothing to normalise on a map of one cell
@@ -276,7 +281,8 @@ class CondInstConfig:
     @property
     def num_mask_head_params(self) -> int:
         """Numbers that the controller predicts per location: all weights, then all biases, of the dynamic mask head."""
-        in_channels = self.mask_feature_channels + (0 if self.mask_head_coordinates == "none" else 2)
+        in_channels = self.mask_feature_channels if self.mask_head_features else 0
+        in_channels += 0 if self.mask_head_coordinates == "none" else 2
         return num_mask_head_params(in_channels, self.mask_head_channels, self.mask_head_layers)
 
     def replace(self, **overrides: Any) -> CondInstConfig:

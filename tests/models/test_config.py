@@ -25,6 +25,20 @@ def test_published_model() -> None:
     assert len(config.class_names) == 80 and config.class_names[0] == "person"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "numbers"),
+    [
+        ({"mask_head_layers": 1}, 11),
+        ({"mask_head_channels": 16}, 10 * 16 + 16 + 16 * 16 + 16 + 17),
+        ({"mask_head_coordinates": "absolute"}, 169),
+        ({"mask_head_coordinates": "none"}, 169 - 16),
+        ({"mask_head_features": False}, 169 - 64),
+    ],
+)
+def test_numbers_of_a_mask_head(overrides: dict[str, Any], numbers: int) -> None:
+    assert CondInstConfig(**overrides).num_mask_head_params == numbers
+
+
 def test_another_number_of_classes_drops_the_names() -> None:
     config = load_config("condinst_r50_1x")
     assert config.category_ids[:2] == (1, 2) and config.category_ids[79] == 90
@@ -58,6 +72,11 @@ def test_file_with_base(tmp_path: Path) -> None:
         ({"mask_branch_in_features": ("p4", "p3")}, ValueError, "mask_branch_in_features: .*finest first"),
         ({"size_divisibility": 16}, ValueError, "size_divisibility: expected a multiple of 32"),
         ({"min_size_train": ()}, ValueError, "min_size_train"),
+        (
+            {"mask_head_features": False, "mask_head_coordinates": "none"},
+            ValueError,
+            "mask_head_features: expected True",
+        ),
     ],
 )
 def test_refused(overrides: dict[str, Any], error: type[Exception], message: str) -> None:
