@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..data.resize import network_size, resize_image
-from .backbones import ResNet
+from .backbones import make_backbone
 from .config import CondInstConfig
 from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
 from .heads import FCOSHead, HeadOutputs, MaskBranch
@@ -47,13 +47,7 @@ class CondInst(nn.Module):
         self.config = config
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
-        self.backbone = ResNet(
-            config.backbone,
-            base_channels=config.backbone_base_channels,
-            norm=config.backbone_norm,
-            stride_in_1x1=config.stride_in_1x1,
-            freeze_at=config.freeze_at,
-        )
+        self.backbone = make_backbone(config)
         in_channels = [self.backbone.out_channels[stage] for stage in config.fpn_in_features]
         self.neck = make_fpn(in_channels, config.fpn_channels, config.fpn_top_levels)
         self.head = FCOSHead(config)

@@ -15,7 +15,7 @@ from ..ops.dynamic_mask_head import UPSAMPLE_FACTORS, num_mask_head_params
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pixel_order": ("rgb", "bgr"),
-    "backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
+    "backbone": ("resnet18", "resnet34", "resnet50", "resnet101", "dla34"),
     "backbone_norm": ("FrozenBN", "BN", "SyncBN"),
     "head_norm": ("GN", "NaiveGN", "BN", "SyncBN", "none"),
     "mask_branch_norm": ("BN", "SyncBN", "none"),
@@ -58,12 +58,14 @@ class CondInstConfig:
             `max_size_test`.
         min_size_train, max_size_train: the same in training; one of `min_size_train` is drawn per image.
         size_divisibility: the batch is padded on the right and bottom to a multiple of it.
-        backbone: ResNet depth.
-        backbone_base_channels: width of the stem; 64 is the published network, 32 half of it.
+        backbone: a ResNet of one of four depths, or DLA-34, whose levels 2 to 5 are called res2 to res5 here.
+        backbone_base_channels: width of the stem; 64 is the published network, 32 half of it. (DLA-34's stem has a
+            quarter of it, 16 in the published network.)
         backbone_norm: normalisation of the backbone. "FrozenBN" has constant statistics and constant affine terms.
         stride_in_1x1: True puts the stride of a bottleneck in the first 1x1 convolution (Caffe and MSRA weights),
-            False in the 3x3 (torchvision weights).
-        freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none.
+            False in the 3x3 (torchvision weights). No effect where there are no bottlenecks.
+        freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none
+            (the only choice with DLA-34).
         fpn_in_features: backbone stages that the FPN takes, finest first.
         fpn_channels: channels of all pyramid levels.
         fpn_top_levels: extra levels above the last stage: 2 gives P6 and P7, 0 none.
@@ -215,6 +217,8 @@ class CondInstConfig:
             raise ValueError("mask_head_features: expected True with mask_head_coordinates none, got False")
         if self.freeze_at > 5:
             raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
+        if self.backbone == "dla34":
+            self._check_dla()
         # one channel per group would leave nothing to normalise on a map of one cell
         if self.head_norm in ("GN", "NaiveGN") and (self.fpn_channels % 32 or self.fpn_channels < 64):
             raise ValueError(
@@ -223,6 +227,20 @@ class CondInstConfig:
             )
         if not self.min_size_train or min(self.min_size_train) < 1:
             raise ValueError(f"min_size_train: expected sizes of at least 1, got {self.min_size_train}")
+
+    def _check_dla(self) -> None:
+        if self.freeze_at:
+            raise ValueError(f"freeze_at: expected 0 with backbone dla34, got {self.freeze_at}")
+        if self.backbone_base_channels % 4:
+            raise ValueError(
+                "backbone_base_channels: expected a multiple of 4 with backbone dla34,"
+                f" got {self.backbone_base_channels}"
+            )
+        # its trees join pooled maps with convolved ones, which are larger where a side is odd
+        if self.size_divisibility % 32:
+            raise ValueError(
+                f"size_divisibility: expected a multiple of 32 with backbone dla34, got {self.size_divisibility}"
+            )
 
     def _check_levels(self) -> None:
         allowed = ("res2", "res3", "res4", "res5")

@@ -45,6 +45,8 @@ def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
             for layer in ("conv1", "conv2", "conv3", "shortcut"):
                 prefix = f"backbone.bottom_up.res{stage}.{block}.{layer}."
                 candidates += [prefix + norm + part for norm in ("", "norm.") for part in parts]
+    dla = (KEY_LISTS / "RT_DLA34.tsv").read_text().splitlines()
+    candidates += [line.split("\t")[0] for line in dla if line.startswith("backbone.bottom_up.")]
     for level in range(2, 6):
         candidates += [f"backbone.fpn_{kind}{level}.{part}" for kind in ("lateral", "output") for part in parts]
     candidates += [f"backbone.top_block.p{level}.{part}" for level in (6, 7) for part in parts]
@@ -90,6 +92,8 @@ def test_adelaidet_file(tmp_path: Path, wrapped: bool, complete: bool) -> None:
         {"backbone": "resnet34"},
         {"backbone": "resnet101"},
         {"backbone_norm": "SyncBN", "freeze_at": 0},
+        {"backbone": "dla34", "freeze_at": 0},
+        {"backbone": "dla34", "backbone_norm": "SyncBN", "freeze_at": 0},
         {"num_classes": 7},
         {"semantic_loss": True},
         {"num_share_convs": 4, "num_cls_convs": 0, "num_box_convs": 0},
@@ -140,7 +144,7 @@ def test_wrong_keys_are_listed(tmp_path: Path) -> None:
     assert "1 misshapen: head.controller.bias (expected [169], got [7])" in message
 
 
-@pytest.mark.parametrize("key", ["backbone.repeated_bifpn.0.x", "backbone.bottom_up.base_layer.0.weight"])
+@pytest.mark.parametrize("key", ["backbone.repeated_bifpn.0.x"])
 def test_other_architectures_are_named(tmp_path: Path, key: str) -> None:
     state = adelaidet_state(CondInst(SMALL)) | {key: torch.zeros(1)}
     with pytest.raises(CheckpointError, match="is not supported yet"):
@@ -221,7 +225,7 @@ def test_msra_backbone(tmp_path: Path, protocol: int) -> None:
         torch.nn.init.normal_(value) if not name.endswith(("running_mean", "running_var")) else None
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(caffe2_state(source), protocol=protocol))
     condinst.load_backbone(target, tmp_path / "R-50.pkl")
-    block, expected_block = cast(Any, target.backbone.layer3[2]), cast(Any, source.backbone.layer3[2])
+    block, expected_block = cast(Any, target.backbone).layer3[2], cast(Any, source.backbone).layer3[2]
     assert torch.equal(block.conv3.weight, expected_block.conv3.weight)
     norm = block.bn3
     x = torch.randn(1, norm.weight.shape[0], 2, 2)
@@ -234,13 +238,36 @@ def test_torchvision_and_detectron2_names() -> None:
     source, target = CondInst(SMALL), CondInst(SMALL)
     state = source.backbone.state_dict()
     load_backbone_state(target, state | {"fc.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)}, "torchvision")
-    assert torch.equal(target.backbone.conv1.weight, source.backbone.conv1.weight)
+    assert torch.equal(target.backbone.state_dict()["conv1.weight"], source.backbone.state_dict()["conv1.weight"])
     other = CondInst(SMALL)
     names = {ours: theirs for ours, theirs in adelaidet_names(SMALL).items() if ours.startswith("backbone.")}
     detectron2 = {names["backbone." + key].removeprefix("backbone.bottom_up."): value for key, value in state.items()}
     load_backbone_state(other, detectron2 | {"stem.fc.weight": torch.zeros(1)}, "detectron2")
     for key, value in state.items():
         assert torch.equal(other.backbone.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.bottom_up."])
+def test_ucbdrive_names(tmp_path: Path, prefix: str) -> None:
+    config = SMALL.replace(backbone="dla34", backbone_norm="BN", freeze_at=0)
+    torch.manual_seed(3)
+    source, target = CondInst(config), CondInst(config)
+    state = {key: v + torch.rand_like(v.float()).to(v.dtype) for key, v in source.backbone.state_dict().items()}
+    # a classifier, and the projection that ucbdrive's code has and does not use
+    others = {"fc.weight": torch.zeros(10, 64, 1, 1), "fc.bias": torch.zeros(10)}
+    others |= {prefix + f"level{level}.project.0.weight": torch.zeros(2, 2, 1, 1) for level in (3, 4)}
+    condinst.load_backbone(target, save({prefix + key: v for key, v in state.items()} | others, tmp_path / "dla34.pth"))
+    for key, value in target.backbone.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    del state["level5.project.0.weight"]
+    with pytest.raises(CheckpointError, match="1 missing: level5.project.0.weight"):
+        condinst.load_backbone(target, save(state, tmp_path / "incomplete.pth"))
+
+
+def test_torchvision_has_no_dla() -> None:
+    model = CondInst(SMALL.replace(backbone="dla34", freeze_at=0, stride_in_1x1=False, pixel_order="rgb"))
+    with pytest.raises(ValueError, match="torchvision has no weights of dla34"):
+        condinst.load_backbone(model, "torchvision")
 
 
 def test_backbone_of_another_depth_is_refused() -> None:
@@ -274,7 +301,8 @@ def test_published_keys_fit(keys: str) -> None:
             key, shape, dtype = line.split("\t")
             dims = () if shape == "scalar" else tuple(int(side) for side in shape.split("x"))
             state[key] = torch.empty(dims, dtype=getattr(torch, dtype))
-    state["mask_head.sizes_of_interest"] = torch.tensor([64, 128, 256, 512, 1024])  # the one value that is read
+    num_levels = len(state["mask_head.sizes_of_interest"])
+    state["mask_head.sizes_of_interest"] = 64 * 2 ** torch.arange(num_levels)  # the one value that is read
     config = detect_config(state, keys)
     with torch.device("meta"):
         expected = CondInst(config).state_dict()

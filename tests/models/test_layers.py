@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from condinst.models.backbones import ResNet
+from condinst.models.backbones import DLA, ResNet
 from condinst.models.heads import FCOSHead
 from condinst.models.heads.layers import DeformableConv, NormPerLevel
 from condinst.models.necks.fpn import TopLevels
@@ -50,6 +50,19 @@ def test_freeze_at(freeze_at: int) -> None:
     frozen = [not any(parameter.requires_grad for parameter in stage.parameters()) for stage in stages]
     assert frozen == [True] * freeze_at + [False] * (5 - freeze_at)
     assert isinstance(model.bn1, nn.BatchNorm2d) == (freeze_at == 0)
+
+
+@pytest.mark.parametrize("norm", ["FrozenBN", "BN", "SyncBN"])
+def test_dla(norm: str) -> None:
+    model = DLA(base_channels=16, norm=norm)
+    features = model(torch.randn(1, 3, 64, 96))
+    shapes = {"res2": (16, 16, 24), "res3": (32, 8, 12), "res4": (64, 4, 6), "res5": (128, 2, 3)}
+    assert {name: tuple(feature.shape[1:]) for name, feature in features.items()} == shapes
+    assert {name: shape[0] for name, shape in shapes.items()} == model.out_channels
+    sum(feature.sum() for feature in features.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    # 3 convolutions, then two trees of 6 and two of 11, each with a norm; a frozen norm has no parameters
+    assert len(list(model.parameters())) == (3 + 2 * 6 + 2 * 11) * (1 if norm == "FrozenBN" else 3)
 
 
 @pytest.mark.parametrize("norm", ["GN", "NaiveGN", "BN", "SyncBN", "none"])

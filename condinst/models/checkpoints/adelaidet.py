@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...ops.dynamic_mask_head import num_mask_head_params
+from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
 from ..config import CondInstConfig, load_config
 from .errors import CheckpointError
 
@@ -22,6 +23,7 @@ _RENAMES = [
     (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.", r"backbone.res\1.\2.downsample.0."),
     (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.norm\.", r"backbone.res\1.\2.bn\3."),
     (r"^backbone\.bottom_up\.res", "backbone.res"),
+    (r"^backbone\.bottom_up\.(base_layer|level\d)\.", r"backbone.\1."),
     (r"^backbone\.fpn_lateral(\d)\.", r"neck.inner_blocks.res\1.0."),
     (r"^backbone\.fpn_output(\d)\.", r"neck.layer_blocks.res\1.0."),
     (r"^backbone\.top_block\.", "neck.extra_blocks."),
@@ -35,7 +37,6 @@ _DROPPED = ("mask_head.sizes_of_interest", "mask_head._iter")
 
 _UNSUPPORTED = {
     "backbone.repeated_bifpn.": "a BiFPN neck",
-    "backbone.bottom_up.base_layer.": "a DLA backbone",
     ".conv2_offset.": "deformable convolutions in the backbone",
 }
 
@@ -47,7 +48,7 @@ def is_adelaidet(state: State) -> bool:
 
 def rename_key(key: str, config: CondInstConfig) -> str | None:
     """Our name of an AdelaiDet key; None for one that the model has no use for."""
-    if key in _DROPPED:
+    if key in _DROPPED or UNUSED_DLA_KEYS.match(key.removeprefix("backbone.bottom_up.")):
         return None
     for pattern, replacement in _RENAMES:
         key = re.sub(pattern, replacement, key)
@@ -92,21 +93,33 @@ def _count(state: State, pattern: str) -> int:
 
 
 def _backbone(state: State) -> dict[str, Any]:
+    trained_norm = any(key.startswith("backbone.bottom_up.") and "num_batches_tracked" in key for key in state)
+    return {
+        **(_dla(state) if "backbone.bottom_up.base_layer.0.weight" in state else _resnet(state)),
+        "backbone_norm": "SyncBN" if trained_norm else "FrozenBN",
+        "fpn_in_features": tuple(f"res{level}" for level in range(_first_level(state), 6)),
+        "fpn_channels": state["backbone.fpn_output5.weight"].shape[0],
+        "fpn_top_levels": 2 if "backbone.top_block.p6.weight" in state else 0,
+    }
+
+
+def _dla(state: State) -> dict[str, Any]:
+    # the stem has a quarter of the width that the config counts in
+    base_channels = 4 * state["backbone.bottom_up.base_layer.0.weight"].shape[0]
+    return {"backbone": "dla34", "backbone_base_channels": base_channels, "freeze_at": 0}
+
+
+def _resnet(state: State) -> dict[str, Any]:
     blocks = _count(state, r"backbone\.bottom_up\.res4\.(\d+)\.")
     bottleneck = "backbone.bottom_up.res4.0.conv3.weight" in state
     depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}.get((blocks, bottleneck))
     if depth is None:
         raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (found {blocks} blocks)")
-    trained_norm = any(key.startswith("backbone.bottom_up.") and "num_batches_tracked" in key for key in state)
     return {
         "backbone": f"resnet{depth}",
         "backbone_base_channels": state["backbone.bottom_up.stem.conv1.weight"].shape[0],
-        "backbone_norm": "SyncBN" if trained_norm else "FrozenBN",
         # detectron2 freezes the norms of frozen stages, so a stem that counts batches is not frozen
         "freeze_at": 0 if "backbone.bottom_up.stem.conv1.norm.num_batches_tracked" in state else 2,
-        "fpn_in_features": tuple(f"res{level}" for level in range(_first_level(state), 6)),
-        "fpn_channels": state["backbone.fpn_output5.weight"].shape[0],
-        "fpn_top_levels": 2 if "backbone.top_block.p6.weight" in state else 0,
     }
 
 
