@@ -201,7 +201,7 @@ def test_models_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     (row,) = measure_models(CPU, ["condinst_nano"], rounds=2, progress=told.append)
     assert (row.op, row.sample, row.num_instances, row.ratio) == (OP, "condinst_nano", NUM_INSTANCES, 1.0)
-    assert 0 < row.floor_ms < row.p50_ms and row.peak_mib > 0
+    assert 0 < row.p20_ms <= row.p50_ms <= row.p80_ms and row.peak_mib > 0
     assert len(told) == 1 and told[0].startswith("condinst_nano, 64 x 96: ")
 
 
