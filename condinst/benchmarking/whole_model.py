@@ -139,7 +139,7 @@ def _plant(outputs: HeadOutputs) -> HeadOutputs:
 def measure_models(
     device: torch.device, names: Iterable[str], *, rounds: int = 3, progress: Progress = lambda _: None
 ) -> list[Row]:
-    """Time and memory of built-in models with random weights, one after the other, at their test sizes.
+    """Time and memory of built-in models with random weights at their test sizes; all are held, and take turns.
 
     There is no floor: convolutions can do with fewer multiply-adds than `multiply_adds` counts.
 
@@ -147,23 +147,26 @@ def measure_models(
         device: where to compute.
         names: of configs.
         rounds: timings of each model.
-        progress: told each row.
+        progress: told what is done next.
     """
     run = about(device)
-    rows: list[Row] = []
+    calls, peaks = {}, {}
     for name in names:
+        progress(f"{name}: first call and memory")
         config = load_config(name)
-        size = input_size(config)
-        call = whole_model_call(CondInst(config).to(device).eval(), size)
-        call()
+        calls[name] = whole_model_call(CondInst(config).to(device).eval(), input_size(config))
+        peaks[name] = allocator_peak_mib(calls[name], device)
+    progress("times")
+    times = take_turns(calls, device, rounds)
+    rows: list[Row] = []
+    for name in calls:
         rows += make_rows(
             {**run, "op": OP, "study": STUDY, "sample": name, "dtype": "float32", "direction": "forward"},
-            take_turns({OP: call}, device, rounds),
+            {OP: times[name]},
             baseline=OP,
             floor_seconds=0.0,
-            peaks_mib={OP: allocator_peak_mib(call, device)},
+            peaks_mib={OP: peaks[name]},
             resident_mib={},
             num_instances=NUM_INSTANCES,
         )
-        progress(f"{name}, {size[0]} x {size[1]}: {rows[-1].p50_ms:.0f} ms, {rows[-1].peak_mib:.0f} MiB")
     return rows

@@ -199,10 +199,13 @@ def test_refuses(words: list[object], message: str, capsys: pytest.CaptureFixtur
 def test_models_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("condinst.benchmarking.whole_model.input_size", lambda _: (64, 96))
     told: list[str] = []
-    (row,) = measure_models(CPU, ["condinst_nano"], rounds=2, progress=told.append)
-    assert (row.op, row.sample, row.num_instances, row.ratio) == (OP, "condinst_nano", NUM_INSTANCES, 1.0)
-    assert 0 < row.p20_ms <= row.p50_ms <= row.p80_ms and row.peak_mib > 0
-    assert len(told) == 1 and told[0].startswith("condinst_nano, 64 x 96: ")
+    rows = measure_models(CPU, ["condinst_nano", "condinst_rt_r50"], rounds=2, progress=told.append)
+    assert [(row.op, row.sample, row.num_instances, row.ratio) for row in rows] == [
+        (OP, "condinst_nano", NUM_INSTANCES, 1.0),
+        (OP, "condinst_rt_r50", NUM_INSTANCES, 1.0),
+    ]
+    assert all(0 < row.p20_ms <= row.p50_ms <= row.p80_ms and row.peak_mib > 0 for row in rows)
+    assert len(told) == 3 and told[0].startswith("condinst_nano: ")
 
 
 def test_the_page_has_every_model() -> None:
