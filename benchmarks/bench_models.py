@@ -1,7 +1,7 @@
 """Times every built-in model with random weights at its test size: ``python benchmarks/bench_models.py [CONFIG ...]``.
 
-Each finds 100 instances, see `condinst.benchmarking.whole_model`. Half a minute each on one core; all together they need
-5 GB of memory.
+Each finds 100 instances, see `condinst.benchmarking.whole_model`. Half a minute each on one core; all are in memory
+together, 5 GB.
 """
 
 from __future__ import annotations
