@@ -16,7 +16,7 @@ from .config import CondInstConfig
 from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
 from .heads import FCOSHead, HeadOutputs, MaskBranch
 from .losses import DetectionLoss, MaskLocations, at_locations, mean_over_processes, semantic_loss
-from .necks import make_fpn
+from .necks import make_neck
 from .preprocessing import (
     Targets,
     check_images,
@@ -49,7 +49,7 @@ class CondInst(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
         self.backbone = make_backbone(config)
         in_channels = [self.backbone.out_channels[stage] for stage in config.fpn_in_features]
-        self.neck = make_fpn(in_channels, config.fpn_channels, config.fpn_top_levels)
+        self.neck = make_neck(config, in_channels)
         self.head = FCOSHead(config)
         self.mask_branch = MaskBranch(config)
         self.detection_loss = DetectionLoss(config)

@@ -17,6 +17,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pixel_order": ("rgb", "bgr"),
     "backbone": ("resnet18", "resnet34", "resnet50", "resnet101", "dla34"),
     "backbone_norm": ("FrozenBN", "BN", "SyncBN"),
+    "neck": ("fpn", "bifpn"),
+    "neck_norm": ("FrozenBN", "BN", "SyncBN"),
     "head_norm": ("GN", "NaiveGN", "BN", "SyncBN", "none"),
     "mask_branch_norm": ("BN", "SyncBN", "none"),
     "mask_head_coordinates": ("relative", "absolute", "none"),
@@ -66,6 +68,12 @@ class CondInstConfig:
             False in the 3x3 (torchvision weights). No effect where there are no bottlenecks.
         freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none
             (the only choice with DLA-34).
+        backbone_deformable: where the second convolution of a ResNet's block (the 3x3 of a bottleneck) is a modulated
+            deformable one: stages ("res4", all blocks) and blocks ("res4.0").
+        neck: the pyramid, "fpn" (Lin et al.) or "bifpn" (Tan et al., as AdelaiDet builds it). The fields called fpn_*
+            are of both.
+        bifpn_repeats: how often a BiFPN fuses all levels.
+        neck_norm: normalisation in a BiFPN; an FPN has none.
         fpn_in_features: backbone stages that the FPN takes, finest first.
         fpn_channels: channels of all pyramid levels.
         fpn_top_levels: extra levels above the last stage: 2 gives P6 and P7, 0 none.
@@ -135,7 +143,11 @@ class CondInstConfig:
     backbone_norm: str = "FrozenBN"
     stride_in_1x1: bool = True
     freeze_at: int = 2
+    backbone_deformable: tuple[str, ...] = ()
 
+    neck: str = "fpn"
+    bifpn_repeats: int = 6
+    neck_norm: str = "SyncBN"
     fpn_in_features: tuple[str, ...] = ("res3", "res4", "res5")
     fpn_channels: int = 256
     fpn_top_levels: int = 2
@@ -231,6 +243,8 @@ class CondInstConfig:
     def _check_dla(self) -> None:
         if self.freeze_at:
             raise ValueError(f"freeze_at: expected 0 with backbone dla34, got {self.freeze_at}")
+        if self.backbone_deformable:
+            raise ValueError(f"backbone_deformable: expected none with backbone dla34, got {self.backbone_deformable}")
         if self.backbone_base_channels % 4:
             raise ValueError(
                 "backbone_base_channels: expected a multiple of 4 with backbone dla34,"
@@ -246,6 +260,8 @@ class CondInstConfig:
         allowed = ("res2", "res3", "res4", "res5")
         if tuple(self.fpn_in_features) not in {allowed[i:] for i in range(4)}:
             raise ValueError(f"fpn_in_features: expected consecutive stages ending in res5, got {self.fpn_in_features}")
+        if self.neck == "bifpn" and len(self.fpn_levels) < 2:
+            raise ValueError("fpn_in_features: expected at least two levels with neck bifpn and no top levels, got one")
         if self.fpn_top_levels not in (0, 2):
             raise ValueError(f"fpn_top_levels: expected 0 or 2, got {self.fpn_top_levels}")
         for name in ("head_in_features", "mask_branch_in_features"):

@@ -42,7 +42,7 @@ def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
     candidates = [f"backbone.bottom_up.stem.conv1.{norm}{part}" for norm in ("", "norm.") for part in parts]
     for stage in range(2, 6):
         for block in range(23):
-            for layer in ("conv1", "conv2", "conv3", "shortcut"):
+            for layer in ("conv1", "conv2", "conv3", "shortcut", "conv2_offset"):
                 prefix = f"backbone.bottom_up.res{stage}.{block}.{layer}."
                 candidates += [prefix + norm + part for norm in ("", "norm.") for part in parts]
     dla = (KEY_LISTS / "RT_DLA34.tsv").read_text().splitlines()
@@ -50,10 +50,16 @@ def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
     for level in range(2, 6):
         candidates += [f"backbone.fpn_{kind}{level}.{part}" for kind in ("lateral", "output") for part in parts]
     candidates += [f"backbone.top_block.p{level}.{part}" for level in (6, 7) for part in parts]
+    if config.neck == "bifpn":
+        candidates = [key.replace("bottom_up.", "bottom_up.backbone.") for key in candidates]
+        candidates += [line.split("\t")[0] for line in _bifpn_keys(config)]
     head = "proposal_generator.fcos_head."
     for tower in ("share", "cls", "bbox"):
+        last = 2 if config.head_norm == "none" else 3
+        last *= {"share": 0, "cls": config.num_cls_convs, "bbox": config.num_box_convs}[tower] - 1
         for index in range(12):
-            for inner in ("", "0.", "1.", "2.", "3.", "4.", "offset.", "conv."):
+            deformable = config.head_deformable and index == last
+            for inner in ("offset.", "conv.") if deformable else ("", "0.", "1.", "2.", "3.", "4."):
                 candidates += [f"{head}{tower}_tower.{index}.{inner}{part}" for part in parts]
     candidates += [f"{head}{layer}.{part}" for layer in ("cls_logits", "bbox_pred", "ctrness") for part in parts]
     candidates += [f"{head}scales.{level}.scale" for level in range(5)]
@@ -62,6 +68,13 @@ def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
         for group in ("refine", "tower", "seg_head"):
             candidates += [f"mask_branch.{group}.{index}.{inner}{part}" for inner in ("", "0.", "1.") for part in parts]
     return {ours: key for key in candidates if (ours := rename_key(key, config)) is not None}
+
+
+def _bifpn_keys(config: CondInstConfig) -> list[str]:
+    """Lines of the recorded list with the same number of levels."""
+    name = {5: "MS_R_50_BiFPN_1x.tsv", 6: "BiFPN_R50_mask_p2.tsv"}[len(config.fpn_levels)]
+    lines = (KEY_LISTS / name).read_text().splitlines()
+    return [line for line in lines if line.startswith(("backbone.repeated_bifpn.", "backbone.bottom_up.res6."))]
 
 
 def save(state: Any, path: Path) -> Path:
@@ -100,6 +113,15 @@ def test_adelaidet_file(tmp_path: Path, wrapped: bool, complete: bool) -> None:
         {"num_cls_convs": 2, "num_box_convs": 3, "head_norm": "none"},
         {"head_norm": "SyncBN"},
         {"head_deformable": True},
+        {"backbone": "resnet50", "backbone_deformable": ("res2.1", "res3", "res4.0", "res4.3", "res5.0")},
+        {"neck": "bifpn", "bifpn_repeats": 3},
+        {"neck": "bifpn", "bifpn_repeats": 1, "backbone": "resnet50", "backbone_deformable": ("res3", "res4", "res5")},
+        {
+            "neck": "bifpn",
+            "bifpn_repeats": 2,
+            "fpn_in_features": ("res2", "res3", "res4", "res5"),
+            "mask_branch_in_features": ("p2", "p3", "p4", "p5"),
+        },
         {"fpn_in_features": ("res2", "res3", "res4", "res5"), "mask_branch_in_features": ("p2", "p3", "p4", "p5")},
         {"fpn_top_levels": 0, "head_in_features": ("p3", "p4", "p5"), "sizes_of_interest": (64, 128)},
         {"sizes_of_interest": (32, 64, 128, 256)},
@@ -142,13 +164,6 @@ def test_wrong_keys_are_listed(tmp_path: Path) -> None:
     assert "1 missing: mask_branch.refine.1.0.weight" in message
     assert "1 unexpected: mask_branch.extra" in message
     assert "1 misshapen: head.controller.bias (expected [169], got [7])" in message
-
-
-@pytest.mark.parametrize("key", ["backbone.repeated_bifpn.0.x"])
-def test_other_architectures_are_named(tmp_path: Path, key: str) -> None:
-    state = adelaidet_state(CondInst(SMALL)) | {key: torch.zeros(1)}
-    with pytest.raises(CheckpointError, match="is not supported yet"):
-        condinst.load(save(state, tmp_path / "model.pth"))
 
 
 def test_checkpoint_of_something_else(tmp_path: Path) -> None:
@@ -269,6 +284,29 @@ def test_torchvision_has_no_dla() -> None:
     model = CondInst(SMALL.replace(backbone="dla34", freeze_at=0, stride_in_1x1=False, pixel_order="rgb"))
     with pytest.raises(ValueError, match="torchvision has no weights of dla34"):
         condinst.load_backbone(model, "torchvision")
+
+
+@pytest.mark.parametrize("with_offsets", [False, True])
+def test_backbone_with_deformable_convolutions(with_offsets: bool) -> None:
+    """ImageNet weights have no offsets: these start at zero, and are read where a file has them."""
+    config = SMALL.replace(backbone="resnet50", backbone_deformable=("res3.1", "res5"))
+    source = CondInst(config if with_offsets else config.replace(backbone_deformable=()))
+    for key, value in source.backbone.state_dict().items():
+        if ".offset." in key:
+            torch.nn.init.normal_(value)
+    names = {ours: theirs for ours, theirs in adelaidet_names(source.config).items() if ours.startswith("backbone.")}
+    expected = source.backbone.state_dict()
+    state = {names["backbone." + key].removeprefix("backbone.bottom_up."): value for key, value in expected.items()}
+    target = CondInst(config)
+    load_backbone_state(target, state, "detectron2")
+    loaded = target.backbone.state_dict()
+    offsets = [key for key in loaded if ".offset." in key]
+    assert len(offsets) == 8 and all(loaded[key].any() == with_offsets for key in offsets)
+    assert all(torch.equal(loaded[key], value) for key, value in expected.items())
+    if with_offsets:
+        del state["res5.2.conv2_offset.bias"]
+        with pytest.raises(CheckpointError, match="1 missing: layer4.2.conv2.offset.bias"):
+            load_backbone_state(target, state, "detectron2")
 
 
 def test_backbone_of_another_depth_is_refused() -> None:

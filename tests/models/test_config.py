@@ -88,6 +88,23 @@ def test_file_with_base(tmp_path: Path) -> None:
         ({"mask_branch_in_features": ("p4", "p3")}, ValueError, "mask_branch_in_features: .*finest first"),
         ({"size_divisibility": 16}, ValueError, "size_divisibility: expected a multiple of 32"),
         ({"min_size_train": ()}, ValueError, "min_size_train"),
+        ({"neck": "nasfpn"}, ValueError, "neck: expected one of fpn, bifpn, got 'nasfpn'"),
+        ({"bifpn_repeats": 0}, ValueError, "bifpn_repeats: expected at least 1, got 0"),
+        (
+            {
+                "neck": "bifpn",
+                "fpn_in_features": ("res5",),
+                "fpn_top_levels": 0,
+            },
+            ValueError,
+            "fpn_in_features: expected at least two levels with neck bifpn and no top levels, got one",
+        ),
+        ({"backbone_deformable": "res5"}, TypeError, "backbone_deformable: expected tuple, got str"),
+        (
+            {"backbone": "dla34", "freeze_at": 0, "backbone_deformable": ("res5",)},
+            ValueError,
+            "backbone_deformable: expected none with backbone dla34",
+        ),
         ({"backbone": "dla34"}, ValueError, "freeze_at: expected 0 with backbone dla34, got 2"),
         (
             {"backbone": "dla34", "freeze_at": 0, "backbone_base_channels": 6},

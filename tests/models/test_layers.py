@@ -11,7 +11,8 @@ from torch import nn
 
 from condinst.models.backbones import DLA, ResNet
 from condinst.models.heads import FCOSHead
-from condinst.models.heads.layers import DeformableConv, NormPerLevel
+from condinst.models.heads.layers import NormPerLevel
+from condinst.models.layers import DeformableConv
 from condinst.models.necks.fpn import TopLevels
 from tests.models.tiny import TINY
 
@@ -103,8 +104,42 @@ def test_deformable_conv_without_offsets_is_half_a_convolution() -> None:
     layer = DeformableConv(4, 5)
     x = torch.randn(1, 4, 6, 7)
     # zero offsets, and a modulation of sigmoid(0)
-    expected = nn.functional.conv2d(x, layer.conv.weight * 0.5, layer.conv.bias, padding=1)
+    expected = nn.functional.conv2d(x, layer.weight * 0.5, layer.bias, padding=1)
     torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_deformable_conv_samples_where_its_offsets_say(stride: int) -> None:
+    torch.manual_seed(0)
+    layer = DeformableConv(4, 5, stride=stride, bias=False)
+    rows, columns = torch.randint(-2, 3, (2, 9)).tolist()
+    factors = torch.rand(9)
+    pairs = torch.tensor([rows, columns], dtype=torch.float32).T.flatten()
+    layer.offset.bias = nn.Parameter(torch.cat([pairs, factors.logit()]))
+    x = torch.randn(2, 4, 9, 11)
+    padded = nn.functional.pad(x, (4, 4, 4, 4))
+    expected = torch.zeros(())
+    for tap in range(9):
+        top, left = 3 + tap // 3 + rows[tap], 3 + tap % 3 + columns[tap]
+        sampled = padded[:, :, top : top + 9 : stride, left : left + 11 : stride]
+        weight = layer.weight[:, :, tap // 3, tap % 3] * factors[tap]
+        expected = expected + torch.einsum("oi,bihw->bohw", weight, sampled)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_deformable_blocks() -> None:
+    model = ResNet("resnet50", base_channels=8, stride_in_1x1=False, freeze_at=2, deformable=("res2.1", "res4"))
+    blocks = {key for key, module in model.named_modules() if isinstance(module, DeformableConv)}
+    assert blocks == {"layer1.1.conv2", *(f"layer3.{index}.conv2" for index in range(6))}
+    strided: Any = model.layer3[0]
+    assert strided.conv2.stride == strided.conv2.offset.stride == (2, 2) and strided.conv2.bias is None
+    assert not strided.conv2.offset.weight.any() and strided.conv2.weight.any()
+    features = model(torch.randn(1, 3, 64, 96))
+    assert features["res5"].shape == (1, 256, 2, 3)
+    features["res5"].sum().backward()
+    assert strided.conv2.offset.weight.grad.any() and strided.conv2.offset.bias.grad[18:].all()
+    with pytest.raises(ValueError, match="backbone_deformable: expected stages .* of resnet50, got res3.4, stem"):
+        ResNet("resnet50", base_channels=8, stride_in_1x1=True, deformable=("res3.4", "res5", "stem"))
 
 
 def test_top_levels_of_one_cell() -> None:

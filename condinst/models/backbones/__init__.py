@@ -17,4 +17,5 @@ def make_backbone(config: CondInstConfig) -> DLA | ResNet:
         norm=config.backbone_norm,
         stride_in_1x1=config.stride_in_1x1,
         freeze_at=config.freeze_at,
+        deformable=config.backbone_deformable,
     )

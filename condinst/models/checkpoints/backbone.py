@@ -40,6 +40,7 @@ _DETECTRON2_RENAMES = [
     (r"^(res\d\.\d+)\.shortcut\.norm\.", r"\1.downsample.1."),
     (r"^(res\d\.\d+)\.shortcut\.", r"\1.downsample.0."),
     (r"^(res\d\.\d+)\.conv(\d)\.norm\.", r"\1.bn\2."),
+    (r"^(res\d\.\d+)\.conv2_offset\.", r"\1.conv2.offset."),
 ]
 
 _CLASSIFIER = re.compile(r"^(fc\.|fc1000_|pred_|linear\.|stem\.fc\.)")
@@ -50,7 +51,8 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
 
     The weights must suit the config: Caffe and MSRA weights want `stride_in_1x1 = True`, BGR input and a std of 1;
     torchvision's want `stride_in_1x1 = False`, RGB input, and ImageNet's mean and std times 255. In a file without
-    running statistics (MSRA) all norms get mean 0 and a variance that makes their factor exactly their weight.
+    running statistics (MSRA) all norms get mean 0 and a variance that makes their factor exactly their weight. Offsets
+    of deformable convolutions, which ImageNet weights have none of, stay as they are.
     DLA-34's come as ucbdrive's `dla34-ba72cf86.pth`, trained on RGB input; AdelaiDet puts them on its BGR images all
     the same, and trains the norms.
 
@@ -86,9 +88,12 @@ def load_backbone_state(model: CondInst, state: Mapping[str, Tensor], source: st
     given = {key: value for key, value in named.items() if not UNUSED_DLA_KEYS.match(key)}
     # a file has statistics for all norms or, folded into weight and bias, for none; in between it is incomplete
     folded = not any("running_" in key for key in given)
+    plain = not any(".offset." in key for key in given)
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
             given.setdefault(key, value)
+        elif plain and ".offset." in key:
+            given[key] = value
         elif folded and key.endswith("running_mean"):
             given[key] = value.new_zeros(value.shape)
         elif folded and key.endswith("running_var"):
