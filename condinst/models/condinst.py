@@ -161,8 +161,15 @@ class CondInst(nn.Module):
         found, locations, mask_logits = self.find(batch)
         return found, locations, mask_logits(found.image_indices, found.location_indices)
 
-    def find(self, batch: Tensor) -> tuple[Detections, Locations, MaskLogits]:
-        """As `detect`, with a function in place of the logits: (image, location) indices [k] to logits [k, h, w]."""
+    def find(
+        self, batch: Tensor, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> tuple[Detections, Locations, MaskLogits]:
+        """As `detect`, with a function in place of the logits: (image, location) indices [k] to logits [k, h, w].
+
+        Args:
+            batch: [B, 3, H, W].
+            sizes: (height, width) of each image without its padding, for `clip_boxes`; (H, W) by default.
+        """
         outputs, mask_features, _ = self.features(batch)
         locations = make_locations(outputs.level_sizes, self.config, batch.device)
 
@@ -176,7 +183,8 @@ class CondInst(nn.Module):
                 **self.mask_head_options(),
             )
 
-        return select_detections(outputs, self.config, mask_logits), locations, mask_logits
+        sizes = sizes or [(batch.shape[2], batch.shape[3])] * len(batch)
+        return select_detections(outputs, self.config, mask_logits, sizes), locations, mask_logits
 
     def _detect(
         self, images: Sequence[Tensor], resize: bool, output_sizes: Sequence[tuple[int, int]], mask_format: str
@@ -191,7 +199,10 @@ class CondInst(nn.Module):
                 )
                 for image in images
             ]
-        found, _, mask_logits = self.find(make_batch(images, config, self.pixel_mean, self.pixel_std))
+        found, _, mask_logits = self.find(
+            make_batch(images, config, self.pixel_mean, self.pixel_std),
+            [(image.shape[1], image.shape[2]) for image in images],
+        )
         results = []
         for index, (image, output_size) in enumerate(zip(images, output_sizes, strict=True)):
             sizes = ImageSizes(network=(image.shape[1], image.shape[2]), output=output_size)

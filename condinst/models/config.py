@@ -21,6 +21,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "neck_norm": ("FrozenBN", "BN", "SyncBN"),
     "head_norm": ("GN", "NaiveGN", "BN", "SyncBN", "none"),
     "mask_branch_norm": ("BN", "SyncBN", "none"),
+    "score_rule": ("root", "product"),
     "mask_head_coordinates": ("relative", "absolute", "none"),
     "box_quality": ("centerness", "iou"),
     "cls_loss_normalizer": ("fg", "moving_fg", "all"),
@@ -100,6 +101,11 @@ class CondInstConfig:
             below it are dropped, before NMS.
         threshold_with_centerness: False applies `score_threshold ** 2` to the class probability alone, AdelaiDet's
             `THRESH_WITH_CTR False`; the reported score stays the product's root, so it can then be lower.
+        score_rule: the reported score: "root" as above, or "product", MMDetection's: the product itself. With
+            "product" the class probability alone is held against `score_threshold` (without squaring it, and whatever
+            `threshold_with_centerness` says) and ranks the `pre_nms_top_k`.
+        clip_boxes: boxes are clipped to the image before NMS compares them, and empty ones dropped (MMDetection);
+            False clips them in the results only.
         pre_nms_top_k: candidates kept per pyramid level.
         nms: what tells duplicates: the IoU of predicted boxes ("box"), or inference without boxes (section 4.6): that
             of masks ("mask"), or SOLOv2's Matrix NMS ("matrix"), which lowers the scores of masks that overlap better
@@ -176,6 +182,8 @@ class CondInstConfig:
 
     score_threshold: float = math.sqrt(0.05)
     threshold_with_centerness: bool = True
+    score_rule: str = "root"
+    clip_boxes: bool = False
     pre_nms_top_k: int = 1000
     nms: str = "box"
     nms_threshold: float = 0.6

@@ -70,7 +70,7 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
         ValueError: an image that cannot be read, no such instance, or a mask head that lacks one of the two inputs.
     """
     config, options = model.config, model.mask_head_options()
-    if options["coordinates"] == "none" or not options.get("use_features", True):
+    if config.mask_head_coordinates == "none" or not config.mask_head_features:
         raise ValueError(f"model: expected a mask head on coordinates and features to compare them, got {config.name}")
     pixels = read_image(image)
     size = network_size(pixels.shape[1], pixels.shape[2], config.min_size_test, config.max_size_test)
@@ -80,7 +80,7 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
     try:
         with torch.no_grad():
             batch = make_batch([pixels], config, model.pixel_mean, model.pixel_std)
-            found, locations, _ = model.find(batch)
+            found, locations, _ = model.find(batch, [size])
             _, mask_features, _ = model.features(batch)
     finally:
         model.train(was_training)
