@@ -186,6 +186,17 @@ def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no such file" in _error(capsys)
 
 
+def test_explain(weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new"
+    assert _run("explain", images / "a.png", "--instance", 1, "--weights", weights, "--out", out) == 0
+    assert "nucleus 0." in capsys.readouterr().out
+    with Image.open(out / "a_object1.png") as sheet:
+        assert sheet.width > 600
+    assert _run("explain", images / "a.png", "--instance", 99, "--weights", weights, "--out", out) == 1
+    error = _error(capsys)
+    assert "instance: expected 0.." in error and "instances found by condinst_nano, got 99" in error
+
+
 def test_evaluate(weights: str, images: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "--data", truth, "--images", images, "--weights", weights]
     assert _run(*words, "--json") == 0

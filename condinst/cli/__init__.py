@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import benchmark, data, evaluate, predict, tools, train  # noqa: F401  (each adds its commands)
+from . import benchmark, data, evaluate, explain, predict, tools, train  # noqa: F401  (each adds its commands)
 from .app import app
 
 __all__ = ["app", "main"]

@@ -14,7 +14,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Weights = Annotated[str, typer.Option(help="Name of a built-in model, a .safetensors or an AdelaiDet .pth file.")]
+Weights = Annotated[
+    str, typer.Option(help="Name of a built-in model, a .safetensors, or a .pth of AdelaiDet or MMDetection.")
+]
 Images = Annotated[Path | None, typer.Option(help="Folder of the images; by default that of the JSON file.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps ...")]
 

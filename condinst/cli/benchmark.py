@@ -15,6 +15,7 @@ from .app import Device, app, choose_device
 
 if TYPE_CHECKING:
     from condinst.benchmarking.mask_head import MaskHeadStudy
+    from condinst.benchmarking.tables import TextTable
 
 benchmark_app = typer.Typer(help="Measure time and memory on this machine.", no_args_is_help=True)
 app.add_typer(benchmark_app, name="benchmark")
@@ -44,10 +45,7 @@ def benchmark_mask_head_command(
 
     if plot is not None:
         check_can_plot(plot)
-    counts = _numbers("instances", instances, ",")
-    height_width = _numbers("size", size, "x")
-    if len(height_width) != 2:
-        raise ValueError(f"size: expected HxW, got {size!r}")
+    counts, height_width = _numbers("instances", instances, ","), _height_width(size)
     chosen_device = torch.device(choose_device(device))
     if threads is not None:
         torch.set_num_threads(threads)
@@ -55,7 +53,7 @@ def benchmark_mask_head_command(
         result = measure_mask_head(
             chosen_device,
             instances=counts,
-            size=(height_width[0], height_width[1]),
+            size=height_width,
             rounds=rounds,
             compiled=compiled,
             progress=lambda step: status.update(escape(step)),
@@ -68,23 +66,76 @@ def benchmark_mask_head_command(
         _print_mask_head(result)
 
 
+@benchmark_app.command("paper")
+def benchmark_paper_command(
+    number: Annotated[int, typer.Option("--table", help="1 to 6 or 8.", metavar="N")],
+    size: Annotated[
+        str | None,
+        typer.Option(help="Height and width of the image; by default 800x1088, in Table 8 512x704.", metavar="HxW"),
+    ] = None,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; by default its own choice.")] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Timings of each model.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Build the models of a table of the paper and time them, beside the authors' figures.
+
+    Weights are random, so there is no AP here: sizes and times are what counts. Each image has 100 instances, planted.
+    Models take turns, so that their ratios can be trusted.
+    """
+    import torch
+
+    from condinst.benchmarking.paper import measure_table
+
+    height_width = None if size is None else _height_width(size)
+    chosen_device = torch.device(choose_device(device))
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with Console(stderr=True).status("") as status:
+        result = measure_table(
+            number,
+            chosen_device,
+            size=height_width,
+            rounds=rounds,
+            progress=lambda step: status.update(escape(step)),
+        )
+    if as_json:
+        print(json.dumps(result.json_ready(), indent=1))
+    else:
+        _print_table(result.text())
+        print("per instance: filters of one mask head; head: of 100 instances; image: to the run lengths of 100 masks")
+        print(f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100, its AP on COCO")
+
+
 def _print_mask_head(result: MaskHeadStudy) -> None:
     from condinst.benchmarking.tables import mask_head_tables
 
-    console, study = Console(), result.study
+    study = result.study
     for text in mask_head_tables(study.rows):
-        table = Table(title=text.title, title_justify="left")
-        for column in text.columns:
-            table.add_column(column, justify="left" if column == text.columns[0] else "right")
-        for cells in text.cells:
-            table.add_row(*map(escape, cells))
-        console.print(table)
+        _print_table(text)
     for left_out in study.not_measured:
         print(left_out)
     print(
         f"{study.about['device']}, torch {study.about['torch']}; chunks of {result.chunk_size} instances;"
         f" floor: {study.multiply_adds_per_second / 1e9:.0f} billion multiply-adds/s or writing the masks once"
     )
+
+
+def _print_table(text: TextTable) -> None:
+    table = Table(title=text.title, title_justify="left")
+    for index, column in enumerate(text.columns):
+        table.add_column(column, justify="right" if index else "left")
+    for cells in text.cells:
+        table.add_row(*map(escape, cells))
+    Console().print(table)
+
+
+def _height_width(size: str) -> tuple[int, int]:
+    """The two numbers of HxW."""
+    numbers = _numbers("size", size, "x")
+    if len(numbers) != 2:
+        raise ValueError(f"size: expected HxW, got {size!r}")
+    return numbers[0], numbers[1]
 
 
 def _numbers(name: str, text: str, separator: str) -> tuple[int, ...]:

@@ -36,8 +36,8 @@ def evaluate_command(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Name of a built-in model, a .safetensors or an AdelaiDet .pth file; by default those that come with"
-            " --config, or condinst_nano."
+            help="Name of a built-in model, a .safetensors, or a .pth of AdelaiDet or MMDetection; by default those"
+            " that come with --config, or condinst_nano."
         ),
     ] = None,
     max_dets: Annotated[

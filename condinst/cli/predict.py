@@ -34,7 +34,7 @@ def predict_command(
     paths = list_images(images)
     model = condinst.load(weights, device=choose_device(device), score_threshold=score_threshold)
     try:
-        summary = predict_files(model, paths, out)
+        summary = predict_files(model, paths, out, score_threshold=score_threshold)
     except KeyboardInterrupt:
         print(f"interrupted; what was finished is in {out}", file=sys.stderr)
         raise typer.Exit(130) from None

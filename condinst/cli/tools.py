@@ -42,7 +42,7 @@ def backends_command(
 
 @app.command("convert")
 def convert_command(
-    source: Annotated[Path, typer.Argument(help="An AdelaiDet checkpoint, or our own file.")],
+    source: Annotated[Path, typer.Argument(help="A checkpoint of AdelaiDet or MMDetection, or our own file.")],
     target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store parameters in half precision.")] = False,
 ) -> None:

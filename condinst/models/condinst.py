@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..data.resize import network_size, resize_image
-from .backbones import ResNet
+from .backbones import make_backbone
 from .config import CondInstConfig
 from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
 from .heads import FCOSHead, HeadOutputs, MaskBranch
 from .losses import DetectionLoss, MaskLocations, at_locations, mean_over_processes, semantic_loss
-from .necks import make_fpn
+from .necks import make_neck
 from .preprocessing import (
     Targets,
     check_images,
@@ -47,15 +47,9 @@ class CondInst(nn.Module):
         self.config = config
         self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
-        self.backbone = ResNet(
-            config.backbone,
-            base_channels=config.backbone_base_channels,
-            norm=config.backbone_norm,
-            stride_in_1x1=config.stride_in_1x1,
-            freeze_at=config.freeze_at,
-        )
+        self.backbone = make_backbone(config)
         in_channels = [self.backbone.out_channels[stage] for stage in config.fpn_in_features]
-        self.neck = make_fpn(in_channels, config.fpn_channels, config.fpn_top_levels)
+        self.neck = make_neck(config, in_channels)
         self.head = FCOSHead(config)
         self.mask_branch = MaskBranch(config)
         self.detection_loss = DetectionLoss(config)
@@ -158,6 +152,7 @@ class CondInst(nn.Module):
             "num_layers": config.mask_head_layers,
             "channels": config.mask_head_channels,
             "coordinates": config.mask_head_coordinates,
+            "use_features": config.mask_head_features,
             "upsample_factor": config.mask_feature_stride // config.mask_output_stride,
         }
 
@@ -166,8 +161,15 @@ class CondInst(nn.Module):
         found, locations, mask_logits = self.find(batch)
         return found, locations, mask_logits(found.image_indices, found.location_indices)
 
-    def find(self, batch: Tensor) -> tuple[Detections, Locations, MaskLogits]:
-        """As `detect`, with a function in place of the logits: (image, location) indices [k] to logits [k, h, w]."""
+    def find(
+        self, batch: Tensor, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> tuple[Detections, Locations, MaskLogits]:
+        """As `detect`, with a function in place of the logits: (image, location) indices [k] to logits [k, h, w].
+
+        Args:
+            batch: [B, 3, H, W].
+            sizes: (height, width) of each image without its padding, for `clip_boxes`; (H, W) by default.
+        """
         outputs, mask_features, _ = self.features(batch)
         locations = make_locations(outputs.level_sizes, self.config, batch.device)
 
@@ -181,7 +183,8 @@ class CondInst(nn.Module):
                 **self.mask_head_options(),
             )
 
-        return select_detections(outputs, self.config, mask_logits), locations, mask_logits
+        sizes = sizes or [(batch.shape[2], batch.shape[3])] * len(batch)
+        return select_detections(outputs, self.config, mask_logits, sizes), locations, mask_logits
 
     def _detect(
         self, images: Sequence[Tensor], resize: bool, output_sizes: Sequence[tuple[int, int]], mask_format: str
@@ -196,7 +199,10 @@ class CondInst(nn.Module):
                 )
                 for image in images
             ]
-        found, _, mask_logits = self.find(make_batch(images, config, self.pixel_mean, self.pixel_std))
+        found, _, mask_logits = self.find(
+            make_batch(images, config, self.pixel_mean, self.pixel_std),
+            [(image.shape[1], image.shape[2]) for image in images],
+        )
         results = []
         for index, (image, output_size) in enumerate(zip(images, output_sizes, strict=True)):
             sizes = ImageSizes(network=(image.shape[1], image.shape[2]), output=output_size)

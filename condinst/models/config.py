@@ -15,10 +15,13 @@ from ..ops.dynamic_mask_head import UPSAMPLE_FACTORS, num_mask_head_params
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pixel_order": ("rgb", "bgr"),
-    "backbone": ("resnet18", "resnet34", "resnet50", "resnet101"),
+    "backbone": ("resnet18", "resnet34", "resnet50", "resnet101", "dla34"),
     "backbone_norm": ("FrozenBN", "BN", "SyncBN"),
+    "neck": ("fpn", "bifpn"),
+    "neck_norm": ("FrozenBN", "BN", "SyncBN"),
     "head_norm": ("GN", "NaiveGN", "BN", "SyncBN", "none"),
     "mask_branch_norm": ("BN", "SyncBN", "none"),
+    "score_rule": ("root", "product"),
     "mask_head_coordinates": ("relative", "absolute", "none"),
     "box_quality": ("centerness", "iou"),
     "cls_loss_normalizer": ("fg", "moving_fg", "all"),
@@ -58,12 +61,20 @@ class CondInstConfig:
             `max_size_test`.
         min_size_train, max_size_train: the same in training; one of `min_size_train` is drawn per image.
         size_divisibility: the batch is padded on the right and bottom to a multiple of it.
-        backbone: ResNet depth.
-        backbone_base_channels: width of the stem; 64 is the published network, 32 half of it.
+        backbone: a ResNet of one of four depths, or DLA-34, whose levels 2 to 5 are called res2 to res5 here.
+        backbone_base_channels: width of the stem; 64 is the published network, 32 half of it. (DLA-34's stem has a
+            quarter of it, 16 in the published network.)
         backbone_norm: normalisation of the backbone. "FrozenBN" has constant statistics and constant affine terms.
         stride_in_1x1: True puts the stride of a bottleneck in the first 1x1 convolution (Caffe and MSRA weights),
-            False in the 3x3 (torchvision weights).
-        freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none.
+            False in the 3x3 (torchvision weights). No effect where there are no bottlenecks.
+        freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none
+            (the only choice with DLA-34).
+        backbone_deformable: where the second convolution of a ResNet's block (the 3x3 of a bottleneck) is a modulated
+            deformable one: stages ("res4", all blocks) and blocks ("res4.0").
+        neck: the pyramid, "fpn" (Lin et al.) or "bifpn" (Tan et al., as AdelaiDet builds it). The fields called fpn_*
+            are of both.
+        bifpn_repeats: how often a BiFPN fuses all levels.
+        neck_norm: normalisation in a BiFPN; an FPN has none.
         fpn_in_features: backbone stages that the FPN takes, finest first.
         fpn_channels: channels of all pyramid levels.
         fpn_top_levels: extra levels above the last stage: 2 gives P6 and P7, 0 none.
@@ -82,12 +93,19 @@ class CondInstConfig:
         mask_head_layers, mask_head_channels: depth and width of the dynamic mask head (Table 1).
         mask_head_coordinates: coordinate channels of the dynamic mask head, "relative" to the instance's location,
             "absolute", or "none" (Table 3).
+        mask_head_features: False gives the dynamic mask head coordinates alone (Table 3), and there is no mask branch;
+            the first of `mask_branch_in_features` still tells the stride.
         mask_output_stride: stride of the mask logits: the mask feature stride, a half or a quarter of it (Table 5).
         semantic_loss: an auxiliary semantic segmentation branch on the first mask branch level, in training only.
         score_threshold: detections with a reported score (the square root of class probability times centre-ness) at or
             below it are dropped, before NMS.
         threshold_with_centerness: False applies `score_threshold ** 2` to the class probability alone, AdelaiDet's
             `THRESH_WITH_CTR False`; the reported score stays the product's root, so it can then be lower.
+        score_rule: the reported score: "root" as above, or "product", MMDetection's: the product itself. With
+            "product" the class probability alone is held against `score_threshold` (without squaring it, and whatever
+            `threshold_with_centerness` says) and ranks the `pre_nms_top_k`.
+        clip_boxes: boxes are clipped to the image before NMS compares them, and empty ones dropped (MMDetection);
+            False clips them in the results only.
         pre_nms_top_k: candidates kept per pyramid level.
         nms: what tells duplicates: the IoU of predicted boxes ("box"), or inference without boxes (section 4.6): that
             of masks ("mask"), or SOLOv2's Matrix NMS ("matrix"), which lowers the scores of masks that overlap better
@@ -131,7 +149,11 @@ class CondInstConfig:
     backbone_norm: str = "FrozenBN"
     stride_in_1x1: bool = True
     freeze_at: int = 2
+    backbone_deformable: tuple[str, ...] = ()
 
+    neck: str = "fpn"
+    bifpn_repeats: int = 6
+    neck_norm: str = "SyncBN"
     fpn_in_features: tuple[str, ...] = ("res3", "res4", "res5")
     fpn_channels: int = 256
     fpn_top_levels: int = 2
@@ -154,11 +176,14 @@ class CondInstConfig:
     mask_head_layers: int = 3
     mask_head_channels: int = 8
     mask_head_coordinates: str = "relative"
+    mask_head_features: bool = True
     mask_output_stride: int = 4
     semantic_loss: bool = False
 
     score_threshold: float = math.sqrt(0.05)
     threshold_with_centerness: bool = True
+    score_rule: str = "root"
+    clip_boxes: bool = False
     pre_nms_top_k: int = 1000
     nms: str = "box"
     nms_threshold: float = 0.6
@@ -208,8 +233,12 @@ class CondInstConfig:
         for name in ("class_names", "category_ids"):
             if len(getattr(self, name)) not in (0, self.num_classes):
                 raise ValueError(f"{name}: expected {self.num_classes} (num_classes), got {len(getattr(self, name))}")
+        if self.mask_head_coordinates == "none" and not self.mask_head_features:
+            raise ValueError("mask_head_features: expected True with mask_head_coordinates none, got False")
         if self.freeze_at > 5:
             raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
+        if self.backbone == "dla34":
+            self._check_dla()
         # one channel per group would leave nothing to normalise on a map of one cell
         if self.head_norm in ("GN", "NaiveGN") and (self.fpn_channels % 32 or self.fpn_channels < 64):
             raise ValueError(
@@ -219,10 +248,28 @@ class CondInstConfig:
         if not self.min_size_train or min(self.min_size_train) < 1:
             raise ValueError(f"min_size_train: expected sizes of at least 1, got {self.min_size_train}")
 
+    def _check_dla(self) -> None:
+        if self.freeze_at:
+            raise ValueError(f"freeze_at: expected 0 with backbone dla34, got {self.freeze_at}")
+        if self.backbone_deformable:
+            raise ValueError(f"backbone_deformable: expected none with backbone dla34, got {self.backbone_deformable}")
+        if self.backbone_base_channels % 4:
+            raise ValueError(
+                "backbone_base_channels: expected a multiple of 4 with backbone dla34,"
+                f" got {self.backbone_base_channels}"
+            )
+        # its trees join pooled maps with convolved ones, which are larger where a side is odd
+        if self.size_divisibility % 32:
+            raise ValueError(
+                f"size_divisibility: expected a multiple of 32 with backbone dla34, got {self.size_divisibility}"
+            )
+
     def _check_levels(self) -> None:
         allowed = ("res2", "res3", "res4", "res5")
         if tuple(self.fpn_in_features) not in {allowed[i:] for i in range(4)}:
             raise ValueError(f"fpn_in_features: expected consecutive stages ending in res5, got {self.fpn_in_features}")
+        if self.neck == "bifpn" and len(self.fpn_levels) < 2:
+            raise ValueError("fpn_in_features: expected at least two levels with neck bifpn and no top levels, got one")
         if self.fpn_top_levels not in (0, 2):
             raise ValueError(f"fpn_top_levels: expected 0 or 2, got {self.fpn_top_levels}")
         for name in ("head_in_features", "mask_branch_in_features"):
@@ -276,7 +323,8 @@ class CondInstConfig:
     @property
     def num_mask_head_params(self) -> int:
         """Numbers that the controller predicts per location: all weights, then all biases, of the dynamic mask head."""
-        in_channels = self.mask_feature_channels + (0 if self.mask_head_coordinates == "none" else 2)
+        in_channels = self.mask_feature_channels if self.mask_head_features else 0
+        in_channels += 0 if self.mask_head_coordinates == "none" else 2
         return num_mask_head_params(in_channels, self.mask_head_channels, self.mask_head_layers)
 
     def replace(self, **overrides: Any) -> CondInstConfig:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from .. import ops
 from ..geometry import pixel_locations
+from ..reference.decode_detections import Candidates
 from .config import CondInstConfig
 from .heads import HeadOutputs
 
 MaskLogits = Callable[[Tensor, Tensor], Tensor]
 """From images [K] and locations [K] of instances to their mask logits [K, h, w]."""
+
+_CERTAIN = 50.0
+"""A logit whose sigmoid is 1 in float32."""
 
 MASKS_AT_ONCE = 64
 """Instances whose logits exist together while masks are compared; what stays of them is a bit per pixel."""
@@ -26,8 +31,8 @@ class Detections:
     """K detections of a batch, by image and then by falling score.
 
     Args:
-        boxes: [K, 4] (x1, y1, x2, y2) in network pixels, not clipped; None where masks alone decide.
-        scores: [K] reported scores, sqrt(class probability * centre-ness); lowered by "matrix" suppression.
+        boxes: [K, 4] (x1, y1, x2, y2) in network pixels, clipped with `clip_boxes` only; None where masks alone decide.
+        scores: [K] reported scores, by `score_rule`; lowered by "matrix" suppression.
         labels: [K].
         image_indices: [K].
         location_indices: [K] into the L locations of all levels.
@@ -75,24 +80,20 @@ def make_locations(level_sizes: list[tuple[int, int]], config: CondInstConfig, d
     )
 
 
-def select_detections(outputs: HeadOutputs, config: CondInstConfig, mask_logits: MaskLogits) -> Detections:
+def select_detections(
+    outputs: HeadOutputs, config: CondInstConfig, mask_logits: MaskLogits, sizes: Sequence[tuple[int, int]]
+) -> Detections:
     """Candidates above the score threshold, the best `pre_nms_top_k` of each level, then NMS within each class.
 
     Args:
         outputs: predictions at all locations.
         config: the thresholds, and what NMS compares: boxes or masks.
         mask_logits: called where masks are compared.
+        sizes: (height, width) of each image in network pixels, to which `clip_boxes` clips.
     """
-    found = ops.decode_detections(
-        outputs.class_logits,
-        outputs.centerness_logits,
-        outputs.box_distances,
-        level_sizes=outputs.level_sizes,
-        strides=config.strides,
-        score_threshold=config.score_threshold,
-        top_k=config.pre_nms_top_k,
-        threshold_with_centerness=config.threshold_with_centerness,
-    )
+    found = _decode(outputs, config)
+    if config.clip_boxes:
+        found = _clip(found, sizes)
     batch_size, places = found.labels.shape
     image = torch.arange(batch_size, device=found.labels.device)[:, None].expand(-1, places)  # [B, K]
     if config.nms != "box":
@@ -120,6 +121,37 @@ def select_detections(outputs: HeadOutputs, config: CondInstConfig, mask_logits:
     image, location = image.flatten()[index], found.location_indices.flatten()[index]
     params = outputs.mask_head_params[image, location]
     return Detections(boxes[index], scores[index], labels[index], image, location, params)
+
+
+def _decode(outputs: HeadOutputs, config: CondInstConfig) -> Candidates:
+    """The candidates of all levels, with the scores that `score_rule` reports."""
+    product = config.score_rule == "product"
+    class_logits, centerness = outputs.class_logits, outputs.centerness_logits
+    found = ops.decode_detections(
+        class_logits,
+        # where centre-ness is certain, the class probability alone ranks
+        torch.full_like(centerness, _CERTAIN) if product else centerness,
+        outputs.box_distances,
+        level_sizes=outputs.level_sizes,
+        strides=config.strides,
+        score_threshold=math.sqrt(config.score_threshold) if product else config.score_threshold,
+        top_k=config.pre_nms_top_k,
+        threshold_with_centerness=config.threshold_with_centerness and not product,
+    )
+    if not product:
+        return found
+    row = torch.arange(len(class_logits), device=class_logits.device)[:, None]
+    location, label = found.location_indices.clamp(min=0), found.labels.clamp(min=0)
+    probability = class_logits[row, location, label].float().sigmoid()  # [B, K]
+    return found._replace(scores=probability * centerness[row, location].float().sigmoid())
+
+
+def _clip(found: Candidates, sizes: Sequence[tuple[int, int]]) -> Candidates:
+    """The candidates with boxes clipped to images of these (height, width); places of empty boxes become free."""
+    limit = found.boxes.new_tensor([(width, height, width, height) for height, width in sizes])[:, None]
+    boxes = torch.minimum(found.boxes.clamp(min=0), limit)  # [B, K, 4]
+    visible = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)  # [B, K]
+    return found._replace(boxes=boxes, labels=torch.where(visible, found.labels, -1))
 
 
 def _limits(config: CondInstConfig) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Pictures and outlines of what a model found, and of how it was trained."""
 
+from .explain import draw_explanation
 from .learning_curves import can_draw_curves, save_learning_curves
 from .overlay import draw_predictions
 from .polygons import mask_polygons
 
-__all__ = ["can_draw_curves", "draw_predictions", "mask_polygons", "save_learning_curves"]
+__all__ = ["can_draw_curves", "draw_explanation", "draw_predictions", "mask_polygons", "save_learning_curves"]

@@ -42,16 +42,24 @@ def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
     candidates = [f"backbone.bottom_up.stem.conv1.{norm}{part}" for norm in ("", "norm.") for part in parts]
     for stage in range(2, 6):
         for block in range(23):
-            for layer in ("conv1", "conv2", "conv3", "shortcut"):
+            for layer in ("conv1", "conv2", "conv3", "shortcut", "conv2_offset"):
                 prefix = f"backbone.bottom_up.res{stage}.{block}.{layer}."
                 candidates += [prefix + norm + part for norm in ("", "norm.") for part in parts]
+    dla = (KEY_LISTS / "RT_DLA34.tsv").read_text().splitlines()
+    candidates += [line.split("\t")[0] for line in dla if line.startswith("backbone.bottom_up.")]
     for level in range(2, 6):
         candidates += [f"backbone.fpn_{kind}{level}.{part}" for kind in ("lateral", "output") for part in parts]
     candidates += [f"backbone.top_block.p{level}.{part}" for level in (6, 7) for part in parts]
+    if config.neck == "bifpn":
+        candidates = [key.replace("bottom_up.", "bottom_up.backbone.") for key in candidates]
+        candidates += [line.split("\t")[0] for line in _bifpn_keys(config)]
     head = "proposal_generator.fcos_head."
     for tower in ("share", "cls", "bbox"):
+        last = 2 if config.head_norm == "none" else 3
+        last *= {"share": 0, "cls": config.num_cls_convs, "bbox": config.num_box_convs}[tower] - 1
         for index in range(12):
-            for inner in ("", "0.", "1.", "2.", "3.", "4.", "offset.", "conv."):
+            deformable = config.head_deformable and index == last
+            for inner in ("offset.", "conv.") if deformable else ("", "0.", "1.", "2.", "3.", "4."):
                 candidates += [f"{head}{tower}_tower.{index}.{inner}{part}" for part in parts]
     candidates += [f"{head}{layer}.{part}" for layer in ("cls_logits", "bbox_pred", "ctrness") for part in parts]
     candidates += [f"{head}scales.{level}.scale" for level in range(5)]
@@ -60,6 +68,13 @@ def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
         for group in ("refine", "tower", "seg_head"):
             candidates += [f"mask_branch.{group}.{index}.{inner}{part}" for inner in ("", "0.", "1.") for part in parts]
     return {ours: key for key in candidates if (ours := rename_key(key, config)) is not None}
+
+
+def _bifpn_keys(config: CondInstConfig) -> list[str]:
+    """Lines of the recorded list with the same number of levels."""
+    name = {5: "MS_R_50_BiFPN_1x.tsv", 6: "BiFPN_R50_mask_p2.tsv"}[len(config.fpn_levels)]
+    lines = (KEY_LISTS / name).read_text().splitlines()
+    return [line for line in lines if line.startswith(("backbone.repeated_bifpn.", "backbone.bottom_up.res6."))]
 
 
 def save(state: Any, path: Path) -> Path:
@@ -90,12 +105,23 @@ def test_adelaidet_file(tmp_path: Path, wrapped: bool, complete: bool) -> None:
         {"backbone": "resnet34"},
         {"backbone": "resnet101"},
         {"backbone_norm": "SyncBN", "freeze_at": 0},
+        {"backbone": "dla34", "freeze_at": 0},
+        {"backbone": "dla34", "backbone_norm": "SyncBN", "freeze_at": 0},
         {"num_classes": 7},
         {"semantic_loss": True},
         {"num_share_convs": 4, "num_cls_convs": 0, "num_box_convs": 0},
         {"num_cls_convs": 2, "num_box_convs": 3, "head_norm": "none"},
         {"head_norm": "SyncBN"},
         {"head_deformable": True},
+        {"backbone": "resnet50", "backbone_deformable": ("res2.1", "res3", "res4.0", "res4.3", "res5.0")},
+        {"neck": "bifpn", "bifpn_repeats": 3},
+        {"neck": "bifpn", "bifpn_repeats": 1, "backbone": "resnet50", "backbone_deformable": ("res3", "res4", "res5")},
+        {
+            "neck": "bifpn",
+            "bifpn_repeats": 2,
+            "fpn_in_features": ("res2", "res3", "res4", "res5"),
+            "mask_branch_in_features": ("p2", "p3", "p4", "p5"),
+        },
         {"fpn_in_features": ("res2", "res3", "res4", "res5"), "mask_branch_in_features": ("p2", "p3", "p4", "p5")},
         {"fpn_top_levels": 0, "head_in_features": ("p3", "p4", "p5"), "sizes_of_interest": (64, 128)},
         {"sizes_of_interest": (32, 64, 128, 256)},
@@ -138,13 +164,6 @@ def test_wrong_keys_are_listed(tmp_path: Path) -> None:
     assert "1 missing: mask_branch.refine.1.0.weight" in message
     assert "1 unexpected: mask_branch.extra" in message
     assert "1 misshapen: head.controller.bias (expected [169], got [7])" in message
-
-
-@pytest.mark.parametrize("key", ["backbone.repeated_bifpn.0.x", "backbone.bottom_up.base_layer.0.weight"])
-def test_other_architectures_are_named(tmp_path: Path, key: str) -> None:
-    state = adelaidet_state(CondInst(SMALL)) | {key: torch.zeros(1)}
-    with pytest.raises(CheckpointError, match="is not supported yet"):
-        condinst.load(save(state, tmp_path / "model.pth"))
 
 
 def test_checkpoint_of_something_else(tmp_path: Path) -> None:
@@ -221,7 +240,7 @@ def test_msra_backbone(tmp_path: Path, protocol: int) -> None:
         torch.nn.init.normal_(value) if not name.endswith(("running_mean", "running_var")) else None
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(caffe2_state(source), protocol=protocol))
     condinst.load_backbone(target, tmp_path / "R-50.pkl")
-    block, expected_block = cast(Any, target.backbone.layer3[2]), cast(Any, source.backbone.layer3[2])
+    block, expected_block = cast(Any, target.backbone).layer3[2], cast(Any, source.backbone).layer3[2]
     assert torch.equal(block.conv3.weight, expected_block.conv3.weight)
     norm = block.bn3
     x = torch.randn(1, norm.weight.shape[0], 2, 2)
@@ -234,13 +253,60 @@ def test_torchvision_and_detectron2_names() -> None:
     source, target = CondInst(SMALL), CondInst(SMALL)
     state = source.backbone.state_dict()
     load_backbone_state(target, state | {"fc.weight": torch.zeros(3, 3), "fc.bias": torch.zeros(3)}, "torchvision")
-    assert torch.equal(target.backbone.conv1.weight, source.backbone.conv1.weight)
+    assert torch.equal(target.backbone.state_dict()["conv1.weight"], source.backbone.state_dict()["conv1.weight"])
     other = CondInst(SMALL)
     names = {ours: theirs for ours, theirs in adelaidet_names(SMALL).items() if ours.startswith("backbone.")}
     detectron2 = {names["backbone." + key].removeprefix("backbone.bottom_up."): value for key, value in state.items()}
     load_backbone_state(other, detectron2 | {"stem.fc.weight": torch.zeros(1)}, "detectron2")
     for key, value in state.items():
         assert torch.equal(other.backbone.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.bottom_up."])
+def test_ucbdrive_names(tmp_path: Path, prefix: str) -> None:
+    config = SMALL.replace(backbone="dla34", backbone_norm="BN", freeze_at=0)
+    torch.manual_seed(3)
+    source, target = CondInst(config), CondInst(config)
+    # the real file is older than num_batches_tracked
+    state = {k: torch.rand_like(v) for k, v in source.backbone.state_dict().items() if v.is_floating_point()}
+    # a classifier, and the projection that ucbdrive's code has and does not use
+    others = {"fc.weight": torch.zeros(10, 64, 1, 1), "fc.bias": torch.zeros(10)}
+    others |= {prefix + f"level{level}.project.0.weight": torch.zeros(2, 2, 1, 1) for level in (3, 4)}
+    condinst.load_backbone(target, save({prefix + key: v for key, v in state.items()} | others, tmp_path / "dla34.pth"))
+    for key, value in state.items():
+        assert torch.equal(target.backbone.state_dict()[key], value), key
+    del state["level5.project.0.weight"]
+    with pytest.raises(CheckpointError, match="1 missing: level5.project.0.weight"):
+        condinst.load_backbone(target, save(state, tmp_path / "incomplete.pth"))
+
+
+def test_torchvision_has_no_dla() -> None:
+    model = CondInst(SMALL.replace(backbone="dla34", freeze_at=0, stride_in_1x1=False, pixel_order="rgb"))
+    with pytest.raises(ValueError, match="torchvision has no weights of dla34"):
+        condinst.load_backbone(model, "torchvision")
+
+
+@pytest.mark.parametrize("with_offsets", [False, True])
+def test_backbone_with_deformable_convolutions(with_offsets: bool) -> None:
+    """ImageNet weights have no offsets: these start at zero, and are read where a file has them."""
+    config = SMALL.replace(backbone="resnet50", backbone_deformable=("res3.1", "res5"))
+    source = CondInst(config if with_offsets else config.replace(backbone_deformable=()))
+    for key, value in source.backbone.state_dict().items():
+        if ".offset." in key:
+            torch.nn.init.normal_(value)
+    names = {ours: theirs for ours, theirs in adelaidet_names(source.config).items() if ours.startswith("backbone.")}
+    expected = source.backbone.state_dict()
+    state = {names["backbone." + key].removeprefix("backbone.bottom_up."): value for key, value in expected.items()}
+    target = CondInst(config)
+    load_backbone_state(target, state, "detectron2")
+    loaded = target.backbone.state_dict()
+    offsets = [key for key in loaded if ".offset." in key]
+    assert len(offsets) == 8 and all(loaded[key].any() == with_offsets for key in offsets)
+    assert all(torch.equal(loaded[key], value) for key, value in expected.items())
+    if with_offsets:
+        del state["res5.2.conv2_offset.bias"]
+        with pytest.raises(CheckpointError, match="1 missing: layer4.2.conv2.offset.bias"):
+            load_backbone_state(target, state, "detectron2")
 
 
 def test_backbone_of_another_depth_is_refused() -> None:
@@ -274,7 +340,8 @@ def test_published_keys_fit(keys: str) -> None:
             key, shape, dtype = line.split("\t")
             dims = () if shape == "scalar" else tuple(int(side) for side in shape.split("x"))
             state[key] = torch.empty(dims, dtype=getattr(torch, dtype))
-    state["mask_head.sizes_of_interest"] = torch.tensor([64, 128, 256, 512, 1024])  # the one value that is read
+    num_levels = len(state["mask_head.sizes_of_interest"])
+    state["mask_head.sizes_of_interest"] = 64 * 2 ** torch.arange(num_levels)  # the one value that is read
     config = detect_config(state, keys)
     with torch.device("meta"):
         expected = CondInst(config).state_dict()

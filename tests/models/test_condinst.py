@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from condinst import CondInst
+from condinst import CondInst, load, save_checkpoint
 from condinst.data.rles import encode_masks
 from condinst.models.preprocessing import make_batch
+from condinst.ops import aligned_bilinear
 from tests.models.tiny import make_image, make_model, make_target
 
 LOSSES = {"loss_cls", "loss_box", "loss_centerness", "loss_mask"}
@@ -105,6 +107,8 @@ def test_max_detections() -> None:
         {"mask_output_stride": 8},
         {"mask_output_stride": 2},
         {"mask_head_coordinates": "none"},
+        {"mask_head_features": False},
+        {"mask_head_features": False, "mask_head_coordinates": "absolute", "semantic_loss": True},
         {"mask_head_layers": 2, "mask_head_channels": 4, "mask_feature_channels": 3},
         {"head_norm": "BN"},
         {"head_deformable": True, "num_share_convs": 1},
@@ -134,6 +138,31 @@ def test_options_train_and_detect(overrides: dict[str, Any]) -> None:
         if parameter.requires_grad and not name.startswith("head.scales."):  # a level may have no positive
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     assert model.head.controller.weight.grad is not None and model.head.controller.weight.grad.any()
+
+
+def test_coordinates_alone(tmp_path: Path) -> None:
+    """Table 3: masks are a function of the place alone, and nothing of the mask branch is built, trained or saved."""
+    model = make_model(mask_head_features=False, mask_head_layers=1)
+    assert list(model.mask_branch.parameters()) == [] and model.head.controller.out_channels == 3
+    batch = make_batch([make_image(64, 96)], model.config, model.pixel_mean, model.pixel_std)
+    with torch.no_grad():
+        found, locations, logits = model.detect(batch)
+    own = found.mask_head_params, locations.points[found.location_indices]
+    sizes = locations.sizes_of_interest[found.location_indices]
+    y, x = torch.meshgrid(torch.arange(8.0) * 8 + 4, torch.arange(12.0) * 8 + 4, indexing="ij")
+    for (a, b, c), (px, py), size, mask in zip(*own, sizes, logits, strict=True):
+        plane = a * (px - x) / size + b * (py - y) / size + c
+        torch.testing.assert_close(mask, aligned_bilinear(plane[None], 2)[0], rtol=1e-5, atol=1e-5)
+
+    save_checkpoint(model, tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    (result,), (expected,) = again([make_image(50, 70)]), model([make_image(50, 70)])
+    assert again.config == model.config and torch.equal(result["masks"], expected["masks"])
+
+    target = make_target(64, 96, [(8, 8, 50, 60), (30, 10, 44, 22)])
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.train()([make_image(64, 96)], [target])
+    assert set(losses) == LOSSES and all(loss.isfinite() for loss in losses.values())
 
 
 @pytest.mark.parametrize("nms", ["mask", "matrix"])

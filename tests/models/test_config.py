@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from condinst import CondInstConfig, config_names, load_config
+from condinst.data.cityscapes import CLASSES
+from condinst.engine.config import load_training_config
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -23,6 +25,34 @@ def test_published_model() -> None:
     assert config.strides == (8, 16, 32, 64, 128)
     assert config.level_sizes_of_interest == (64, 128, 256, 512, 1024)
     assert len(config.class_names) == 80 and config.class_names[0] == "person"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "numbers"),
+    [
+        ({"mask_head_layers": 1}, 11),
+        ({"mask_head_channels": 16}, 10 * 16 + 16 + 16 * 16 + 16 + 17),
+        ({"mask_head_coordinates": "absolute"}, 169),
+        ({"mask_head_coordinates": "none"}, 169 - 16),
+        ({"mask_head_features": False}, 169 - 64),
+    ],
+)
+def test_numbers_of_a_mask_head(overrides: dict[str, Any], numbers: int) -> None:
+    assert CondInstConfig(**overrides).num_mask_head_params == numbers
+
+
+def test_real_time_models() -> None:
+    config = load_config("condinst_rt_dla34_shared")
+    assert (config.strides, config.level_sizes_of_interest) == ((8, 16, 32), (64, 128, 256))
+    assert (config.num_share_convs, config.num_cls_convs, config.num_box_convs) == (4, 0, 0)
+    assert load_training_config("condinst_rt_dla34_shared").steps == 360_000
+
+
+def test_cityscapes_classes() -> None:
+    config = load_config("condinst_r50_cityscapes_sem")
+    assert dict(zip(config.category_ids, config.class_names, strict=True)) == CLASSES
+    training = load_training_config("condinst_r50_cityscapes_sem")
+    assert (training.steps, training.milestones, training.scaled_learning_rate) == (24_000, (18_000,), 0.01)
 
 
 def test_another_number_of_classes_drops_the_names() -> None:
@@ -58,6 +88,44 @@ def test_file_with_base(tmp_path: Path) -> None:
         ({"mask_branch_in_features": ("p4", "p3")}, ValueError, "mask_branch_in_features: .*finest first"),
         ({"size_divisibility": 16}, ValueError, "size_divisibility: expected a multiple of 32"),
         ({"min_size_train": ()}, ValueError, "min_size_train"),
+        ({"neck": "nasfpn"}, ValueError, "neck: expected one of fpn, bifpn, got 'nasfpn'"),
+        ({"bifpn_repeats": 0}, ValueError, "bifpn_repeats: expected at least 1, got 0"),
+        (
+            {
+                "neck": "bifpn",
+                "fpn_in_features": ("res5",),
+                "fpn_top_levels": 0,
+            },
+            ValueError,
+            "fpn_in_features: expected at least two levels with neck bifpn and no top levels, got one",
+        ),
+        ({"backbone_deformable": "res5"}, TypeError, "backbone_deformable: expected tuple, got str"),
+        (
+            {"backbone": "dla34", "freeze_at": 0, "backbone_deformable": ("res5",)},
+            ValueError,
+            "backbone_deformable: expected none with backbone dla34",
+        ),
+        ({"backbone": "dla34"}, ValueError, "freeze_at: expected 0 with backbone dla34, got 2"),
+        (
+            {"backbone": "dla34", "freeze_at": 0, "backbone_base_channels": 6},
+            ValueError,
+            "backbone_base_channels: expected a multiple of 4 with backbone dla34, got 6",
+        ),
+        (
+            {
+                "backbone": "dla34",
+                "freeze_at": 0,
+                "size_divisibility": 16,
+                "mask_branch_in_features": ("p3", "p4"),
+            },
+            ValueError,
+            "size_divisibility: expected a multiple of 32 with backbone dla34, got 16",
+        ),
+        (
+            {"mask_head_features": False, "mask_head_coordinates": "none"},
+            ValueError,
+            "mask_head_features: expected True",
+        ),
     ],
 )
 def test_refused(overrides: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -46,6 +46,7 @@ def place(device: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 each_place = pytest.mark.parametrize(("device", "backend"), _places())
+each_inference = pytest.mark.parametrize("name", ["r50_infer", "rt_dla34_shared_infer"])
 
 
 def load_recorded(golden: dict[str, np.ndarray], tmp_path: Any, device: str, **overrides: Any) -> condinst.CondInst:
@@ -60,8 +61,9 @@ def by_score_and_class(scores: Tensor, labels: Tensor, boxes: Tensor) -> list[in
 
 
 @each_place
-def test_inference(device: str, backend: str, tmp_path: Any) -> None:
-    golden = load_golden("r50_infer")
+@each_inference
+def test_inference(device: str, backend: str, name: str, tmp_path: Any) -> None:
+    golden = load_golden(name)
     model = load_recorded(golden, tmp_path, device)
     image = torch.from_numpy(golden["image_rgb"])
     height, width = golden["output_size"].tolist()
@@ -80,8 +82,9 @@ def test_inference(device: str, backend: str, tmp_path: Any) -> None:
 
 
 @each_place
-def test_mask_logits(device: str, backend: str, tmp_path: Any) -> None:
-    golden = load_golden("r50_infer")
+@each_inference
+def test_mask_logits(device: str, backend: str, name: str, tmp_path: Any) -> None:
+    golden = load_golden(name)
     model = load_recorded(golden, tmp_path, device)
     batch = make_batch([torch.from_numpy(golden["image_rgb"])], model.config, model.pixel_mean, model.pixel_std)
     with torch.no_grad():

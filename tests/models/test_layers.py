@@ -9,9 +9,10 @@ import torch
 import torchvision
 from torch import nn
 
-from condinst.models.backbones import ResNet
+from condinst.models.backbones import DLA, ResNet
 from condinst.models.heads import FCOSHead
-from condinst.models.heads.layers import DeformableConv, NormPerLevel
+from condinst.models.heads.layers import NormPerLevel
+from condinst.models.layers import DeformableConv
 from condinst.models.necks.fpn import TopLevels
 from tests.models.tiny import TINY
 
@@ -52,6 +53,19 @@ def test_freeze_at(freeze_at: int) -> None:
     assert isinstance(model.bn1, nn.BatchNorm2d) == (freeze_at == 0)
 
 
+@pytest.mark.parametrize("norm", ["FrozenBN", "BN", "SyncBN"])
+def test_dla(norm: str) -> None:
+    model = DLA(base_channels=16, norm=norm)
+    features = model(torch.randn(1, 3, 64, 96))
+    shapes = {"res2": (16, 16, 24), "res3": (32, 8, 12), "res4": (64, 4, 6), "res5": (128, 2, 3)}
+    assert {name: tuple(feature.shape[1:]) for name, feature in features.items()} == shapes
+    assert {name: shape[0] for name, shape in shapes.items()} == model.out_channels
+    sum(feature.sum() for feature in features.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    # 3 convolutions, then two trees of 6 and two of 11, each with a norm; a frozen norm has no parameters
+    assert len(list(model.parameters())) == (3 + 2 * 6 + 2 * 11) * (1 if norm == "FrozenBN" else 3)
+
+
 @pytest.mark.parametrize("norm", ["GN", "NaiveGN", "BN", "SyncBN", "none"])
 def test_head_shapes(norm: str) -> None:
     config = TINY.replace(head_norm=norm, num_share_convs=1, head_deformable=True)
@@ -90,8 +104,42 @@ def test_deformable_conv_without_offsets_is_half_a_convolution() -> None:
     layer = DeformableConv(4, 5)
     x = torch.randn(1, 4, 6, 7)
     # zero offsets, and a modulation of sigmoid(0)
-    expected = nn.functional.conv2d(x, layer.conv.weight * 0.5, layer.conv.bias, padding=1)
+    expected = nn.functional.conv2d(x, layer.weight * 0.5, layer.bias, padding=1)
     torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_deformable_conv_samples_where_its_offsets_say(stride: int) -> None:
+    torch.manual_seed(0)
+    layer = DeformableConv(4, 5, stride=stride, bias=False)
+    rows, columns = torch.randint(-2, 3, (2, 9)).tolist()
+    factors = torch.rand(9)
+    pairs = torch.tensor([rows, columns], dtype=torch.float32).T.flatten()
+    layer.offset.bias = nn.Parameter(torch.cat([pairs, factors.logit()]))
+    x = torch.randn(2, 4, 9, 11)
+    padded = nn.functional.pad(x, (4, 4, 4, 4))
+    expected = torch.zeros(())
+    for tap in range(9):
+        top, left = 3 + tap // 3 + rows[tap], 3 + tap % 3 + columns[tap]
+        sampled = padded[:, :, top : top + 9 : stride, left : left + 11 : stride]
+        weight = layer.weight[:, :, tap // 3, tap % 3] * factors[tap]
+        expected = expected + torch.einsum("oi,bihw->bohw", weight, sampled)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_deformable_blocks() -> None:
+    model = ResNet("resnet50", base_channels=8, stride_in_1x1=False, freeze_at=2, deformable=("res2.1", "res4"))
+    blocks = {key for key, module in model.named_modules() if isinstance(module, DeformableConv)}
+    assert blocks == {"layer1.1.conv2", *(f"layer3.{index}.conv2" for index in range(6))}
+    strided: Any = model.layer3[0]
+    assert strided.conv2.stride == strided.conv2.offset.stride == (2, 2) and strided.conv2.bias is None
+    assert not strided.conv2.offset.weight.any() and strided.conv2.weight.any()
+    features = model(torch.randn(1, 3, 64, 96))
+    assert features["res5"].shape == (1, 256, 2, 3)
+    features["res5"].sum().backward()
+    assert strided.conv2.offset.weight.grad.any() and strided.conv2.offset.bias.grad[18:].all()
+    with pytest.raises(ValueError, match="backbone_deformable: expected stages .* of resnet50, got res3.4, stem"):
+        ResNet("resnet50", base_channels=8, stride_in_1x1=True, deformable=("res3.4", "res5", "stem"))
 
 
 def test_top_levels_of_one_cell() -> None:

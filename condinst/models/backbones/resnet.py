@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from ..layers import DeformableConv
 from .frozen_norm import FrozenBatchNorm
 
 STAGES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -31,10 +32,22 @@ class ResNet(nn.Module):
         stride_in_1x1: a bottleneck that halves the resolution does so in its first 1x1 convolution (as Caffe weights
             expect) rather than in its 3x3 (as torchvision weights expect). No effect on ResNet-18/34.
         freeze_at: stages without gradient and with frozen norms: 1 the stem, 2 also res2, up to 5.
+        deformable: where the second convolution of a block (a 3x3) is a modulated deformable one: stages ("res4") and
+            blocks ("res4.0").
+
+    Raises:
+        ValueError: `deformable` names a block that is not there.
     """
 
     def __init__(
-        self, name: str, *, base_channels: int = 64, norm: str = "FrozenBN", stride_in_1x1: bool, freeze_at: int = 0
+        self,
+        name: str,
+        *,
+        base_channels: int = 64,
+        norm: str = "FrozenBN",
+        stride_in_1x1: bool,
+        freeze_at: int = 0,
+        deformable: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.layer1: nn.Sequential
@@ -42,6 +55,7 @@ class ResNet(nn.Module):
         self.layer3: nn.Sequential
         self.layer4: nn.Sequential
         block, depths = STAGES[name]
+        _check_deformable(name, deformable)
         norms = [NORMS["FrozenBN" if stage < freeze_at else norm] for stage in range(5)]
         self.conv1 = nn.Conv2d(3, base_channels, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = norms[0](base_channels)
@@ -55,13 +69,16 @@ class ResNet(nn.Module):
             blocks = []
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(_make_block(block, in_channels, width, stride, norms[stage + 1], stride_in_1x1))
+                built = _make_block(block, in_channels, width, stride, norms[stage + 1], stride_in_1x1)
+                if f"res{stage + 2}" in deformable or f"res{stage + 2}.{index}" in deformable:
+                    built.conv2 = DeformableConv(width, width, stride=built.conv2.stride[0], bias=False)
+                blocks.append(built)
                 in_channels = width * block.expansion
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
             self.out_channels[f"res{stage + 2}"] = in_channels
 
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+        for key, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not key.endswith("offset"):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for module in (self.conv1, self.layer1, self.layer2, self.layer3, self.layer4)[:freeze_at]:
             module.requires_grad_(False)
@@ -83,7 +100,7 @@ def _make_block(
     stride: int,
     norm_layer: Callable[[int], nn.Module],
     stride_in_1x1: bool,
-) -> nn.Module:
+) -> BasicBlock | Bottleneck:
     out_channels = width * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
@@ -95,3 +112,14 @@ def _make_block(
     if stride_in_1x1 and isinstance(built, Bottleneck):
         built.conv1.stride, built.conv2.stride = built.conv2.stride, built.conv1.stride
     return built
+
+
+def _check_deformable(name: str, deformable: tuple[str, ...]) -> None:
+    _, depths = STAGES[name]
+    known = {f"res{stage + 2}.{index}" for stage, depth in enumerate(depths) for index in range(depth)}
+    known |= {f"res{stage + 2}" for stage in range(4)}
+    unknown = [entry for entry in deformable if entry not in known]
+    if unknown:
+        raise ValueError(
+            f"backbone_deformable: expected stages (res4) and blocks (res4.0) of {name}, got {', '.join(unknown)}"
+        )

@@ -1,4 +1,4 @@
-"""Loading and saving models: our safetensors files, AdelaiDet's checkpoints, ImageNet backbones."""
+"""Loading and saving models: our safetensors files, AdelaiDet's and MMDetection's checkpoints, ImageNet backbones."""
 
 from .backbone import load_backbone
 from .errors import CheckpointError

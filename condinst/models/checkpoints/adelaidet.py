@@ -9,22 +9,36 @@ from typing import Any
 from torch import Tensor
 
 from ...ops.dynamic_mask_head import num_mask_head_params
+from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
 from ..config import CondInstConfig, load_config
 from .errors import CheckpointError
 
 State = Mapping[str, Tensor]
 
+_WRAPPED = r"^backbone\.bottom_up\.backbone\."  # where a BiFPN puts its top levels beside the feature extractor
+
 # in this order, each applied to the result of the one before
 _RENAMES = [
+    (_WRAPPED, "backbone.bottom_up."),
+    (r"^backbone\.bottom_up\.res6\.reduction\.norm\.", "neck.reduction.1."),
+    (r"^backbone\.bottom_up\.res6\.reduction\.", "neck.reduction.0."),
     (r"^backbone\.bottom_up\.stem\.conv1\.norm\.", "backbone.bn1."),
     (r"^backbone\.bottom_up\.stem\.", "backbone."),
     (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.norm\.", r"backbone.res\1.\2.downsample.1."),
     (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.shortcut\.", r"backbone.res\1.\2.downsample.0."),
     (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)\.norm\.", r"backbone.res\1.\2.bn\3."),
+    (r"^backbone\.bottom_up\.res(\d)\.(\d+)\.conv2_offset\.", r"backbone.res\1.\2.conv2.offset."),
     (r"^backbone\.bottom_up\.res", "backbone.res"),
+    (r"^backbone\.bottom_up\.(base_layer|level\d)\.", r"backbone.\1."),
     (r"^backbone\.fpn_lateral(\d)\.", r"neck.inner_blocks.res\1.0."),
     (r"^backbone\.fpn_output(\d)\.", r"neck.layer_blocks.res\1.0."),
     (r"^backbone\.top_block\.", "neck.extra_blocks."),
+    (r"^backbone\.repeated_bifpn\.(\d+)\.weights_", r"neck.repeats.\1.weights."),
+    (r"^backbone\.repeated_bifpn\.(\d+)\.outputs_(\w+)\.norm\.", r"neck.repeats.\1.outputs.\2.1."),
+    (r"^backbone\.repeated_bifpn\.(\d+)\.outputs_(\w+)\.", r"neck.repeats.\1.outputs.\2.0."),
+    (r"^backbone\.repeated_bifpn\.(\d+)\.lateral_(\d)_f\d\.norm\.", r"neck.repeats.\1.laterals.\2.1."),
+    (r"^backbone\.repeated_bifpn\.(\d+)\.lateral_(\d)_f\d\.", r"neck.repeats.\1.laterals.\2.0."),
+    (r"^(proposal_generator\.fcos_head\.\w+_tower\.\d+)\.conv\.", r"\1."),
     (r"^proposal_generator\.fcos_head\.scales\.(\d)\.scale$", r"head.scales.\1"),
     (r"^proposal_generator\.fcos_head\.", "head."),
     (r"^controller\.", "head.controller."),
@@ -32,12 +46,6 @@ _RENAMES = [
 
 # constants that the config holds, and counters
 _DROPPED = ("mask_head.sizes_of_interest", "mask_head._iter")
-
-_UNSUPPORTED = {
-    "backbone.repeated_bifpn.": "a BiFPN neck",
-    "backbone.bottom_up.base_layer.": "a DLA backbone",
-    ".conv2_offset.": "deformable convolutions in the backbone",
-}
 
 
 def is_adelaidet(state: State) -> bool:
@@ -47,7 +55,7 @@ def is_adelaidet(state: State) -> bool:
 
 def rename_key(key: str, config: CondInstConfig) -> str | None:
     """Our name of an AdelaiDet key; None for one that the model has no use for."""
-    if key in _DROPPED:
+    if key in _DROPPED or UNUSED_DLA_KEYS.match(key.removeprefix("backbone.bottom_up.")):
         return None
     for pattern, replacement in _RENAMES:
         key = re.sub(pattern, replacement, key)
@@ -75,9 +83,7 @@ def detect_config(state: State, source: str) -> CondInstConfig:
     Raises:
         CheckpointError: an architecture that is not supported, or one that contradicts itself.
     """
-    for part, meaning in _UNSUPPORTED.items():
-        if any(part in key for key in state):
-            raise CheckpointError(f"{source}: {meaning} ({part.strip('.')}) is not supported yet")
+    state = {re.sub(_WRAPPED, "backbone.bottom_up.", key): value for key, value in state.items()}
     try:
         return CondInstConfig(
             name="adelaidet", **_backbone(state), **_head(state), **_mask_branch(state), **_mask_head(state, source)
@@ -92,29 +98,62 @@ def _count(state: State, pattern: str) -> int:
 
 
 def _backbone(state: State) -> dict[str, Any]:
+    norms = [key for key in state if key.startswith("backbone.bottom_up.") and ".res6." not in key]
+    trained_norm = any(key.endswith("num_batches_tracked") for key in norms)
+    return {
+        **(_dla(state) if "backbone.bottom_up.base_layer.0.weight" in state else _resnet(state)),
+        "backbone_norm": "SyncBN" if trained_norm else "FrozenBN",
+        "fpn_in_features": tuple(f"res{level}" for level in range(_first_level(state), 6)),
+        "fpn_top_levels": _top_levels(state),
+        **_neck(state),
+    }
+
+
+def _dla(state: State) -> dict[str, Any]:
+    # the stem has a quarter of the width that the config counts in
+    base_channels = 4 * state["backbone.bottom_up.base_layer.0.weight"].shape[0]
+    return {"backbone": "dla34", "backbone_base_channels": base_channels, "freeze_at": 0}
+
+
+def _resnet(state: State) -> dict[str, Any]:
     blocks = _count(state, r"backbone\.bottom_up\.res4\.(\d+)\.")
     bottleneck = "backbone.bottom_up.res4.0.conv3.weight" in state
     depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}.get((blocks, bottleneck))
     if depth is None:
         raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (found {blocks} blocks)")
-    trained_norm = any(key.startswith("backbone.bottom_up.") and "num_batches_tracked" in key for key in state)
     return {
         "backbone": f"resnet{depth}",
         "backbone_base_channels": state["backbone.bottom_up.stem.conv1.weight"].shape[0],
-        "backbone_norm": "SyncBN" if trained_norm else "FrozenBN",
         # detectron2 freezes the norms of frozen stages, so a stem that counts batches is not frozen
         "freeze_at": 0 if "backbone.bottom_up.stem.conv1.norm.num_batches_tracked" in state else 2,
-        "fpn_in_features": tuple(f"res{level}" for level in range(_first_level(state), 6)),
-        "fpn_channels": state["backbone.fpn_output5.weight"].shape[0],
-        "fpn_top_levels": 2 if "backbone.top_block.p6.weight" in state else 0,
+        "backbone_deformable": _deformable(state),
     }
+
+
+def _deformable(state: State) -> tuple[str, ...]:
+    """Stages, and blocks of other stages, that have offsets."""
+    names: list[str] = []
+    for stage in range(2, 6):
+        blocks = _count(state, rf"backbone\.bottom_up\.res{stage}\.(\d+)\.")
+        key = "backbone.bottom_up.res{}.{}.conv2_offset.weight"
+        chosen = [f"res{stage}.{block}" for block in range(blocks) if key.format(stage, block) in state]
+        names += [f"res{stage}"] if chosen and len(chosen) == blocks else chosen
+    return tuple(names)
+
+
+def _neck(state: State) -> dict[str, Any]:
+    repeats = _count(state, r"backbone\.repeated_bifpn\.(\d+)\.")
+    if not repeats:
+        return {"neck": "fpn", "fpn_channels": state["backbone.fpn_output5.weight"].shape[0]}
+    channels = state["proposal_generator.fcos_head.cls_logits.weight"].shape[1]
+    return {"neck": "bifpn", "bifpn_repeats": repeats, "fpn_channels": channels}
 
 
 def _head(state: State) -> dict[str, Any]:
     head = "proposal_generator.fcos_head."
     num_classes = state[head + "cls_logits.weight"].shape[0]
     coco = load_config("condinst_r50_1x")
-    top_level = 7 if "backbone.top_block.p6.weight" in state else 5
+    top_level = 5 + _top_levels(state)
     num_scales = _count(state, r"proposal_generator\.fcos_head\.scales\.(\d)\.")
     sizes = state.get("mask_head.sizes_of_interest")
     num_levels = num_scales or (len(sizes) if sizes is not None else top_level - 2)
@@ -139,8 +178,21 @@ def _head(state: State) -> dict[str, Any]:
 
 
 def _first_level(state: State) -> int:
-    """The finest level of the FPN: 3, or 2 with P2."""
-    return 6 - _count(state, r"backbone\.fpn_lateral(\d)\.")
+    """The finest level of the pyramid: 3, or 2 with P2."""
+    num_levels = _bifpn_levels(state)
+    num_stages = num_levels - _top_levels(state) if num_levels else _count(state, r"backbone\.fpn_lateral(\d)\.")
+    return 6 - num_stages
+
+
+def _bifpn_levels(state: State) -> int:
+    """All levels of a BiFPN; 0 where there is none."""
+    return _count(state, r"backbone\.repeated_bifpn\.0\.weights_f(\d)_")
+
+
+def _top_levels(state: State) -> int:
+    # a BiFPN's may have no weights of their own, but there are four backbone stages at most
+    reduced = "backbone.bottom_up.res6.reduction.weight" in state
+    return 2 if reduced or _bifpn_levels(state) > 4 or "backbone.top_block.p6.weight" in state else 0
 
 
 def _tower_convs(state: State, prefix: str) -> int:

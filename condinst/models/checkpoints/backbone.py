@@ -1,4 +1,4 @@
-"""ImageNet weights for the backbone: torchvision's, detectron2's and Caffe's (SPEC 1.2)."""
+"""ImageNet weights for the backbone: torchvision's, detectron2's, Caffe's (SPEC 1.2) and ucbdrive's of DLA-34."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torchvision
 from torch import Tensor
 
+from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
 from ..condinst import CondInst
 from .errors import check_keys
 from .files import read_state
@@ -33,12 +34,13 @@ _CAFFE2_RENAMES = [
 
 # detectron2's own names
 _DETECTRON2_RENAMES = [
-    (r"^(backbone\.bottom_up\.|backbone\.)?(?=stem\.|res\d\.)", ""),
+    (r"^(backbone\.bottom_up\.|backbone\.)?(?=stem\.|res\d\.|base_layer\.|level\d\.)", ""),
     (r"^stem\.conv1\.norm\.", "bn1."),
     (r"^stem\.", ""),
     (r"^(res\d\.\d+)\.shortcut\.norm\.", r"\1.downsample.1."),
     (r"^(res\d\.\d+)\.shortcut\.", r"\1.downsample.0."),
     (r"^(res\d\.\d+)\.conv(\d)\.norm\.", r"\1.bn\2."),
+    (r"^(res\d\.\d+)\.conv2_offset\.", r"\1.conv2.offset."),
 ]
 
 _CLASSIFIER = re.compile(r"^(fc\.|fc1000_|pred_|linear\.|stem\.fc\.)")
@@ -49,19 +51,24 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
 
     The weights must suit the config: Caffe and MSRA weights want `stride_in_1x1 = True`, BGR input and a std of 1;
     torchvision's want `stride_in_1x1 = False`, RGB input, and ImageNet's mean and std times 255. In a file without
-    running statistics (MSRA) all norms get mean 0 and a variance that makes their factor exactly their weight.
+    running statistics (MSRA) all norms get mean 0 and a variance that makes their factor exactly their weight. Offsets
+    of deformable convolutions, which ImageNet weights have none of, stay as they are.
+    DLA-34's come as ucbdrive's `dla34-ba72cf86.pth`, trained on RGB input; AdelaiDet puts them on its BGR images all
+    the same, and trains the norms.
 
     Args:
         model: its config tells the depth.
         source: "torchvision" (downloads, unless cached), or a file: detectron2's `.pkl` (Caffe2 or detectron2 names),
-            or `.safetensors` / `.pth` with torchvision's or detectron2's names.
+            or `.safetensors` / `.pth` with torchvision's, detectron2's or ucbdrive's names.
 
     Raises:
         CheckpointError: a file that cannot be read or does not fit; the message lists the keys.
-        ValueError: torchvision's weights for a config with `stride_in_1x1` or BGR input.
+        ValueError: torchvision's weights for a config with DLA-34, `stride_in_1x1` or BGR input.
     """
     if source == "torchvision":
         config = model.config
+        if config.backbone == "dla34":
+            raise ValueError("source: torchvision has no weights of dla34; expected a file such as dla34-ba72cf86.pth")
         if config.stride_in_1x1 or config.pixel_order != "rgb":
             raise ValueError(
                 "source: torchvision's weights need stride_in_1x1 = False and pixel_order = 'rgb', got"
@@ -75,14 +82,18 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
 
 
 def load_backbone_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
-    """`load_backbone` from tensors in torchvision's, detectron2's or Caffe2's names."""
+    """`load_backbone` from tensors in torchvision's, detectron2's, Caffe2's or ucbdrive's names."""
     expected = model.backbone.state_dict()
-    given = {_rename(key): value for key, value in state.items() if not _CLASSIFIER.match(key)}
+    named = {_rename(key): value for key, value in state.items() if not _CLASSIFIER.match(key)}
+    given = {key: value for key, value in named.items() if not UNUSED_DLA_KEYS.match(key)}
     # a file has statistics for all norms or, folded into weight and bias, for none; in between it is incomplete
     folded = not any("running_" in key for key in given)
+    plain = not any(".offset." in key for key in given)
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
             given.setdefault(key, value)
+        elif plain and ".offset." in key:
+            given[key] = value
         elif folded and key.endswith("running_mean"):
             given[key] = value.new_zeros(value.shape)
         elif folded and key.endswith("running_var"):
@@ -94,7 +105,7 @@ def load_backbone_state(model: CondInst, state: Mapping[str, Tensor], source: st
 
 
 def _rename(key: str) -> str:
-    """Our (torchvision's) name for a backbone key of any of the three families."""
+    """Our (torchvision's) name for a backbone key of any of the four families."""
     for pattern, replacement in _CAFFE2_RENAMES + _DETECTRON2_RENAMES:
         key = re.sub(pattern, replacement, key)
     return re.sub(r"^res(\d)\.", lambda match: f"layer{int(match[1]) - 1}.", key)

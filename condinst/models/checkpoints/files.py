@@ -18,6 +18,9 @@ from .errors import CheckpointError
 # keys under which frameworks keep the state dict
 _WRAPPERS = ("model", "state_dict", "blobs")
 
+# its training checkpoints hold the course of the losses as objects
+_MMENGINE_HINT = "; MMDetection's tools/model_converters/publish_model.py makes a file without such objects"
+
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a weights file, and its metadata (safetensors only).
@@ -74,7 +77,10 @@ def _read_torch(path: Path) -> Any:
         # PyTorch's own message advises to run what is in the file
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         if wanted:
-            raise CheckpointError(f"{path}: refused: the file asks for {wanted[1]}; only tensors are read") from None
+            hint = _MMENGINE_HINT if wanted[1].startswith("mmengine.") else ""
+            raise CheckpointError(
+                f"{path}: refused: the file asks for {wanted[1]}; only tensors are read{hint}"
+            ) from None
         raise CheckpointError(
             f"{path}: refused: damaged, or not a PyTorch checkpoint of tensors alone ({type(error).__name__})"
         ) from error

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..condinst import CondInst
 from ..config import CondInstConfig, config_names, load_config
-from . import adelaidet
+from . import adelaidet, mmdetection
 from .errors import CheckpointError, check_keys
 from .files import read_state
 
@@ -36,8 +36,9 @@ def load(
 
     Args:
         source: name of a built-in config (with its packaged weights where there are some, else at random with a
-            warning), our own `.safetensors`, or an AdelaiDet checkpoint. The architecture of an AdelaiDet checkpoint
-            is detected from its keys and shapes; `mask_head._iter` and `num_batches_tracked` may be missing.
+            warning), our own `.safetensors`, or a checkpoint of AdelaiDet or MMDetection 3. The architecture of a
+            checkpoint is detected from its keys and shapes; `mask_head._iter` and `num_batches_tracked` may be
+            missing.
         config: a config, or the name or TOML file of one, used instead of the one found.
         device: where the model goes.
         **overrides: fields of `CondInstConfig` to change, such as `mask_output_stride=4` or `score_threshold=0.5`.
@@ -66,10 +67,15 @@ def load(
         chosen = chosen or adelaidet.detect_config(state, str(path))
         model = CondInst(chosen.replace(**overrides))
         state = adelaidet.convert_state(state, model.config)
+    elif mmdetection.is_mmdetection(state):
+        chosen = chosen or mmdetection.detect_config(state, str(path))
+        model = CondInst(chosen.replace(**overrides))
+        state = mmdetection.convert_state(state, model.config)
     else:
         raise CheckpointError(
             f"{path}: expected a condinst safetensors file or an AdelaiDet CondInst checkpoint (controller.weight,"
-            f" proposal_generator.fcos_head.*), got keys such as {', '.join(list(state)[:5])}"
+            " proposal_generator.fcos_head.*) or one of MMDetection (bbox_head.controller.weight, mask_head.*),"
+            f" got keys such as {', '.join(list(state)[:5])}"
         )
     load_state(model, state, str(path))
     return model.to(device).eval()

@@ -1,9 +1,10 @@
-"""Layers that the heads share: towers with norms per level, and the deformable convolution."""
+"""Layers that the heads share: towers with norms per level."""
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
+
+from ..layers import DeformableConv
 
 
 class NormPerLevel(nn.ModuleList):
@@ -11,28 +12,6 @@ class NormPerLevel(nn.ModuleList):
 
     def __init__(self, make_norm: Callable[[int], nn.Module], num_levels: int, channels: int) -> None:
         super().__init__(make_norm(channels) for _ in range(num_levels))
-
-
-class DeformableConv(nn.Module):
-    """Modulated deformable 3x3 convolution (Zhu et al., 2019) with its own offset predictor.
-
-    Args:
-        in_channels: channels in.
-        out_channels: channels out.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        # 9 pairs of (dy, dx), then 9 modulation logits
-        self.offset = nn.Conv2d(in_channels, 27, kernel_size=3, padding=1)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to [B, out_channels, H, W]."""
-        offsets, modulation = self.offset(x).split((18, 9), dim=1)
-        return deform_conv2d(x, offsets, self.conv.weight, self.conv.bias, padding=1, mask=modulation.sigmoid())
 
 
 class Tower(nn.ModuleList):

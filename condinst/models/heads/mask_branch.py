@@ -14,18 +14,21 @@ class MaskBranch(nn.Module):
     """Fuses pyramid levels into the mask features that all dynamic mask heads run on.
 
     x = refine0(P3) + up2(refine1(P4)) + up4(refine2(P5)), in this order, with aligned upsampling; then a tower.
+    Without `mask_head_features` there is neither, and the mask features have no channels.
     """
 
     def __init__(self, config: CondInstConfig) -> None:
         super().__init__()
         channels = config.mask_branch_channels
-        self.refine = nn.ModuleList(
-            _conv_block(config.fpn_channels, channels, config.mask_branch_norm) for _ in config.mask_branch_in_features
-        )
-        self.tower = nn.Sequential(
-            *(_conv_block(channels, channels, config.mask_branch_norm) for _ in range(config.num_mask_branch_convs)),
-            nn.Conv2d(channels, config.mask_feature_channels, kernel_size=1),
-        )
+        self.refine = nn.ModuleList()
+        self.tower = nn.Sequential()
+        if config.mask_head_features:
+            norm = config.mask_branch_norm
+            for _ in config.mask_branch_in_features:
+                self.refine.append(_conv_block(config.fpn_channels, channels, norm))
+            for _ in range(config.num_mask_branch_convs):
+                self.tower.append(_conv_block(channels, channels, norm))
+            self.tower.append(nn.Conv2d(channels, config.mask_feature_channels, kernel_size=1))
         self.seg_head: nn.Sequential | None = None
         self.logits: nn.Conv2d | None = None
         if config.semantic_loss:
@@ -38,7 +41,9 @@ class MaskBranch(nn.Module):
             nn.init.constant_(self.logits.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Levels [B, C, H_l, W_l], finest first, to mask features [B, mask_feature_channels, H_0, W_0]."""
+        """Levels [B, C, H_l, W_l], finest first, to mask features [B, mask_feature_channels or 0, H_0, W_0]."""
+        if not self.refine:
+            return features[0][:, :0]
         x = self.refine[0](features[0])
         for refine, feature in zip(self.refine[1:], features[1:], strict=True):
             refined = refine(feature)

@@ -1,0 +1,141 @@
+"""What the generated filters of one instance see (section 4.4 of the paper)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import ops
+from ..data.images import ImageSource, read_image
+from ..data.resize import network_size, resize_image
+from ..geometry import pixel_locations
+from .preprocessing import make_batch
+
+if TYPE_CHECKING:
+    from .condinst import CondInst
+
+INPUTS = ("coordinates", "features", "both")
+"""What the first layer is given; the channels of the other kind are 0."""
+
+
+@dataclass(eq=False)
+class Explanation:
+    """How the mask head of one instance comes to its mask, all in pixels of the network input.
+
+    Args:
+        image: uint8 [3, H, W] RGB, as the network saw it, without padding.
+        instance: rank of the instance by falling score, from 0.
+        num_instances: how many there are in the image.
+        class_name: of the instance; the label itself where the model has no names.
+        score: reported score.
+        box: float32 [4] (x1, y1, x2, y2); None from a model that finds instances without boxes.
+        location: float32 [2] (x, y), the location that generated the filters.
+        mask_stride: pixels per cell of `logits`.
+        feature_stride: pixels per cell of `inputs` and `activations`.
+        logits: float32 [3, h, w] mask logits of the padded image from each of `INPUTS`.
+        inputs: float32 [2 + C, h', w'] what the first layer is given: coordinates (x, y), then mask features.
+        activations: float32 [channels, h', w'] of each layer, after its ReLU; of the last one [1, h', w'] logits.
+    """
+
+    image: Tensor
+    instance: int
+    num_instances: int
+    class_name: str
+    score: float
+    box: Tensor | None
+    location: Tensor
+    mask_stride: int
+    feature_stride: int
+    logits: Tensor
+    inputs: Tensor
+    activations: list[Tensor]
+
+
+def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> Explanation:
+    """Runs the mask head of one instance on coordinates only, on features only, and on both (Fig. 5).
+
+    Args:
+        model: its mode is left as it was.
+        image: whatever `read_image` takes.
+        instance: rank by falling score, from 0.
+
+    Returns:
+        An `Explanation` on the CPU.
+
+    Raises:
+        ValueError: an image that cannot be read, no such instance, or a mask head that lacks one of the two inputs.
+    """
+    config, options = model.config, model.mask_head_options()
+    if config.mask_head_coordinates == "none" or not config.mask_head_features:
+        raise ValueError(f"model: expected a mask head on coordinates and features to compare them, got {config.name}")
+    pixels = read_image(image)
+    size = network_size(pixels.shape[1], pixels.shape[2], config.min_size_test, config.max_size_test)
+    pixels = resize_image(pixels, size)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            batch = make_batch([pixels], config, model.pixel_mean, model.pixel_std)
+            found, locations, _ = model.find(batch, [size])
+            _, mask_features, _ = model.features(batch)
+    finally:
+        model.train(was_training)
+    shown = torch.arange(len(found.scores), device=batch.device)
+    if found.boxes is not None:  # results leave out what lies in the padding
+        limit = found.boxes.new_tensor([size[1], size[0], size[1], size[0]])
+        x1, y1, x2, y2 = torch.minimum(found.boxes.clamp(min=0), limit).unbind(1)
+        shown = shown[(x2 > x1) & (y2 > y1)]
+    if not 0 <= instance < len(shown):
+        there_are = f"0..{len(shown) - 1}, the rank by score of {len(shown)}" if len(shown) else "an image with"
+        raise ValueError(f"instance: expected {there_are} instances found by {config.name}, got {instance}")
+
+    index = shown[instance]
+    location = locations.points[found.location_indices[index]]
+    interest = locations.sizes_of_interest[found.location_indices[index]]
+    features = mask_features[0].float()  # [C, h', w']
+    height, width = features.shape[1:]
+    points = pixel_locations(height, width, config.mask_feature_stride, features.device)
+    distances = points if options["coordinates"] == "absolute" else location - points
+    coordinates = (distances / interest).T.reshape(2, height, width)
+    both = torch.cat([coordinates, features])
+    only_coordinates = torch.cat([coordinates, torch.zeros_like(features)])
+    only_features = torch.cat([torch.zeros_like(coordinates), features])
+    layers = _run_layers(
+        torch.stack([only_coordinates, only_features, both]),
+        found.mask_head_params[index].float(),
+        options["num_layers"],
+        options["channels"],
+    )
+    label = int(found.labels[index])
+    return Explanation(
+        image=pixels.cpu(),
+        instance=instance,
+        num_instances=len(shown),
+        class_name=config.class_names[label] if config.class_names else str(label),
+        score=float(found.scores[index]),
+        box=None if found.boxes is None else found.boxes[index].cpu(),
+        location=location.cpu(),
+        mask_stride=config.mask_output_stride,
+        feature_stride=config.mask_feature_stride,
+        logits=ops.aligned_bilinear(layers[-1][:, 0], options["upsample_factor"]).cpu(),
+        inputs=both.cpu(),
+        activations=[layer[INPUTS.index("both")].cpu() for layer in layers],
+    )
+
+
+def _run_layers(x: Tensor, params: Tensor, num_layers: int, channels: int) -> list[Tensor]:
+    """What each layer of a mask head [P] gives for inputs [N, C, H, W]: [N, channels, H, W], the last [N, 1, H, W]."""
+    widths = [x.shape[1]] + [channels] * (num_layers - 1) + [1]
+    shapes = list(zip(widths[1:], widths[:-1], strict=True))  # (out, in)
+    parts = params.split([rows * columns for rows, columns in shapes] + widths[1:])
+    outputs = []
+    for layer, (rows, columns) in enumerate(shapes):
+        x = F.conv2d(x, parts[layer].reshape(rows, columns, 1, 1), parts[num_layers + layer])
+        if layer < num_layers - 1:
+            x = x.relu()
+        outputs.append(x)
+    return outputs

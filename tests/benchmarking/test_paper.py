@@ -1,0 +1,216 @@
+"""``condinst benchmark paper``: the rows of the paper's tables, what is counted and what is timed of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from condinst import CondInst, CondInstConfig, cli, config_names, load_config
+from condinst.benchmarking import paper
+from condinst.benchmarking.paper import PAPER_TABLES, PaperRow, measure_table, row_config
+from condinst.benchmarking.whole_model import (
+    NUM_INSTANCES,
+    OP,
+    input_size,
+    mask_head_call,
+    measure_models,
+    multiply_adds,
+    num_parameters,
+    padded_size,
+    whole_model_call,
+)
+from tests.models.tiny import TINY, make_model
+
+CPU = torch.device("cpu")
+PAGE = Path(__file__).parents[2] / "docs/models.md"
+SIZE = (800, 1088)
+PIXELS = {level: SIZE[0] * SIZE[1] // 4**level for level in (2, 3)}
+PIXELS |= {4: 50 * 68, 5: 25 * 34}
+
+NUMBERS = {
+    1: [11, 97, 169, 241, 31, 69, 169, 465],
+    2: [113, 121, 137, 169, 233],
+    3: [153, 105, 169, 169],
+    4: [169, 169],
+    5: [169, 169, 169],
+    6: [169, 169],
+    8: [169, 169, 169],
+}
+"""Per instance, by hand: with C channels of input and width W, CW + W, then WW + W per hidden layer, then W + 1."""
+
+
+def _config(row: PaperRow) -> CondInstConfig:
+    config = row_config(row)
+    assert config is not None
+    return config
+
+
+def _num_parameters(config: CondInstConfig) -> int:
+    with torch.device("meta"):
+        return num_parameters(CondInst(config))
+
+
+@pytest.mark.parametrize("number", PAPER_TABLES)
+def test_rows(number: int) -> None:
+    rows = PAPER_TABLES[number][1]
+    assert [_config(row).num_mask_head_params for row in rows] == NUMBERS[number]
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        assert list(row.average_precision) == ["AP", "AP50", "AP75", "APs", "APm", "APl"][: 3 if number == 8 else 6]
+        ap, ap50, ap75 = list(row.average_precision.values())[:3]
+        assert 30 < ap < ap75 < ap50 or row.name in ("depth 1",) and 30 < ap < ap50
+    if number != 8:  # the published model is a row of each table
+        published = [row for row in rows if _config(row) == load_config("condinst_r50_1x")]
+        assert {row.average_precision["AP"] for row in published} == {35.6}
+        assert {row.image_ms for row in published} == {49.0}
+
+
+def test_parameters() -> None:
+    """What a row has more than the published model is in the controller and the last layer of the mask branch."""
+    published = load_config("condinst_r50_1x")
+    base = _num_parameters(published)
+    assert round(_num_parameters(load_config("condinst_r50_1x_sem")) / 1e6, 2) == 34.56  # SPEC 3
+    for number in (1, 2, 3, 5, 6):
+        for row in PAPER_TABLES[number][1]:
+            config = _config(row)
+            controller = (config.num_mask_head_params - 169) * (256 * 9 + 1)
+            if config.mask_head_features:
+                mask_branch = (config.mask_feature_channels - 8) * (128 + 1)
+            else:
+                refine, tower = 3 * (256 * 128 * 9 + 2 * 128), 4 * (128 * 128 * 9 + 2 * 128)
+                mask_branch = -(refine + tower + 8 * (128 + 1))
+            assert _num_parameters(config) - base == controller + mask_branch, row.name
+    p2 = _num_parameters(_config(PAPER_TABLES[4][1][1]))
+    lateral, output, refine = 256 * 256 + 256, 256 * 256 * 9 + 256, 256 * 128 * 9 + 2 * 128
+    assert p2 - base == lateral + output + refine
+
+
+def test_multiply_adds() -> None:
+    """Differences between models are those of the layers in which they differ."""
+    published = load_config("condinst_r50_1x")
+    base = multiply_adds(published, SIZE)
+    assert base == multiply_adds(published, (771, 1080))  # padded
+    locations = PIXELS[3] + PIXELS[4] + PIXELS[5] + 13 * 17 + 7 * 9
+    assert multiply_adds(published.replace(mask_head_channels=16), SIZE) - base == (
+        locations * (465 - 169) * 256 * 9 + NUM_INSTANCES * PIXELS[3] * (10 * 16 + 16 * 16 + 16 - 152)
+    )
+    mask_branch = 256 * 128 * 9 * (PIXELS[3] + PIXELS[4] + PIXELS[5]) + PIXELS[3] * (4 * 128 * 128 * 9 + 128 * 8)
+    assert base - multiply_adds(published.replace(mask_head_features=False), SIZE) == (
+        mask_branch + locations * 64 * 256 * 9 + NUM_INSTANCES * PIXELS[3] * 64
+    )
+    assert multiply_adds(published.replace(semantic_loss=True), SIZE) == base  # in training only
+    offsets = 2 * locations * 256 * 27 * 9
+    assert multiply_adds(published.replace(head_deformable=True), SIZE) - base == offsets
+
+
+def test_input_sizes() -> None:
+    sizes = {name: input_size(load_config(name)) for name in ("condinst_r50_1x", "condinst_r50_cityscapes")}
+    assert sizes == {"condinst_r50_1x": (800, 1088), "condinst_r50_cityscapes": (1024, 2048)}
+    assert input_size(load_config("condinst_rt_r50")) == (512, 704)
+    assert padded_size(TINY, (33, 64)) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"nms": "mask"}, {"mask_head_features": False}, {"fpn_channels": 64, "num_classes": 1}],
+)
+def test_a_call_finds_what_was_planted(overrides: dict[str, Any]) -> None:
+    model = make_model(**{"max_detections": 7, **overrides})
+    call = whole_model_call(model, (150, 201))
+    (result,), (again,) = call(), call()
+    scores = result["scores"]
+    assert len(result["rles"]) == NUM_INSTANCES == len(scores)
+    assert result["rles"][0]["size"] == [160, 224] and result["rles"] == again["rles"]
+    assert scores.min() > 0.5 and scores.max() < 0.71
+    boxes = result["boxes"]
+    assert (boxes[:, 2:] > boxes[:, :2]).all() and len(scores.unique()) > 90
+    masks = mask_head_call(model, (150, 201))()
+    assert masks.shape == (NUM_INSTANCES, 160 // 4, 224 // 4) and ((masks >= 0) & (masks <= 1)).all()
+
+
+def test_a_table_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    found = measure_table(3, CPU, size=(60, 90), rounds=2, progress=steps.append)
+    assert [row.row for row in found.rows] == list(PAPER_TABLES[3][1])
+    for row in found.rows:
+        assert row.missing is None and row.size == (64, 96) and row.numbers_per_instance is not None
+        assert row.head_ms and row.image_ms and 0 < row.head_ms < row.image_ms
+        assert row.parameters == _num_parameters(_config(row.row))
+    assert len(steps) == 6 and found.about["torch"] == torch.__version__
+
+    monkeypatch.setattr(paper, "config_names", lambda: ["condinst_r50_1x"])
+    lines = measure_table(4, CPU, size=(64, 64), rounds=2).text().cells
+    assert lines[0][1:3] == ["34.11 M", "169"] and lines[0][-1] == "35.6"
+    assert lines[1] == ["P2", "config condinst_r50_1x_p2 is missing", "", "", "-", "", "-", "36.0"]
+
+
+def test_a_model_that_finds_less_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "whole_model_call", lambda *_: lambda: [{"rles": [{}] * 99}])
+    with pytest.raises(ValueError, match="not timed: boxes: expected 100 instances, got 99"):
+        measure_table(6, CPU, size=(64, 64), rounds=2)
+
+
+def _run(*words: object) -> int:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["benchmark", "paper", "--device", "cpu", *map(str, words)])
+    code = exit_info.value.code
+    return code if isinstance(code, int) else 0
+
+
+def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, keep_threads: None) -> None:
+    monkeypatch.setenv("COLUMNS", "150")
+    small = ["--size", "64x64", "--rounds", 2, "--threads", 1]
+    assert _run("--table", 8, *small, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"table", "title", "about", "rows"} and found["about"]["threads"] == 1
+    assert [row["row"]["config"] for row in found["rows"]] == [
+        "condinst_rt_r50_shared",
+        "condinst_rt_dla34_shared",
+        "condinst_rt_dla34",
+    ]
+    assert [round(1000 / row["row"]["image_ms"]) for row in found["rows"]] == [43, 47, 41]  # images per second
+    assert all(row["image_ms"] > 0 for row in found["rows"])
+
+    assert _run("--table", 6, *small) == 0
+    text = capsys.readouterr().out
+    for words in ("Table 6", "boxes", "masks", "34.11 M", "169", "35.6", "49"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--table", 7], "table: expected one of 1, 2, 3, 4, 5, 6, 8; got 7"),
+        (["--table", 1, "--size", "800"], "size: expected HxW, got '800'"),
+        (["--table", 1, "--size", "0x5"], "size: expected height and width of at least 1, got 0x5"),
+    ],
+)
+def test_refuses(words: list[object], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(*words) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and message in text and text.count("\n") == 1
+
+
+def test_models_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("condinst.benchmarking.whole_model.input_size", lambda _: (64, 96))
+    told: list[str] = []
+    rows = measure_models(CPU, ["condinst_nano", "condinst_rt_r50"], rounds=2, progress=told.append)
+    assert [(row.op, row.sample, row.num_instances, row.ratio) for row in rows] == [
+        (OP, "condinst_nano", NUM_INSTANCES, 1.0),
+        (OP, "condinst_rt_r50", NUM_INSTANCES, 1.0),
+    ]
+    assert all(0 < row.p20_ms <= row.p50_ms <= row.p80_ms and row.peak_mib > 0 for row in rows)
+    assert len(told) == 3 and told[0].startswith("condinst_nano: ")
+
+
+def test_the_page_has_every_model() -> None:
+    """``python benchmarks/report_models.py`` after a change of the configs."""
+    lines = re.findall(r"^\| `(\w+)` \|.* \| ([\d.]+) M \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name: parameters for name, parameters in lines} == {
+        name: f"{_num_parameters(load_config(name)) / 1e6:.2f}" for name in config_names()
+    }
