@@ -33,6 +33,16 @@ def main() -> None:
         save_learning_curves({folder.name: folder}, picture)
         pictures.append(f"![Learning curves of {folder.name}](images/{picture.name})\n\n*{folder.name}*")
     replace_block(ROOT / "docs/training.md", "results", [table.markdown(), *pictures])
+    replace_block(ROOT / "docs/condinst_nano.md", "scores", [_scores(LOGS / "condinst_nano_packaged").markdown()])
+
+
+def _scores(folder: Path) -> TextTable:
+    """Boxes and masks at the end of a run."""
+    training = json.loads((folder / "training.json").read_text())["training"]
+    last = _rows(folder / "validation.csv")[-1]
+    cells = [[kind, *(_percent(last[f"{kind}_{name}"]) for name in METRICS)] for kind in ("mask", "box")]
+    title = f"{last['images']} images, after {training['steps']} steps of {training['batch_size']} crops"
+    return TextTable(title, ["", *METRICS], cells)
 
 
 def _our_row(folder: Path) -> list[str]:
