@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,10 +85,16 @@ def train_command(
         model = condinst.CondInst(condinst.load_config(recipe).replace(**overrides))
         if backbone is not None:
             condinst.load_backbone(model, backbone)
+        elif model.config.backbone_norm == "FrozenBN" and not resume:
+            warnings.warn(
+                f"{recipe}: the backbone has random weights and frozen norms; expected --backbone or --weights",
+                stacklevel=2,
+            )
     try:
         result = train(model, training, dataset, out, validation=validation, device=chosen_device, resume=resume)
     except KeyboardInterrupt:
-        print(f"interrupted; --resume goes on from {out / 'last.pt'}", file=sys.stderr)
+        saved = out / "last.pt"
+        print(f"interrupted{f'; --resume goes on from {saved}' if saved.exists() else ''}", file=sys.stderr)
         raise typer.Exit(130) from None
     if os.environ.get("RANK", "0") == "0":
         print(f"weights in {result}")
@@ -98,7 +105,9 @@ def _recipe_of(weights: str) -> str:
     import condinst
 
     name = condinst.load(weights).config.name
-    return name if name in condinst.config_names() else "condinst_r50_1x"
+    recipe = name if name in condinst.config_names() else "condinst_r50_1x"
+    logging.getLogger(__name__).info("recipe of %s; --config or --set choose another", recipe)
+    return recipe
 
 
 def _log_handler() -> logging.Handler:

@@ -24,7 +24,8 @@ class TrainingConfig:
     Args:
         steps: optimizer steps.
         batch_size: images per step, over all processes.
-        accumulate: a step's images go through the model in so many parts, whose gradients are added.
+        accumulate: a step's images go through the model in so many parts, each with its own normalisers; their
+            gradients are averaged.
         optimizer: "sgd" or "adamw".
         learning_rate: highest one, for `base_batch_size` images per step.
         base_batch_size: the learning rate is multiplied by batch_size / base_batch_size; 0 takes it as it is.

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a training after the step that is running."""
+"""Ctrl-C and SIGTERM end a training after the step that is running."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM: what cluster managers and `kill` send
+
 
 class Interruption:
-    """While it is entered, the first Ctrl-C only sets `asked`; a second one interrupts at once, as ever."""
+    """While it is entered, the first signal only sets `asked`; a second one interrupts at once, as ever."""
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: Any = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
-            self._before = signal.signal(signal.SIGINT, self._ask)
+            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
         return self
 
     def __exit__(
@@ -30,11 +32,12 @@ class Interruption:
         self._restore()
 
     def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
 
 def ignore_interruptions(*_: Any) -> None:
     """For worker processes: Ctrl-C reaches them, too, but it is the main process that ends them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how the loader ends them

@@ -81,8 +81,15 @@ class SampleStream(Dataset[Sample]):
         return self.transform(image, objects, crop, self._other)
 
     def _other(self) -> tuple[Tensor, Objects]:
-        index = int(torch.randint(len(self.data), ()))
-        return self.data.image(index), self.data.objects(index)
+        """A random image to copy from. One that cannot be read is passed over; it is named when its own turn comes."""
+        for attempt in range(TRIES):
+            index = int(torch.randint(len(self.data), ()))
+            try:
+                return self.data.image(index), self.data.objects(index)
+            except (OSError, ValueError):
+                if attempt == TRIES - 1:
+                    raise
+        raise AssertionError  # the last attempt has returned or raised
 
 
 def batch_keys(groups: Sequence[int], batch_size: int, seed: int) -> Iterator[list[Key]]:

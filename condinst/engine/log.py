@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import resource
+import os
 import sys
 import time
 from datetime import timedelta
@@ -16,6 +16,11 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 _logger = logging.getLogger(__name__)
 
@@ -36,11 +41,13 @@ class CsvLog:
         rows = list(csv.DictReader(io.StringIO(old)))
         self.columns = list(rows[0]) if rows else []
         kept = [row for row in rows if row["step"].isdigit() and int(row["step"]) <= step and None not in row.values()]
-        with path.open("w", newline="", encoding="utf-8") as file:
+        partial = path.with_name(f"{path.name}.partial")
+        with partial.open("w", newline="", encoding="utf-8") as file:
             if rows:
                 writer = csv.DictWriter(file, self.columns)
                 writer.writeheader()
                 writer.writerows(kept)
+        os.replace(partial, path)
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row; what has no column is left out."""
@@ -152,14 +159,17 @@ class TrainingLog:
         self._reset()
 
     def _write(self, file: str, row: dict[str, Any]) -> None:
-        if self._files is not None:
-            self._files[_FILES.index(file)].write(
-                {name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()}
-            )
-        if self._board is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._board.add_scalar(f"{file}/{name}", value, row["step"])
+        """A full disk must not end a training: what cannot be written is told."""
+        try:
+            if self._files is not None:
+                cells = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+                self._files[_FILES.index(file)].write(cells)
+            if self._board is not None:
+                for name, value in row.items():
+                    if name != "step":
+                        self._board.add_scalar(f"{file}/{name}", value, row["step"])
+        except OSError as error:
+            _logger.error("%s.csv or TensorBoard: the row of step %s is lost: %s", file, row["step"], error)
 
 
 def _summary_writer(folder: Path, step: int) -> Any:
@@ -174,6 +184,8 @@ def _memory_mib(device: torch.device) -> float:
     """Peak memory: on a GPU what PyTorch's allocator held, else that of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return float("nan")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +70,13 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
             are soon forgotten.
     """
 
-    def average(old: Tensor, new: Tensor, number: Tensor | int) -> Tensor:
-        keep = min(decay, (1 + int(number)) / (10 + int(number)))
-        return old + (1 - keep) * (new - old) if old.is_floating_point() else new
+    def update(old: Sequence[Tensor], new: Sequence[Tensor], _: Tensor | int) -> None:
+        number = int(average.n_averaged)  # on the CPU, so that no GPU is waited for
+        share = 1 - min(decay, (1 + number) / (10 + number))
+        if old[0].is_floating_point():
+            torch._foreach_lerp_(list(old), list(new), share)
+        else:
+            torch._foreach_copy_(list(old), list(new))
 
-    return AveragedModel(model, avg_fn=average, use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    return average

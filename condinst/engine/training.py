@@ -15,13 +15,16 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 
 from condinst.data.coco import CocoInstances
 from condinst.data.transforms import TrainingTransform
-from condinst.evaluation.coco import evaluate_coco
+from condinst.evaluation.categories import match_categories
+from condinst.evaluation.coco import evaluate_coco, write_json
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
+from condinst.models.losses import mean_over_processes
 from condinst.visualization import can_draw_curves, save_learning_curves
 
 from .config import TrainingConfig
@@ -48,9 +51,9 @@ def train(
     """Trains a model and writes its weights.
 
     `out_dir` gets `training.json` (all settings), `log.csv` and `validation.csv`, TensorBoard's events, `last.pt` (a
-    resumable checkpoint, replaced atomically), `best.safetensors` (the weights with the best mask AP so far) and, at
-    the end, `model.safetensors` and `curves.png` (with matplotlib). An image or annotation that cannot be read is named
-    in the log, counted, and another image takes its place.
+    resumable checkpoint, replaced atomically), `best.safetensors` (the weights with the best mask AP on as many images)
+    and, at the end, `model.safetensors` and `curves.png` (with matplotlib). An image or annotation that cannot be read
+    is named in the log, counted, and another image takes its place.
 
     Started by ``torchrun``, the processes share each batch (DDP) and the validation. Losses are normalised over all of
     them, so that several processes train as one with the whole batch does, norms with batch statistics aside.
@@ -70,24 +73,20 @@ def train(
         The path of the weights.
 
     Raises:
-        ValueError: when the classes of data and model differ in number, there is nothing to train on, or too many
-            images cannot be read.
+        ValueError: when the classes of data and model differ in number, there is nothing to train on, the validation
+            has other categories or a bad annotation, or too many images cannot be read.
         FileExistsError: when `out_dir` holds a run and `resume` is False.
         FloatingPointError: when a loss is not finite; the message names the images. `last.pt` stays as it was.
-        KeyboardInterrupt: after Ctrl-C and the step that was running (in several processes: the next row of the log);
-            `last.pt` is written before.
+        KeyboardInterrupt: after Ctrl-C (or SIGTERM) and the step that was running; `last.pt` is written before.
     """
     out = Path(out_dir)
     checkpoint = out / "last.pt"
     _check(model, data, checkpoint, resume)
+    matched = [] if validation is None else _check_validation(validation, data)
     fabric = _make_fabric(torch.device(device), config.precision)
     fabric.launch()
     is_first = fabric.is_global_zero
     out.mkdir(parents=True, exist_ok=True)
-    if is_first:
-        settings = {"model": json.loads(model.config.to_json()), "training": dataclasses.asdict(config)}
-        settings |= {"data": str(data.annotations), "processes": fabric.world_size}
-        (out / "training.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -105,8 +104,12 @@ def train(
         state.load(checkpoint)
     if not resume or fabric.global_rank > 0:  # the checkpoint has the random numbers of the first process
         torch.manual_seed(config.seed + 1_000_003 * state.step * fabric.global_rank + fabric.global_rank)
-    if is_first and progress:
-        _tell_plan(config, data, fabric)
+    if is_first:
+        settings = {"model": json.loads(model.config.to_json()), "training": dataclasses.asdict(config)}
+        settings |= {"data": str(data.annotations), "processes": fabric.world_size}
+        write_json(out / "training.json", settings)
+        if progress:
+            _tell_plan(config, data, fabric)
 
     loader = make_loader(
         SampleStream(data, _make_transform(model, config), config.seed),
@@ -127,38 +130,43 @@ def train(
         device=fabric.device,
         progress=progress,
     )
+    # A GPU works on the newest step while the one before it is told.
+    delay = 0 if fabric.device.type == "cpu" else 1
     queued: deque[_Step] = deque()
+    end = config.steps
     saved_at = time.monotonic()
     with Interruption() as interruption, log:
         batches = iter(loader)
-        while state.step < config.steps:
-            queued.append(_step(fabric, student, optimizer, batches, config, state, log))
+        while state.step < end:
+            queued.append(_step(fabric, student, optimizer, batches, config, state, interruption))
             if average is not None:
                 average.update_parameters(model)
             state.step += 1
-            is_last = state.step == config.steps
-            due = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
-            interrupted, due = _agree(fabric, state.step % config.log_every == 0, [interruption.asked, due])
-            due = due or is_last or interrupted
-            # A GPU works on the newest step while the one before it is told.
-            while len(queued) > (0 if due or fabric.device.type == "cpu" else 1):
-                _tell(queued.popleft(), state, log)
-            if due:
-                if is_first:
-                    _save(state, checkpoint, must=is_last or interrupted)
+            validates = validation is not None and config.validate_every and state.step % config.validate_every == 0
+            saves = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
+            while len(queued) > (0 if validates or saves or state.step == end else delay):
+                told = queued.popleft()
+                if _tell(told, state, log):
+                    # a fixed number of steps later, so that all processes end at the same one
+                    end = min(end, told.number + delay)
+            is_last = state.step >= end
+            if validation is not None and validates and not is_last:
+                _validate(state, validation, matched, config.validation_images, fabric, out, log)
+            if is_first and (saves or is_last):
+                _save(state, checkpoint, must=is_last)
                 saved_at = time.monotonic()
-            if interrupted:
-                raise KeyboardInterrupt
-            on_the_way = config.validate_every and state.step % config.validate_every == 0
-            if validation is not None and on_the_way and not is_last:
-                _validate(state, validation, config.validation_images, fabric, out, log)
+        if end < config.steps:
+            raise KeyboardInterrupt
         weights = out / "model.safetensors"
         if is_first:
             save_checkpoint(state.result, weights, half=True)
         if validation is not None:
-            _validate(state, validation, 0, fabric, out, log)
+            _validate(state, validation, matched, 0, fabric, out, log)
         if is_first and can_draw_curves():
-            save_learning_curves({out.name: out}, out / "curves.png")
+            try:
+                save_learning_curves({out.name: out}, out / "curves.png")
+            except (OSError, ValueError) as error:  # the weights are what counts
+                _logger.error("curves.png could not be drawn: %s", error)
         fabric.barrier()
     return weights
 
@@ -169,7 +177,7 @@ class _Step:
 
     number: int  # from 1
     names: list[str]
-    losses: Tensor  # [len(names)] float32, means over the parts of the step and the processes
+    losses: Tensor  # [len(names) + 1] float32, means over the parts and the processes; last, who asked for the end
     paths: list[str]
     waited: float
     lr: float
@@ -189,6 +197,20 @@ def _check(model: CondInst, data: CocoInstances, checkpoint: Path, resume: bool)
         raise FileExistsError(f"{checkpoint} is from an earlier run: resume it or choose another folder")
 
 
+def _check_validation(validation: CocoInstances, data: CocoInstances) -> list[int | None]:
+    """The validation's category of each class of the training data; bad annotations are named now, not hours later."""
+    for index, image_id in enumerate(validation.image_ids):
+        for annotation in validation.coco.imgToAnns[image_id]:
+            validation.segmentation(annotation, *validation.image_size(index))
+    return match_categories(
+        validation.category_ids,
+        validation.class_names,
+        num_classes=len(data.category_ids),
+        model_ids=data.category_ids,
+        model_names=data.class_names,
+    )
+
+
 def _make_fabric(device: torch.device, precision: str) -> Fabric:
     """One process, or those that torchrun has started."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -197,13 +219,22 @@ def _make_fabric(device: torch.device, precision: str) -> Fabric:
         raise ValueError(f"precision: expected 32-true or bf16-mixed on {device.type}, got 16-mixed")
     several = processes * nodes > 1
     one = [device.index or 0] if device.type == "cuda" else 1
+    mixed = precision != "32-true"
     return Fabric(
         accelerator=device.type,
         devices=processes if several else one,
         num_nodes=nodes,
         strategy="ddp" if several else "auto",
-        precision=precision,  # type: ignore[arg-type]
+        precision=None if mixed else "32-true",
+        plugins=_MixedPrecision(precision, device.type) if mixed else None,  # type: ignore[arg-type]
     )
+
+
+class _MixedPrecision(MixedPrecision):
+    """Fabric's autocast and scaling of gradients, but what the model is given stays as it is: boxes need all bits."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
 
 
 def _make_transform(model: CondInst, config: TrainingConfig) -> TrainingTransform:
@@ -247,7 +278,7 @@ def _step(
     batches: Iterator[list[Sample]],
     config: TrainingConfig,
     state: TrainingState,
-    log: TrainingLog,
+    interruption: Interruption,
 ) -> _Step:
     """One optimizer step."""
     lr = config.scaled_learning_rate * learning_rate_factor(
@@ -284,8 +315,7 @@ def _step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     means = torch.stack(values).mean(dim=0)
-    if fabric.world_size > 1:
-        means = fabric.all_reduce(means, reduce_op="mean")  # type: ignore[assignment]
+    means = mean_over_processes(torch.cat([means, means.new_full((1,), float(interruption.asked))]))
     return _Step(state.step + 1, names, means, paths, waited, lr)
 
 
@@ -300,10 +330,11 @@ def _image_of(sample: Sample, state: TrainingState) -> Tensor:
     return sample.image
 
 
-def _tell(step: _Step, state: TrainingState, log: TrainingLog) -> None:
-    """Logs a step's losses, or stops the run when one is not finite."""
-    losses = dict(zip(step.names, step.losses.tolist(), strict=True))
-    if not all(map(math.isfinite, losses.values())):
+def _tell(step: _Step, state: TrainingState, log: TrainingLog) -> bool:
+    """Logs a step's losses, or stops the run when one is not finite. Returns whether a process was asked to end."""
+    *values, asked = step.losses.tolist()
+    losses = dict(zip(step.names, values, strict=True))
+    if not all(map(math.isfinite, values)):
         raise FloatingPointError(
             f"step {step.number}: a loss is not finite: {losses}; the images: {', '.join(step.paths)}"
         )
@@ -315,20 +346,13 @@ def _tell(step: _Step, state: TrainingState, log: TrainingLog) -> None:
         lr=step.lr,
         unreadable=len(state.unreadable),
     )
-
-
-def _agree(fabric: Fabric, is_time: bool, wishes: list[bool]) -> list[bool]:
-    """What one of the processes wants, all do; they only ask each other when it is time to, as asking waits."""
-    if fabric.world_size == 1:
-        return wishes
-    if not is_time:
-        return [False] * len(wishes)
-    counts: Any = fabric.all_reduce(torch.tensor(wishes, dtype=torch.float32, device=fabric.device), reduce_op="sum")
-    return [count > 0 for count in counts.tolist()]
+    return asked > 0
 
 
 def _save(state: TrainingState, checkpoint: Path, *, must: bool) -> None:
     """Writes a checkpoint. On the way a failure is only told: the disk may have room again the next time."""
+    if not all(parameter.isfinite().all() for parameter in state.model.parameters()):
+        raise FloatingPointError(f"step {state.step}: a weight is not finite; {checkpoint} is the one before, if any")
     try:
         state.save(checkpoint)
     except OSError as error:
@@ -338,21 +362,41 @@ def _save(state: TrainingState, checkpoint: Path, *, must: bool) -> None:
 
 
 def _validate(
-    state: TrainingState, validation: CocoInstances, images: int, fabric: Fabric, out: Path, log: TrainingLog
+    state: TrainingState,
+    validation: CocoInstances,
+    category_ids: list[int | None],
+    images: int,
+    fabric: Fabric,
+    out: Path,
+    log: TrainingLog,
 ) -> None:
     start = time.monotonic()
     model = state.result
-    count = model.config.max_detections or 1000
-    scores = evaluate_coco(model, validation, max_detections=count, max_images=images, device=fabric.device)
+    if fabric.world_size > 1:  # each process has its own statistics of batches; what is saved are those of the first
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
+    scores = evaluate_coco(
+        model,
+        validation,
+        max_detections=model.config.max_detections or 1000,
+        max_images=images,
+        device=fabric.device,
+        category_ids=category_ids,
+    )
     row = {
         f"{kind}_{name}": value
         for kind in ("mask", "box")
         for name, value in scores[kind].items()
         if isinstance(value, float)
     }
-    log.validation(state.step, {**row, "images": images or len(validation), "seconds": time.monotonic() - start})
+    count = images or len(validation)
+    log.validation(state.step, {**row, "images": count, "seconds": time.monotonic() - start})
     ap = scores["mask"]["AP"]
-    if ap > state.best_ap:
-        state.best_ap = ap
-        if fabric.is_global_zero:
+    if count == state.best_images and ap <= state.best_ap:
+        return
+    state.best_images, state.best_ap = count, ap  # of other images, an AP is no measure
+    if fabric.is_global_zero:
+        try:
             save_checkpoint(model, out / "best.safetensors", half=True)
+        except OSError as error:
+            _logger.error("best.safetensors could not be written: %s", error)

@@ -31,6 +31,7 @@ class TrainingState:
         self.precision = precision
         self.step = 0
         self.best_ap = -1.0
+        self.best_images = 0
         self.unreadable: list[str] = []
 
     @property
@@ -44,16 +45,18 @@ class TrainingState:
         Raises:
             OSError: it could not be written (a full disk); the old file is as it was.
         """
+        device = self.model.device
         content = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "precision": self.precision.state_dict(),
             "step": self.step,
-            "best_ap": self.best_ap,
+            "best": [self.best_images, self.best_ap],
+            "moving_num_positives": self.model.detection_loss.moving_num_positives,
             "unreadable": self.unreadable,
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "config": self.model.config.to_json(),
         }
         partial = path.with_name(f"{path.name}.partial")
@@ -90,8 +93,9 @@ class TrainingState:
             self.average.load_state_dict(content["average"])
         self.precision.load_state_dict(content["precision"])
         self.step = content["step"]
-        self.best_ap = content["best_ap"]
+        self.best_images, self.best_ap = content["best"]
+        self.model.detection_loss.moving_num_positives.copy_(content["moving_num_positives"])
         self.unreadable = content["unreadable"]
         torch.set_rng_state(content["random"])
-        if content["random_cuda"]:
-            torch.cuda.set_rng_state_all(content["random_cuda"])
+        if content["random_cuda"] is not None and self.model.device.type == "cuda":
+            torch.cuda.set_rng_state(content["random_cuda"], self.model.device)

@@ -269,5 +269,6 @@ class CondInst(nn.Module):
             **self.mask_head_options(),
         )
         # the mean over all processes: DDP averages what each of them gives
-        count = loss.new_tensor(float(len(chosen.object_indices)))
-        return loss * (count / mean_over_processes(count).clamp(min=1))
+        count = loss.new_full((), len(chosen.object_indices))
+        mean = mean_over_processes(count)
+        return loss * (count / torch.where(mean > 0, mean, 1))

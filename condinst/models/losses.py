@@ -150,8 +150,9 @@ def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     labels = targets.labels.new_full((num_images, height, width), num_classes)
     assert targets.semantic_masks is not None and targets.areas is not None
     # the largest first, so that smaller ones overwrite it; of equal areas the first object stays
+    images = targets.image_indices.tolist()
     for index in reversed(targets.areas.argsort(stable=True).tolist()):
-        labels[targets.image_indices[index]][targets.semantic_masks[index]] = targets.labels[index]
+        labels[images[index]].masked_fill_(targets.semantic_masks[index], targets.labels[index])
     num_positives = mean_over_processes((labels < num_classes).sum().float()).clamp(min=1)
     loss = ops.sigmoid_focal_loss(
         logits.permute(0, 2, 3, 1).reshape(-1, num_classes),

@@ -106,10 +106,11 @@ def assert_same_runs(whole: Path, parts: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, data: CocoInstances, workers: int) -> None:
     config = dataclasses.replace(SHORT, num_workers=workers, checkpoint_minutes=0.0)
-    train(make_student(), config, data, tmp_path / "whole", progress=False)
+    student = {"cls_loss_normalizer": "moving_fg"}  # which is not among the weights
+    train(make_student(**student), config, data, tmp_path / "whole", progress=False)
     with pytest.raises(Stop):
         train(
-            make_student(),
+            make_student(**student),
             dataclasses.replace(config, num_workers=0),
             Interrupted(data.annotations, data.images_dir),
             tmp_path / "parts",
@@ -117,7 +118,7 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path: Path, data: CocoInstance
         )
     assert read_log(tmp_path / "parts")[-1]["step"] == 3
     torch.manual_seed(123)  # what a new process has is another state
-    train(make_student(), config, data, tmp_path / "parts", resume=True, progress=False)
+    train(make_student(**student), config, data, tmp_path / "parts", resume=True, progress=False)
     assert_same_runs(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -181,10 +182,11 @@ def test_going_on_after_sigkill_in_the_middle_of_an_epoch(tmp_path: Path, data: 
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves(tmp_path: Path, run: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves(tmp_path: Path, run: Any, number: signal.Signals) -> None:
     process = run(10_000)
     wait_for_step(tmp_path / "parts", 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and "KeyboardInterrupt" in errors
     assert "step 2/10000: loss" in errors and "s/step (data" in errors and "left" in errors  # no terminal, so lines
@@ -259,15 +261,76 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     assert not list((tmp_path / "run").glob("*.partial"))
 
 
+def test_a_full_disk_costs_rows_of_the_log_only(
+    tmp_path: Path, data: CocoInstances, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(log: Any, row: dict[str, Any]) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("condinst.engine.log.CsvLog.write", full)
+    weights = train(make_student(), dataclasses.replace(SHORT, steps=2), data, tmp_path / "run", progress=False)
+    assert weights.exists() and caplog.text.count("is lost: [Errno 28]") == 2
+
+
+def test_mixed_precision_leaves_boxes_alone(
+    tmp_path: Path, data: CocoInstances, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[torch.Tensor]] = {}
+    original = condinst.CondInst.training_batch
+    for precision in ("32-true", "bf16-mixed"):
+
+        def record(model: Any, images: Any, targets: Any, **options: Any) -> Any:
+            seen.setdefault(precision, []).extend(target["boxes"] for target in targets)  # noqa: B023
+            return original(model, images, targets, **options)
+
+        monkeypatch.setattr(condinst.CondInst, "training_batch", record)
+        config = dataclasses.replace(SHORT, steps=2, precision=precision)
+        train(make_student(), config, data, tmp_path / precision, progress=False)
+    assert len(seen["32-true"]) == 4
+    for exact, given in zip(seen["32-true"], seen["bf16-mixed"], strict=True):
+        assert given.dtype == torch.float32 and torch.equal(given, exact)
+
+
+def test_validation_data_is_checked_before_the_first_step(tmp_path: Path, data: CocoInstances) -> None:
+    content = json.loads(data.annotations.read_text())
+    other = tmp_path / "other.json"
+
+    def validate(**changes: Any) -> None:
+        other.write_text(json.dumps(content | changes))
+        validation = CocoInstances(other, data.images_dir)
+        config = dataclasses.replace(SHORT, steps=1)
+        train(make_student(), config, data, tmp_path / "run", validation=validation, progress=False)
+
+    with pytest.raises(ValueError, match=r"it does not know the categories 2 \(disc\)"):
+        validate(categories=[*content["categories"], {"id": 2, "name": "disc"}])
+    broken = [entry | {"segmentation": {"size": [64, 64], "counts": "?"}} for entry in content["annotations"][:1]]
+    with pytest.raises(ValueError, match=r"other\.json: annotation 1: "):
+        validate(annotations=broken)
+    assert not (tmp_path / "run").exists()
+
+
+def test_copying_from_a_damaged_image_takes_another(
+    tmp_path: Path, data: CocoInstances, caplog: pytest.LogCaptureFixture
+) -> None:
+    data.image_path(1).unlink()
+    config = dataclasses.replace(SHORT, copy_paste=1.0)
+    with caplog.at_level(logging.WARNING):
+        train(make_student(), config, data, tmp_path / "run", progress=False)
+    assert read_log(tmp_path / "run")[-1]["unreadable"] == 1  # not the images that wanted to copy from it
+
+
 def test_validation_keeps_the_best(tmp_path: Path, data: CocoInstances) -> None:
     config = dataclasses.replace(
         SHORT, steps=4, crop_size=0, precision="bf16-mixed", ema_decay=0.0, optimizer="sgd", validate_every=2
     )
+    config = dataclasses.replace(config, validation_images=1)
     train(make_student(), config, data, tmp_path / "run", validation=data, progress=False)
     rows = read_log(tmp_path / "run", "validation")
     assert [row["step"] for row in rows] == [2, 4]
     assert all(0 <= row["mask_AP"] <= 1 and 0 <= row["box_AP"] <= 1 for row in rows)
-    assert condinst.load(tmp_path / "run" / "best.safetensors").config.num_classes == 1
+    assert [row["images"] for row in rows] == [1, 4]
+    best, last = (condinst.load(tmp_path / "run" / f"{name}.safetensors").state_dict() for name in ("best", "model"))
+    assert all(torch.equal(value, last[name]) for name, value in best.items())  # an AP of other images is no measure
 
 
 def test_parts_of_a_step_give_its_gradient(tmp_path: Path, data: CocoInstances) -> None:

@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent
 _FACTORS = {
     # inputs are 0..255 minus the mean, so the first norm divides by about 70
     "backbone.bottom_up.stem.conv1.norm.running_var": 5000.0,
+    "backbone.bottom_up.backbone.stem.conv1.norm.running_var": 5000.0,  # with a BiFPN
     "backbone.bottom_up.base_layer.1.running_var": 5000.0,
     "proposal_generator.fcos_head.cls_logits.weight": 0.9,
     "controller.weight": 0.35,
@@ -59,8 +60,9 @@ def _values(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
         return 0.1 * normal
     if len(shape) == 1 and key.endswith(".weight"):  # norms; the last of a residual block is kept small
         return (1.0 + 0.1 * normal) * (0.3 if "conv3.norm" in key or ".bn2." in key else 1.0)
-    if "scales." in key:
+    if "scales." in key or ".weights_f" in key:
         return 1.0 + 0.2 * normal
     if len(shape) == 4:
-        return normal * np.sqrt(2.0 / np.prod(shape[1:]))
+        is_offset = "conv2_offset" in key or ".offset." in key
+        return normal * np.sqrt(2.0 / np.prod(shape[1:])) * (0.1 if is_offset else 1.0)
     return 0.05 * normal

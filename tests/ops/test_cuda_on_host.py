@@ -75,7 +75,7 @@ def test_the_goldens_hold() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0 and "5 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "7 passed" in done.stdout, done.stdout + done.stderr
 
 
 def _run_library(code: str) -> str:

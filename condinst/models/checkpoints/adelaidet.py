@@ -171,7 +171,7 @@ def _head(state: State) -> dict[str, Any]:
         "use_scale": num_scales > 0,
     }
     if sizes is not None:
-        fields["sizes_of_interest"] = tuple(sizes.tolist()[:-1])
+        fields["sizes_of_interest"] = tuple(int(size) for size in sizes.tolist()[:-1])
     elif num_levels == 3:
         fields["sizes_of_interest"] = (64, 128)
     return fields

@@ -84,7 +84,8 @@ def load(
 def fine_tune(source: str | Path, config: str | Path | None = None, **overrides: Any) -> CondInst:
     """A model to be trained further, from weights that may be for other classes.
 
-    Where the number of classes differs, the last layers of classification start anew.
+    Where the number of classes differs, the last layers of classification start anew; so does a semantic branch that
+    the weights do not have.
 
     Args:
         source: as in `load`.
@@ -99,7 +100,12 @@ def fine_tune(source: str | Path, config: str | Path | None = None, **overrides:
     start = found.config if config is None else load_config(config)
     model = CondInst(start.replace(**overrides))
     own, given = model.state_dict(), found.state_dict()
-    fresh = [key for key in own if key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape]
+    fresh = [
+        key
+        for key in own
+        if (key.startswith(_SEMANTIC) and key not in given)
+        or (key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape)
+    ]
     load_state(model, given | {key: own[key] for key in fresh}, str(source))
     return model
 
@@ -138,5 +144,9 @@ def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) ->
         state = {key: value.half() if key in parameters else value for key, value in state.items()}
     temporary = target.with_name(target.name + ".part")
     # written as any other file, so that the umask counts; safetensors' own writer makes it private
-    temporary.write_bytes(save(state, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()}))
-    os.replace(temporary, target)
+    try:
+        temporary.write_bytes(save(state, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()}))
+        os.replace(temporary, target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
