@@ -378,7 +378,7 @@ def _validate(
     scores = evaluate_coco(
         model,
         validation,
-        max_detections=model.config.max_detections or 1000,
+        max_detections=model.config.max_detections or 100,  # COCO's number
         max_images=images,
         device=fabric.device,
         category_ids=category_ids,
