@@ -118,24 +118,8 @@ def measure_predict(model: CondInst, source: Path, *, rounds: int = 9) -> list[R
     image = read_image(source)
     network = _batch(model, image)[1]
     calls: dict[str, Call] = {BEFORE: partial(_predict_by_pixels, model, image), AFTER: partial(model.predict, image)}
-    for call in calls.values():
-        call()
-    return make_rows(
-        {
-            **about(model.device),
-            "op": "model.predict",
-            "study": STUDY,
-            "sample": f"{len(model.predict(image))} objects, {network[0]} x {network[1]}",
-            "dtype": "float32",
-            "direction": "forward",
-        },
-        take_turns(calls, model.device, rounds),
-        baseline=BEFORE,
-        floor_seconds=0.0,
-        peaks_mib={name: allocator_peak_mib(call, model.device) for name, call in calls.items()},
-        resident_mib={},
-        num_instances=None,
-    )
+    sample = f"{len(model.predict(image))} objects, {network[0]} x {network[1]}"
+    return _take_turns(model, "model.predict", sample, calls, baseline=BEFORE, rounds=rounds)
 
 
 def measure_groups(model: CondInst, source: Path, *, rounds: int = 31) -> list[Row]:
@@ -163,23 +147,31 @@ def measure_groups(model: CondInst, source: Path, *, rounds: int = 31) -> list[R
 
     count = len(found.scores)
     calls = {TOGETHER: call(count), **{f"{group} at a time": call(group) for group in (64, 16, 8)}}
-    for warm in calls.values():
-        warm()
+    sample = f"{count} of a model, {network[0]} x {network[1]}"
+    return _take_turns(model, "head + masks_to_rle", sample, calls, baseline=TOGETHER, rounds=rounds)
+
+
+def _take_turns(
+    model: CondInst, op: str, sample: str, calls: dict[str, Call], *, baseline: str, rounds: int
+) -> list[Row]:
+    """Rows of calls that have no floor of their own, each made once before it is timed."""
+    for call in calls.values():
+        call()
     return make_rows(
         {
             **about(model.device),
-            "op": "head + masks_to_rle",
+            "op": op,
             "study": STUDY,
-            "sample": f"{count} of a model, {network[0]} x {network[1]}",
+            "sample": sample,
             "dtype": "float32",
             "direction": "forward",
         },
         take_turns(calls, model.device, rounds),
-        baseline=TOGETHER,
+        baseline=baseline,
         floor_seconds=0.0,
         peaks_mib={name: allocator_peak_mib(call, model.device) for name, call in calls.items()},
         resident_mib={},
-        num_instances=count,
+        num_instances=None,
     )
 
 
