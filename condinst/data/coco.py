@@ -104,15 +104,9 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         image = self.image(index)
         return image, self.target(index)
 
-    def target(self, index: int, window: Window | None = None) -> Target:
-        """The objects of image `index` with their masks as pixels, without reading the image.
-
-        Args:
-            index: of the image.
-            window: (x1, y1, x2, y2) px: leave out objects whose box is outside. Coordinates and masks stay those of
-                the whole image.
-        """
-        objects = self.objects(index, window)
+    def target(self, index: int) -> Target:
+        """The objects of image `index` with their masks as pixels, without reading the image."""
+        objects = self.objects(index)
         height, width = objects.size
         codes = [compress(segmentation, height, width) for segmentation in objects.segmentations]
         seen = mass_centers(codes)[1] > 0  # a polygon between the pixels is none

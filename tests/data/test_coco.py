@@ -68,7 +68,7 @@ def test_images_without_objects_are_kept(tmp_path: Path) -> None:
 
 def test_a_window_leaves_out_objects_outside_it(tmp_path: Path) -> None:
     data = write(tmp_path, [annotation(i, 7, b, polygon(b)) for i, b in enumerate([(0, 0, 5, 5), (20, 10, 5, 5)])])
-    assert data.target(0, window=(5, 5, 21, 11))["boxes"].tolist() == [[20, 10, 25, 15]]
+    assert data.objects(0, window=(5, 5, 21, 11)).boxes.tolist() == [[20, 10, 25, 15]]
 
 
 def test_objects_keep_polygons_and_compress_run_lengths(tmp_path: Path) -> None:
