@@ -1,0 +1,76 @@
+"""COCO's panoptic results: a PNG of segment ids for each image, and one JSON file that says what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condinst.data.panoptic_png import write_segment_ids
+
+Segments = list[dict[str, Any]]
+
+
+def known_segments(ids: Tensor, segments_info: Segments, category_ids: Sequence[int | None]) -> tuple[Tensor, Segments]:
+    """The segments of one image with category ids instead of labels; those of labels without a category become void.
+
+    Args:
+        ids: int32 [H, W], the segment of each pixel, 0 for void.
+        segments_info: what the model says of each: `id`, `label` (panoptic label), `area` (px), of things `score`.
+        category_ids: the category id of each panoptic label, None for one that is left out.
+
+    Returns:
+        ids int32 [H, W] on the CPU, and {"id", "category_id", "area", and "score" where there is one} for each segment
+        that stays.
+
+    Raises:
+        ValueError: a label beyond the categories.
+    """
+    kept, dropped = [], []
+    for segment in segments_info:
+        label = segment["label"]
+        if not 0 <= label < len(category_ids):
+            raise ValueError(
+                f"segments_info: expected labels in 0..{len(category_ids) - 1} (categories of the data), got {label}"
+            )
+        if category_ids[label] is None:
+            dropped.append(segment["id"])
+            continue
+        entry = {"id": segment["id"], "category_id": category_ids[label], "area": segment["area"]}
+        kept.append({**entry, "score": segment["score"]} if "score" in segment else entry)
+    ids = ids.cpu()
+    if dropped:
+        gone = torch.isin(ids, torch.tensor(dropped, dtype=ids.dtype))
+        ids = ids.masked_fill(gone, 0)
+    return ids, kept
+
+
+def write_panoptic_result(
+    ids: Tensor, segments_info: Segments, category_ids: Sequence[int | None], image_id: int | str, path: str | Path
+) -> dict[str, Any]:
+    """Writes the PNG of one image.
+
+    The entries of all images make the results file, {"annotations": [...]}, that panopticapi and `condinst evaluate`
+    read: `results/panoptic.json` beside the folder `results/panoptic` with the PNGs.
+
+    Args:
+        ids: int32 [H, W], the segment of each pixel, 0 for void. They are written as they are.
+        segments_info: see `known_segments`.
+        category_ids: the category id of each panoptic label, None for one whose segments become void.
+        image_id: the image's id in the annotation file.
+        path: of the PNG. Its folder is made.
+
+    Returns:
+        The entry of the image in the results file: `image_id`, `file_name` (the name of the PNG), `segments_info`.
+
+    Raises:
+        ValueError: a label beyond the categories.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids, segments = known_segments(ids, segments_info, category_ids)
+    write_segment_ids(ids, path)
+    return {"image_id": image_id, "file_name": path.name, "segments_info": segments}
