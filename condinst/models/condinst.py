@@ -14,9 +14,17 @@ from ..data.resize import network_size, resize_image
 from .backbones import make_backbone
 from .config import CondInstConfig
 from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
-from .heads import FCOSHead, HeadOutputs, MaskBranch
-from .losses import DetectionLoss, MaskLocations, at_locations, mean_over_processes, semantic_loss
+from .heads import FCOSHead, HeadOutputs, MaskBranch, SemanticBranch
+from .losses import (
+    DetectionLoss,
+    MaskLocations,
+    at_locations,
+    mean_over_processes,
+    panoptic_loss,
+    semantic_loss,
+)
 from .necks import make_neck
+from .panoptic import with_panoptic
 from .preprocessing import (
     Targets,
     check_images,
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class CondInst(nn.Module):
-    """Instance segmentation in torchvision's convention: losses in training, detections in eval.
+    """Instance and panoptic segmentation in torchvision's convention: losses in training, detections in eval.
 
     Args:
         config: the architecture and the rules; see `CondInstConfig`. Weights start as in AdelaiDet (SPEC 2.7), the
@@ -52,6 +60,7 @@ class CondInst(nn.Module):
         self.neck = make_neck(config, in_channels)
         self.head = FCOSHead(config)
         self.mask_branch = MaskBranch(config)
+        self.semantic_branch = SemanticBranch(config) if config.panoptic else None
         self.detection_loss = DetectionLoss(config)
 
     def forward(
@@ -62,6 +71,7 @@ class CondInst(nn.Module):
         resize: bool = True,
         output_sizes: Sequence[tuple[int, int]] | None = None,
         mask_format: str = "bool",
+        panoptic: bool = False,
     ) -> Any:
         """Losses in training mode, detections in eval mode.
 
@@ -69,24 +79,28 @@ class CondInst(nn.Module):
             images: [3, H_i, W_i] RGB tensors of any sizes, uint8 or floating in 0..1, on any device.
             targets: in training, one dict per image: `boxes` [G, 4] float (x1, y1, x2, y2) in pixels of the image,
                 `labels` [G] int64 in 0 .. num_classes - 1, `masks` [G, H_i, W_i] bool. G may be 0. With
-                ``resize=False`` masks may also be COCO run lengths in a list `rles`.
+                ``resize=False`` masks may also be COCO run lengths in a list `rles`. A `panoptic` model also needs
+                `semantic` [H_i, W_i] integers: panoptic labels, -1 where there is none.
             resize: bring images (and targets) to the network size of the config, in training to a random one of
                 `min_size_train`; False takes them as they are.
             output_sizes: in eval, (height, width) of the results of each image instead of the image's own.
             mask_format: in eval, "bool" for masks as pixels, or "rle" for COCO run lengths in their place, in memory
                 that does not grow with pixels times objects.
+            panoptic: in eval, also merge instances and stuff (section 3.4); for `panoptic` models.
 
         Returns:
             In training a dict of scalars: `loss_cls`, `loss_box`, `loss_centerness`, `loss_mask` and, with
-            `semantic_loss`, `loss_semantic`. In eval one dict per image, detections by falling score: `boxes` [K, 4]
-            float32 (x1, y1, x2, y2) within the output, `scores` [K] in 0..1, `labels` [K] int64, and `masks`
-            [K, height, width] bool or, with `mask_format` "rle", `rles`, a list of K
-            ``{"size": [height, width], "counts": bytes}``.
+            `semantic_loss`, `loss_semantic`, with a `panoptic` config `loss_panoptic`. In eval one dict per image,
+            detections by falling score: `boxes` [K, 4] float32 (x1, y1, x2, y2) within the output, `scores` [K] in
+            0..1, `labels` [K] int64, and `masks` [K, height, width] bool or, with `mask_format` "rle", `rles`, a list
+            of K ``{"size": [height, width], "counts": bytes}``. With `panoptic` also `panoptic`, a dict of `ids`
+            [height, width] int32 (0 is void) and `segments_info`, for segment 1, 2, ... a dict of `id`, `label` (a
+            panoptic label), `isthing`, `area` (px) and, of things, `score`.
 
         Raises:
             TypeError: wrong types or dtypes.
             ValueError: wrong shapes or values; targets missing in training; `output_sizes` in training; an unknown
-                `mask_format`.
+                `mask_format`; `panoptic` without a semantic branch.
         """
         check_images(images)
         if self.training:
@@ -101,8 +115,10 @@ class CondInst(nn.Module):
             raise ValueError(f"output_sizes: expected one per image ({len(images)}), got {len(output_sizes)}")
         if mask_format not in MASK_FORMATS:
             raise ValueError(f"mask_format: expected one of {', '.join(MASK_FORMATS)}; got {mask_format!r}")
+        if panoptic and self.semantic_branch is None:
+            raise ValueError(f"panoptic: expected a model with a semantic branch, and {self.config.name} has none")
         with torch.no_grad():
-            return self._detect(images, resize, output_sizes, mask_format)
+            return self._detect(images, resize, output_sizes, mask_format, panoptic)
 
     @property
     def device(self) -> torch.device:
@@ -126,14 +142,14 @@ class CondInst(nn.Module):
 
         return predict(self, source, score_threshold=score_threshold)
 
-    def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, Tensor]:
+    def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, dict[str, Tensor]]:
         """The network without its dynamic part.
 
         Args:
             batch: [B, 3, H, W] normalised and padded images.
 
         Returns:
-            Predictions at all locations, mask features [B, C, H/8, W/8], and the finest level of the mask branch.
+            Predictions at all locations, mask features [B, C, H/8, W/8], and the pyramid, by the names of its levels.
         """
         stages = self.backbone(batch)
         config = self.config
@@ -142,7 +158,7 @@ class CondInst(nn.Module):
         pyramid = self.neck(chosen)
         mask_levels = [pyramid[name] for name in config.mask_branch_in_features]
         outputs = self.head([pyramid[name] for name in config.head_in_features])
-        return outputs, self.mask_branch(mask_levels), mask_levels[0]
+        return outputs, self.mask_branch(mask_levels), pyramid
 
     def mask_head_options(self) -> dict[str, Any]:
         """Keyword arguments of `ops.dynamic_mask_head` and `ops.dynamic_mask_loss`: the shape of the dynamic head."""
@@ -171,7 +187,12 @@ class CondInst(nn.Module):
             sizes: (height, width) of each image without its padding, for `clip_boxes`; (H, W) by default.
         """
         outputs, mask_features, _ = self.features(batch)
-        locations = make_locations(outputs.level_sizes, self.config, batch.device)
+        return self._find(outputs, mask_features, sizes or [(batch.shape[2], batch.shape[3])] * len(batch))
+
+    def _find(
+        self, outputs: HeadOutputs, mask_features: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> tuple[Detections, Locations, MaskLogits]:
+        locations = make_locations(outputs.level_sizes, self.config, mask_features.device)
 
         def mask_logits(image: Tensor, location: Tensor) -> Tensor:
             return ops.dynamic_mask_head(
@@ -183,11 +204,20 @@ class CondInst(nn.Module):
                 **self.mask_head_options(),
             )
 
-        sizes = sizes or [(batch.shape[2], batch.shape[3])] * len(batch)
         return select_detections(outputs, self.config, mask_logits, sizes), locations, mask_logits
 
+    def semantic_logits(self, pyramid: dict[str, Tensor]) -> Tensor:
+        """The semantic branch of a `panoptic` model: [B, channels, H, W] at its stride, things first."""
+        assert self.semantic_branch is not None
+        return self.semantic_branch([pyramid[name] for name in self.config.panoptic_in_features])
+
     def _detect(
-        self, images: Sequence[Tensor], resize: bool, output_sizes: Sequence[tuple[int, int]], mask_format: str
+        self,
+        images: Sequence[Tensor],
+        resize: bool,
+        output_sizes: Sequence[tuple[int, int]],
+        mask_format: str,
+        panoptic: bool,
     ) -> list[dict[str, Any]]:
         if not images:
             return []
@@ -199,16 +229,20 @@ class CondInst(nn.Module):
                 )
                 for image in images
             ]
-        found, _, mask_logits = self.find(
-            make_batch(images, config, self.pixel_mean, self.pixel_std),
-            [(image.shape[1], image.shape[2]) for image in images],
-        )
+        sizes = [
+            ImageSizes(network=(image.shape[1], image.shape[2]), output=output)
+            for image, output in zip(images, output_sizes, strict=True)
+        ]
+        batch = make_batch(images, config, self.pixel_mean, self.pixel_std)
+        outputs, mask_features, pyramid = self.features(batch)
+        found, _, mask_logits = self._find(outputs, mask_features, [size.network for size in sizes])
+        make_result = with_rles if mask_format == "rle" else with_masks
         results = []
-        for index, (image, output_size) in enumerate(zip(images, output_sizes, strict=True)):
-            sizes = ImageSizes(network=(image.shape[1], image.shape[2]), output=output_size)
+        for index, size in enumerate(sizes):
             own = torch.nonzero(found.image_indices == index).squeeze(1)
-            make_result = with_rles if mask_format == "rle" else with_masks
-            results.append(make_result(found, own, mask_logits, sizes, config))
+            results.append(make_result(found, own, mask_logits, size, config))
+        if panoptic:
+            with_panoptic(results, found, mask_logits, self.semantic_logits(pyramid), sizes, config)
         return results
 
     def _losses(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]], resize: bool) -> dict[str, Tensor]:
@@ -222,7 +256,7 @@ class CondInst(nn.Module):
         config = self.config
         if not images:
             raise ValueError("images: expected at least one image in training mode, got none")
-        check_targets(targets, images, config.num_classes)
+        check_targets(targets, images, config)
         if resize:
             if any("rles" in target for target in targets):
                 raise ValueError("targets: 'rles' are for resize=False; to be resized, masks must be pixels ('masks')")
@@ -239,14 +273,17 @@ class CondInst(nn.Module):
     def losses(self, batch: Tensor, targets: Targets) -> tuple[dict[str, Tensor], MaskLocations]:
         """The losses of a batch made by `training_batch`, and the locations that fed `loss_mask`."""
         config = self.config
-        outputs, mask_features, finest = self.features(batch)
+        outputs, mask_features, pyramid = self.features(batch)
         locations = make_locations(outputs.level_sizes, config, batch.device)
         losses, chosen = self.detection_loss(outputs, locations, targets)
         mask_loss = self._mask_loss(outputs, mask_features, locations, chosen, targets)
         losses["loss_mask"] = config.mask_loss_weight * mask_loss
         if config.semantic_loss:
-            logits = self.mask_branch.semantic_logits(finest)
+            logits = self.mask_branch.semantic_logits(pyramid[config.mask_branch_in_features[0]])
             losses["loss_semantic"] = config.semantic_loss_weight * semantic_loss(logits, targets, config)
+        if config.panoptic:
+            loss = panoptic_loss(self.semantic_logits(pyramid), targets, config)
+            losses["loss_panoptic"] = config.panoptic_loss_weight * loss
         return losses, chosen
 
     def _mask_loss(

@@ -29,6 +29,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "nms": ("box", "mask", "matrix"),
     "matrix_nms_kernel": ("gaussian", "linear"),
     "center_sampling": ("mass", "box"),
+    "panoptic_norm": ("GN", "BN", "SyncBN", "none"),
+    "panoptic_things": ("each", "one"),
 }
 
 
@@ -40,6 +42,8 @@ _MAY_BE_ZERO = (
     "num_cls_convs",
     "num_box_convs",
     "num_mask_branch_convs",
+    "num_stuff_classes",
+    "stuff_area_limit",
 )
 
 
@@ -97,6 +101,13 @@ class CondInstConfig:
             the first of `mask_branch_in_features` still tells the stride.
         mask_output_stride: stride of the mask logits: the mask feature stride, a half or a quarter of it (Table 5).
         semantic_loss: an auxiliary semantic segmentation branch on the first mask branch level, in training only.
+        panoptic: a semantic branch for panoptic segmentation (section 3.2, Fig. 4) beside the instances. Panoptic
+            labels are those of the things, 0 .. num_classes - 1, and then those of the stuff.
+        num_stuff_classes, stuff_names, stuff_category_ids: the same as the three fields above for classes without
+            instances.
+        panoptic_in_features: pyramid levels of the semantic branch, finest first; the first gives its stride.
+        panoptic_channels, panoptic_norm: width of each of these levels in the branch, and its norm.
+        panoptic_things: what the semantic branch tells of things, "each" class of them or that it is "one" of them.
         score_threshold: detections with a reported score (the square root of class probability times centre-ness) at or
             below it are dropped, before NMS.
         threshold_with_centerness: False applies `score_threshold ** 2` to the class probability alone, AdelaiDet's
@@ -115,9 +126,13 @@ class CondInstConfig:
         max_detections: detections kept per image; 0 keeps all. Equal scores at the end are all kept, up to twice as
             many.
         mask_threshold: a pixel belongs to the mask when its probability is above it.
-        focal_loss_alpha, focal_loss_gamma: of the class loss (and of the semantic loss).
+        panoptic_score_threshold, panoptic_overlap_threshold, stuff_area_limit: the merging rule of section 3.4, see
+            `ops.panoptic_merge`: instances with a lower reported score, or that lose a larger share of their area, are
+            left out; stuff of fewer pixels of the result becomes void.
+        focal_loss_alpha, focal_loss_gamma: of the class loss (and of the auxiliary semantic loss).
         mask_loss_weight: factor on the mask loss (lambda of Eq. 2).
-        semantic_loss_weight: factor on the semantic loss (mu).
+        semantic_loss_weight: factor on the auxiliary semantic loss.
+        panoptic_loss_weight: factor on the loss of the semantic branch for panoptic segmentation (mu of Eq. 2).
         center_sampling: the centre of an object, that of its mask's mass ("mass") or of its box ("box", FCOS).
         center_sampling_radius: half-side of the positive region around an object's centre, in strides.
         box_quality: "centerness" learns Eq. 3 of FCOS; "iou" learns the IoU of the predicted box in its place.
@@ -180,6 +195,15 @@ class CondInstConfig:
     mask_output_stride: int = 4
     semantic_loss: bool = False
 
+    panoptic: bool = False
+    num_stuff_classes: int = 0
+    stuff_names: tuple[str, ...] = ()
+    stuff_category_ids: tuple[int, ...] = ()
+    panoptic_in_features: tuple[str, ...] = ("p2", "p3", "p4", "p5")
+    panoptic_channels: int = 128
+    panoptic_norm: str = "GN"
+    panoptic_things: str = "each"
+
     score_threshold: float = math.sqrt(0.05)
     threshold_with_centerness: bool = True
     score_rule: str = "root"
@@ -191,11 +215,15 @@ class CondInstConfig:
     matrix_nms_sigma: float = 2.0
     max_detections: int = 100
     mask_threshold: float = 0.5
+    panoptic_score_threshold: float = 0.45
+    panoptic_overlap_threshold: float = 0.4
+    stuff_area_limit: int = 4096
 
     focal_loss_alpha: float = 0.25
     focal_loss_gamma: float = 2.0
     mask_loss_weight: float = 1.0
     semantic_loss_weight: float = 1.0
+    panoptic_loss_weight: float = 0.5
     center_sampling: str = "mass"
     center_sampling_radius: float = 1.5
     box_quality: str = "centerness"
@@ -221,10 +249,16 @@ class CondInstConfig:
             least = 0 if field.name in _MAY_BE_ZERO else 1
             if type(field.default) is int and getattr(self, field.name) < least:
                 raise ValueError(f"{field.name}: expected at least {least}, got {getattr(self, field.name)}")
-        for name in ("score_threshold", "nms_threshold", "mask_threshold"):
+        for name in (
+            "score_threshold",
+            "nms_threshold",
+            "mask_threshold",
+            "panoptic_score_threshold",
+            "panoptic_overlap_threshold",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
-        for name in ("mask_loss_weight", "semantic_loss_weight"):
+        for name in ("mask_loss_weight", "semantic_loss_weight", "panoptic_loss_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
         for name in ("center_sampling_radius", "matrix_nms_sigma"):
@@ -233,6 +267,11 @@ class CondInstConfig:
         for name in ("class_names", "category_ids"):
             if len(getattr(self, name)) not in (0, self.num_classes):
                 raise ValueError(f"{name}: expected {self.num_classes} (num_classes), got {len(getattr(self, name))}")
+        for name in ("stuff_names", "stuff_category_ids"):
+            if len(getattr(self, name)) not in (0, self.num_stuff_classes):
+                raise ValueError(
+                    f"{name}: expected {self.num_stuff_classes} (num_stuff_classes), got {len(getattr(self, name))}"
+                )
         if self.mask_head_coordinates == "none" and not self.mask_head_features:
             raise ValueError("mask_head_features: expected True with mask_head_coordinates none, got False")
         if self.freeze_at > 5:
@@ -272,19 +311,25 @@ class CondInstConfig:
             raise ValueError("fpn_in_features: expected at least two levels with neck bifpn and no top levels, got one")
         if self.fpn_top_levels not in (0, 2):
             raise ValueError(f"fpn_top_levels: expected 0 or 2, got {self.fpn_top_levels}")
-        for name in ("head_in_features", "mask_branch_in_features"):
+        if self.panoptic:
+            self._check_panoptic()
+        for name in ("head_in_features", "mask_branch_in_features", *["panoptic_in_features"] * self.panoptic):
             unknown = set(getattr(self, name)) - set(self.fpn_levels)
             if unknown or not getattr(self, name) or list(getattr(self, name)) != sorted(getattr(self, name)):
                 raise ValueError(
                     f"{name}: expected levels of {self.fpn_levels}, finest first, got {getattr(self, name)}"
                 )
-        # the mask branch upsamples its levels by whole factors
-        coarsest = 2 ** int(self.mask_branch_in_features[-1][1:])
-        if self.size_divisibility % coarsest:
-            raise ValueError(
-                f"size_divisibility: expected a multiple of {coarsest}, the coarsest stride of the mask branch,"
-                f" got {self.size_divisibility}"
-            )
+        # the branches upsample their levels by whole factors
+        branches = {"mask": self.mask_branch_in_features}
+        if self.panoptic:
+            branches["semantic"] = self.panoptic_in_features
+        for branch, levels in branches.items():
+            coarsest = 2 ** int(levels[-1][1:])
+            if self.size_divisibility % coarsest:
+                raise ValueError(
+                    f"size_divisibility: expected a multiple of {coarsest}, the coarsest stride of the {branch} branch,"
+                    f" got {self.size_divisibility}"
+                )
         if len(self.sizes_of_interest) != len(self.head_in_features) - 1:
             raise ValueError(
                 f"sizes_of_interest: expected {len(self.head_in_features) - 1} sizes, one less than head_in_features,"
@@ -295,6 +340,14 @@ class CondInstConfig:
             raise ValueError(
                 f"mask_output_stride: expected one of {allowed_strides} at the mask feature stride"
                 f" {self.mask_feature_stride}, got {self.mask_output_stride}"
+            )
+
+    def _check_panoptic(self) -> None:
+        # one channel per group would leave nothing to normalise on a map of one cell
+        if self.panoptic_norm == "GN" and (self.panoptic_channels % 32 or self.panoptic_channels < 64):
+            raise ValueError(
+                "panoptic_channels: expected a multiple of 32, at least 64, with panoptic_norm GN,"
+                f" got {self.panoptic_channels}"
             )
 
     @property
@@ -314,6 +367,26 @@ class CondInstConfig:
         return 2 ** int(self.mask_branch_in_features[0][1:])
 
     @property
+    def panoptic_stride(self) -> int:
+        """Stride of the semantic branch in pixels: that of its first level."""
+        return 2 ** int(self.panoptic_in_features[0][1:])
+
+    @property
+    def num_thing_channels(self) -> int:
+        """Channels of the semantic branch that are things; those of the stuff come after them."""
+        return self.num_classes if self.panoptic_things == "each" else 1
+
+    @property
+    def panoptic_names(self) -> tuple[str, ...]:
+        """The name of each panoptic label, empty where there are none."""
+        return self.class_names + self.stuff_names if self.class_names else ()
+
+    @property
+    def panoptic_category_ids(self) -> tuple[int, ...]:
+        """The category id of each panoptic label, empty where there are none."""
+        return self.category_ids + self.stuff_category_ids if self.category_ids else ()
+
+    @property
     def level_sizes_of_interest(self) -> tuple[int, ...]:
         """Divisor of the relative coordinates for each level of `head_in_features`, in pixels."""
         if not self.sizes_of_interest:
@@ -328,7 +401,7 @@ class CondInstConfig:
         return num_mask_head_params(in_channels, self.mask_head_channels, self.mask_head_layers)
 
     def replace(self, **overrides: Any) -> CondInstConfig:
-        """A copy with some fields changed; another number of classes leaves the old names and category ids behind.
+        """A copy with some fields changed; other numbers of classes leave the old names and category ids behind.
 
         Raises:
             ValueError: for a name that is not a field, with the nearest one.
@@ -339,6 +412,8 @@ class CondInstConfig:
                 raise ValueError(f"{name}: not a field of CondInstConfig{_did_you_mean(name, known)}")
         if overrides.get("num_classes", self.num_classes) != self.num_classes:
             overrides = {"class_names": (), "category_ids": ()} | overrides
+        if overrides.get("num_stuff_classes", self.num_stuff_classes) != self.num_stuff_classes:
+            overrides = {"stuff_names": (), "stuff_category_ids": ()} | overrides
         return dataclasses.replace(self, **overrides)
 
     def to_json(self) -> str:
@@ -405,8 +480,10 @@ def _read_fields(source: str | Path) -> dict[str, Any]:
     inherited = {} if base is None else _read_fields(base)
     if "training" in inherited and isinstance(fields.get("training"), dict):
         fields["training"] = inherited["training"] | fields["training"]
-    if "num_classes" in fields:  # other classes have other names
-        inherited = {key: value for key, value in inherited.items() if key not in ("class_names", "category_ids")}
+    # other classes have other names
+    dropped = {"class_names", "category_ids"} if "num_classes" in fields else set()
+    dropped |= {"stuff_names", "stuff_category_ids"} if "num_stuff_classes" in fields else set()
+    inherited = {key: value for key, value in inherited.items() if key not in dropped}
     return inherited | {"name": name} | fields
 
 

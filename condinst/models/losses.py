@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .. import ops
 from .config import CondInstConfig
@@ -161,6 +162,25 @@ def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
         gamma=config.focal_loss_gamma,
     )
     return loss / num_positives
+
+
+def panoptic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> Tensor:
+    """Cross-entropy of the semantic branch for panoptic segmentation (L_pano of Eq. 2).
+
+    Args:
+        logits: [B, num_thing_channels + num_stuff_classes, H, W].
+        targets: with `semantic_labels` [B, H, W].
+        config: tells whether things are one class.
+
+    Returns:
+        [] the mean over the cells that have a label (their mean number over the processes); 0 where none has.
+    """
+    labels = targets.semantic_labels
+    assert labels is not None
+    if config.panoptic_things == "one":
+        labels = (labels - config.num_classes + 1).clamp(min=0).where(labels >= 0, -1)
+    num_cells = mean_over_processes((labels >= 0).sum().float()).clamp(min=1)
+    return F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum") / num_cells
 
 
 def mean_over_processes(value: Tensor) -> Tensor:

@@ -25,8 +25,10 @@ class Targets:
         image_indices: [G] the image of each object.
         centers: [G, 2] mass centres (x, y) px of the full masks; NaN of an empty one.
         masks: [G, H / s, W / s] bool: the pixels of the masks at ``s // 2 + i * s``, s being `mask_output_stride`.
-        semantic_masks: [G, H / s, W / s] the same at `mask_feature_stride`; None without a semantic branch.
-        areas: [G] int64 px of the full masks; None without a semantic branch.
+        semantic_masks: [G, H / s, W / s] the same at `mask_feature_stride`; None without `semantic_loss`.
+        areas: [G] int64 px of the full masks; None without `semantic_loss`.
+        semantic_labels: [B, H / s, W / s] int64 panoptic labels of the same pixels at the stride of the semantic branch
+            of a `panoptic` model, -1 where there is none; None without one.
     """
 
     boxes: Tensor
@@ -36,6 +38,7 @@ class Targets:
     masks: Tensor
     semantic_masks: Tensor | None
     areas: Tensor | None
+    semantic_labels: Tensor | None
 
 
 def check_images(images: Sequence[Tensor]) -> None:
@@ -59,11 +62,13 @@ def check_images(images: Sequence[Tensor]) -> None:
             raise TypeError(f"{name}: expected dtype uint8 or floating point, got {image.dtype}")
 
 
-def check_targets(targets: Sequence[Mapping[str, Any]], images: Sequence[Tensor], num_classes: int) -> None:
+def check_targets(targets: Sequence[Mapping[str, Any]], images: Sequence[Tensor], config: CondInstConfig) -> None:
     """Raise unless there is one dict per image with `boxes` [G, 4], `labels` [G] and masks that fit it.
 
-    Masks are `masks` [G, H, W], or `rles`, a list of G COCO run lengths of the size of the image.
+    Masks are `masks` [G, H, W], or `rles`, a list of G COCO run lengths of the size of the image. A `panoptic` config
+    asks for `semantic` [H, W], too.
     """
+    num_classes = config.num_classes
     if len(targets) != len(images):
         raise ValueError(f"targets: expected one dict per image ({len(images)}), got {len(targets)}")
     for index, (target, image) in enumerate(zip(targets, images, strict=True)):
@@ -95,6 +100,21 @@ def check_targets(targets: Sequence[Mapping[str, Any]], images: Sequence[Tensor]
             )
         if not boxes.isfinite().all():
             raise ValueError(f"targets[{index}]['boxes']: expected finite numbers, got NaN or infinity")
+        if config.panoptic:
+            num_labels = num_classes + config.num_stuff_classes
+            _check_semantic(f"targets[{index}]['semantic']", target.get("semantic"), num_labels, size)
+
+
+def _check_semantic(name: str, semantic: Any, num_labels: int, size: tuple[int, ...]) -> None:
+    if not isinstance(semantic, Tensor):
+        raise ValueError(f"{name}: expected the panoptic label of each pixel, got {type(semantic).__name__}")
+    if semantic.is_floating_point() or semantic.dtype == torch.bool:
+        raise TypeError(f"{name}: expected integers, got {semantic.dtype}")
+    if semantic.shape != size:
+        raise ValueError(f"{name}: expected shape {list(size)}, that of the image, got {list(semantic.shape)}")
+    least, most = (int(bound) for bound in semantic.aminmax())
+    if least < -1 or most >= num_labels:
+        raise ValueError(f"{name}: expected -1 .. {num_labels - 1}, got {least} .. {most}")
 
 
 def _check_rles(name: str, rles: Any, count: int, size: tuple[int, ...]) -> None:
@@ -137,7 +157,11 @@ def resize_target(target: dict[str, Tensor], old: tuple[int, int], new: tuple[in
     masks = target["masks"]
     if old != new:
         masks = F.interpolate(masks[:, None].to(torch.uint8), size=new, mode="nearest-exact")[:, 0]
-    return {"boxes": target["boxes"] * scale, "labels": target["labels"], "masks": masks}
+    resized = {"boxes": target["boxes"] * scale, "labels": target["labels"], "masks": masks}
+    if "semantic" in target:
+        labels = target["semantic"][None, None].double()  # it has no nearest neighbours of integers
+        resized["semantic"] = F.interpolate(labels, size=new, mode="nearest-exact")[0, 0].to(target["semantic"].dtype)
+    return resized
 
 
 def join_targets(
@@ -168,7 +192,17 @@ def join_targets(
         masks=torch.cat([sampled[0].to(device) for _, sampled, _ in parts]),
         semantic_masks=torch.cat([sampled[1].to(device) for _, sampled, _ in parts]) if semantic else None,
         areas=torch.cat([areas.to(device) for _, _, areas in parts]) if semantic else None,
+        semantic_labels=_semantic_labels(targets, config.panoptic_stride, size).to(device) if config.panoptic else None,
     )
+
+
+def _semantic_labels(targets: Sequence[Mapping[str, Any]], stride: int, size: tuple[int, int]) -> Tensor:
+    """The labels of all images at a stride; -1 in the padding."""
+    labels = torch.full((len(targets), size[0] // stride, size[1] // stride), -1)
+    for own, target in zip(labels, targets, strict=True):
+        sampled = target["semantic"][stride // 2 :: stride, stride // 2 :: stride]
+        own[: sampled.shape[0], : sampled.shape[1]] = sampled
+    return labels
 
 
 def _of_rles(

@@ -54,3 +54,17 @@ def make_target(height: int, width: int, boxes: list[tuple[int, int, int, int]])
         "labels": torch.arange(len(boxes)) % 3,
         "masks": masks,
     }
+
+
+def tiny_panoptic_config(**overrides: Any) -> CondInstConfig:
+    """TINY with three stuff classes and a semantic branch on P2 to P5."""
+    fields: dict[str, Any] = {
+        "name": "tiny_panoptic",
+        "panoptic": True,
+        "num_stuff_classes": 3,
+        "stuff_names": ("sky", "sea", "sand"),
+        "fpn_in_features": ("res2", "res3", "res4", "res5"),
+        "panoptic_channels": 64,
+        "stuff_area_limit": 16,
+    }
+    return TINY.replace(**fields | overrides)
