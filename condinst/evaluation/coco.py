@@ -6,12 +6,10 @@ import contextlib
 import inspect
 import io
 import json
-import logging
 import math
 import os
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +17,23 @@ import numpy as np
 import torch
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
-from rich.console import Console
-from rich.progress import track
-from torch import distributed, nn
+from torch import nn
 
 from condinst.data.coco import CocoInstances, compress
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
+from condinst.evaluation.runner import rank_and_world, report, run_model
 
 _AREAS = ("all", "small", "medium", "large")
 _KINDS = {"box": "bbox", "mask": "segm"}
 
-_logger = logging.getLogger(__name__)
-
 
 @dataclass
-class _Outcome:
-    """What came of one image: detections in COCO's results format and seconds, or why there are none."""
+class _Found:
+    """The detections of one image in COCO's results format."""
 
-    boxes: list[dict[str, Any]] = field(default_factory=list)
-    masks: list[dict[str, Any]] = field(default_factory=list)
-    model_seconds: float = 0.0
-    seconds: float = 0.0
-    problem: str = ""
+    boxes: list[dict[str, Any]]
+    masks: list[dict[str, Any]]
 
 
 def evaluate_coco(
@@ -96,107 +88,34 @@ def evaluate_coco(
     image_ids = data.image_ids[:count]
     truth = _complete_truth(data, image_ids)
     known: Sequence[int | None] = data.category_ids if category_ids is None else category_ids
-    outcomes = _run(model, data, count, known, torch.device(device), progress)
-    if results_path is not None and _rank_and_world()[0] == 0:
-        write_json(results_path, _merged(outcomes))
+    # ours has a shorter form for masks than torchvision's models
+    options = {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
+    outcomes = run_model(
+        model,
+        data,
+        count,
+        lambda index, detections: _Found(*coco_results(detections, image_ids[index], known)),
+        options=options,
+        device=torch.device(device),
+        progress=progress,
+    )
+    per_image = [outcome.result for outcome in outcomes if outcome.result is not None]
+    if results_path is not None and rank_and_world()[0] == 0:
+        write_json(results_path, _merged(per_image))
 
     found = {
-        "box": [row for outcome in outcomes for row in outcome.boxes],
-        "mask": [row for outcome in outcomes for row in outcome.masks],
+        "box": [row for image in per_image for row in image.boxes],
+        "mask": [row for image in per_image for row in image.masks],
     }
     accumulated = {
         name: accumulate(truth, found[name], kind, max_detections=max_detections, image_ids=image_ids, backend=backend)
         for name, kind in _KINDS.items()
     }
     scores: dict[str, Any] = {name: _summary(values) for name, values in accumulated.items()}
-    scores["failed"] = [
-        {"image_id": image_ids[index], "path": str(data.image_path(index)), "reason": outcome.problem}
-        for index, outcome in enumerate(outcomes)
-        if outcome.problem
-    ]
-    done = [outcome for outcome in outcomes if not outcome.problem]
-    scores["timing"] = {
-        "model": _mean([outcome.model_seconds for outcome in done]),
-        "total": _mean([outcome.seconds for outcome in done]),
-    }
+    scores |= report(data, outcomes)
     if curves:
         scores["curves"] = {name: precision_recall(values) for name, values in accumulated.items()}
     return scores
-
-
-def _run(
-    model: nn.Module,
-    data: CocoInstances,
-    count: int,
-    category_ids: Sequence[int | None],
-    device: torch.device,
-    progress: bool,
-) -> list[_Outcome]:
-    """Runs the model over the first `count` images, this process's share of them, and gathers those of the others.
-
-    The outcomes come in the order of the images, so that ties of scores are broken as in one process.
-    """
-    # ours has a shorter form for masks than torchvision's models
-    options = {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
-
-    def detect(image: torch.Tensor) -> dict[str, Any]:
-        (detections,) = model([image.to(device)], **options)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)  # for the clock
-        return detections
-
-    rank, world = _rank_and_world()
-    console = Console(stderr=True)
-    hidden = not progress or rank > 0 or not console.is_terminal
-    was_training = model.training
-    model.eval().to(device)
-    try:
-        with torch.inference_mode():
-            own = [
-                _evaluate_image(detect, data, index, category_ids)
-                for index in track(range(rank, count, world), "Evaluating", console=console, disable=hidden)
-            ]
-    finally:
-        model.train(was_training)
-    if world == 1:
-        return own
-    shares: list[list[_Outcome]] = [[] for _ in range(world)]
-    distributed.all_gather_object(shares, own)
-    return [shares[index % world][index // world] for index in range(count)]
-
-
-def _evaluate_image(
-    detect: Callable[[torch.Tensor], dict[str, Any]],
-    data: CocoInstances,
-    index: int,
-    category_ids: Sequence[int | None],
-) -> _Outcome:
-    start = time.perf_counter()
-    try:
-        image = data.image(index)
-    except (ValueError, OSError) as error:
-        return _skipped(data, index, error)
-    read = time.perf_counter()
-    try:
-        detections = detect(image)
-    except torch.OutOfMemoryError as error:
-        return _skipped(data, index, error)
-    detected = time.perf_counter()
-    boxes, masks = coco_results(detections, data.image_ids[index], category_ids)
-    return _Outcome(boxes, masks, model_seconds=detected - read, seconds=time.perf_counter() - start)
-
-
-def _skipped(data: CocoInstances, index: int, error: Exception) -> _Outcome:
-    path = data.image_path(index)
-    reason = str(error).partition("\n")[0].removeprefix(f"{path}: ")
-    _logger.warning("skipped, its objects count as missed: %s: %s", path, reason)
-    return _Outcome(problem=reason)
-
-
-def _rank_and_world() -> tuple[int, int]:
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 def coco_results(
@@ -233,12 +152,12 @@ def _encoded(masks: torch.Tensor) -> list[dict[str, Any]]:
     return rle.encode(np.asfortranarray(pixels)) if len(masks) else []  # it runs down the columns of [H, W, K]
 
 
-def _merged(outcomes: list[_Outcome]) -> list[dict[str, Any]]:
+def _merged(per_image: list[_Found]) -> list[dict[str, Any]]:
     """The detections of all images, each with its box and its mask, ready for JSON."""
     return [
         {**box, "segmentation": {"size": list(code["size"]), "counts": _text(code["counts"])}}
-        for outcome in outcomes
-        for box, code in zip(outcome.boxes, (mask["segmentation"] for mask in outcome.masks), strict=True)
+        for found in per_image
+        for box, code in zip(found.boxes, (mask["segmentation"] for mask in found.masks), strict=True)
     ]
 
 
@@ -335,7 +254,3 @@ def write_json(path: str | Path, content: Any) -> None:
     partial = target.with_name(f"{target.name}.partial")
     partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
     os.replace(partial, target)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,149 @@
+"""A model over the images of a data set, one at a time, shared by the processes of torch.distributed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, distributed, nn
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+
+class ImageData(Protocol):
+    """What a data set must offer to be run over."""
+
+    @property
+    def image_ids(self) -> Sequence[int | str]: ...
+
+    def image(self, index: int) -> Tensor: ...
+
+    def image_path(self, index: int) -> Path: ...
+
+
+@dataclass
+class Outcome(Generic[T]):
+    """What came of one image: the result and seconds, or why there is none."""
+
+    result: T | None = None
+    model_seconds: float = 0.0
+    seconds: float = 0.0
+    problem: str = ""
+
+
+def run_model(
+    model: nn.Module,
+    data: ImageData,
+    count: int,
+    to_result: Callable[[int, dict[str, Any]], T],
+    *,
+    options: dict[str, Any],
+    device: torch.device,
+    progress: bool,
+) -> list[Outcome[T]]:
+    """Runs a model over the first `count` images, this process's share of them, and gathers those of the others.
+
+    An image that cannot be read or does not fit in the GPU's memory is named in the log and skipped.
+
+    Args:
+        model: takes a list of images; it is put into eval mode and back.
+        data: the images.
+        count: how many of them.
+        to_result: makes, of the index of an image and what the model gave for it, what is kept.
+        options: further arguments of the model.
+        device: where the model runs.
+        progress: show a progress bar on stderr, if that is a terminal.
+
+    Returns:
+        The outcomes in the order of the images, so that several processes give what one does.
+    """
+
+    def detect(image: Tensor) -> dict[str, Any]:
+        (detections,) = model([image.to(device)], **options)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # for the clock
+        return detections
+
+    rank, world = rank_and_world()
+    console = Console(stderr=True)
+    hidden = not progress or rank > 0 or not console.is_terminal
+    was_training = model.training
+    model.eval().to(device)
+    try:
+        with torch.inference_mode():
+            own = [
+                _run_image(detect, data, index, to_result)
+                for index in track(range(rank, count, world), "Evaluating", console=console, disable=hidden)
+            ]
+    finally:
+        model.train(was_training)
+    if world == 1:
+        return own
+    shares: list[list[Outcome[T]]] = [[] for _ in range(world)]
+    distributed.all_gather_object(shares, own)
+    return [shares[index % world][index // world] for index in range(count)]
+
+
+def _run_image(
+    detect: Callable[[Tensor], dict[str, Any]],
+    data: ImageData,
+    index: int,
+    to_result: Callable[[int, dict[str, Any]], T],
+) -> Outcome[T]:
+    start = time.perf_counter()
+    try:
+        image = data.image(index)
+    except (ValueError, OSError) as error:
+        return _skipped(data, index, error)
+    read = time.perf_counter()
+    try:
+        detections = detect(image)
+    except torch.OutOfMemoryError as error:
+        return _skipped(data, index, error)
+    detected = time.perf_counter()
+    result = to_result(index, detections)
+    return Outcome(result, model_seconds=detected - read, seconds=time.perf_counter() - start)
+
+
+def _skipped(data: ImageData, index: int, error: Exception) -> Outcome[T]:
+    path = data.image_path(index)
+    reason = str(error).partition("\n")[0].removeprefix(f"{path}: ")
+    _logger.warning("skipped, its objects count as missed: %s: %s", path, reason)
+    return Outcome(problem=reason)
+
+
+def rank_and_world() -> tuple[int, int]:
+    """The number of this process and how many there are; 0 and 1 without torch.distributed."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def report(data: ImageData, outcomes: Sequence[Outcome[Any]]) -> dict[str, Any]:
+    """`failed`, the skipped images as {"image_id", "path", "reason"}, and `timing`, the mean seconds of the others."""
+    done = [outcome for outcome in outcomes if not outcome.problem]
+    return {
+        "failed": [
+            {"image_id": data.image_ids[index], "path": str(data.image_path(index)), "reason": outcome.problem}
+            for index, outcome in enumerate(outcomes)
+            if outcome.problem
+        ],
+        "timing": {
+            "model": mean([outcome.model_seconds for outcome in done]),
+            "total": mean([outcome.seconds for outcome in done]),
+        },
+    }
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean, NaN of nothing."""
+    return sum(values) / len(values) if values else float("nan")
