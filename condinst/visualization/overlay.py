@@ -17,7 +17,7 @@ Rectangle = tuple[int, int, int, int]
 _MASK_OPACITY = 0.4
 _BOX_OPACITY = 0.6
 _LOWEST_BRIGHTNESS = 0.45
-_GOLDEN_RATIO = 0.6180339887498949
+GOLDEN_RATIO = 0.6180339887498949
 
 
 def draw_predictions(
@@ -75,19 +75,43 @@ def draw_predictions(
     names = [class_names[label] if class_names else str(label) for label in labels.tolist()]
     if scores is not None:
         names = [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
-    _draw_names(canvas, boxes.tolist(), names, font_size=min(max(11, round(size / 50)), 40))
+    _draw_names(canvas, boxes.tolist(), names)
     return canvas
 
 
 def instance_colour(index: int) -> Colour:
     """A colour that is far in hue from those of the indices around it and bright enough for black text."""
-    hue = (0.6 + index * _GOLDEN_RATIO) % 1
-    saturation = (0.85, 0.6, 1.0)[index % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
+    return bright_colour(0.6 + index * GOLDEN_RATIO, (0.85, 0.6, 1.0)[index % 3], 1.0)
+
+
+def bright_colour(hue: float, saturation: float, value: float) -> Colour:
+    """A colour of these (the hue counts modulo 1), lightened until it is bright enough for black text."""
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue
     white = max(0.0, _LOWEST_BRIGHTNESS - brightness) / (1 - brightness)
-    red, green, blue = (round(255 * (value + (1 - value) * white)) for value in (red, green, blue))
+    red, green, blue = (round(255 * (part + (1 - part) * white)) for part in (red, green, blue))
     return red, green, blue
+
+
+class NameTags:
+    """Names in black on a coloured ground, all of one height; for a picture of `size` (W, H) pixels."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        font_size = min(max(11, round(max(size) / 50)), 40)
+        self._font = ImageFont.load_default(font_size)
+        self._padding = max(1, font_size // 6)
+        _, self._top, _, bottom = self._font.getbbox("Ay")
+        self.height = int(bottom - self._top) + 2 * self._padding
+
+    def width(self, text: str) -> int:
+        """Pixels from the left to the right end of a tag."""
+        return int(self._font.getlength(text)) + 2 * self._padding
+
+    def draw(self, pen: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: Colour) -> None:
+        """Draws a tag with these first column and first row."""
+        place = (left, top, left + self.width(text) - 1, top + self.height - 1)
+        pen.rounded_rectangle(place, radius=self._padding, fill=colour)
+        pen.text((left + self._padding, top + self._padding - self._top), text, font=self._font, fill="black")
 
 
 class _Object(NamedTuple):
@@ -146,20 +170,13 @@ def _draw_boxes(pixels: np.ndarray, objects: list[_Object], width: int) -> np.nd
     return np.array(canvas)
 
 
-def _draw_names(
-    canvas: Image.Image,
-    boxes: list[list[float]],
-    texts: list[str],
-    font_size: int,
-) -> None:
-    font = ImageFont.load_default(font_size)
-    padding = max(1, font_size // 6)
-    _, top, _, bottom = font.getbbox("Ay")
-    height = int(bottom - top) + 2 * padding
+def _draw_names(canvas: Image.Image, boxes: list[list[float]], texts: list[str]) -> None:
+    tags = NameTags(canvas.size)
+    height = tags.height
     pen = ImageDraw.Draw(canvas)
     taken: list[Rectangle] = []
     for index, (box, text) in enumerate(zip(boxes, texts, strict=True)):
-        width = int(font.getlength(text)) + 2 * padding
+        width = tags.width(text)
         if width > 2 * (box[2] - box[0]) or width > canvas.width or height > canvas.height:
             continue
         left = min(max(0, round(box[0])), canvas.width - width)
@@ -170,8 +187,7 @@ def _draw_names(
         if any(_touch(place, other) for other in taken):
             continue
         taken.append(place)
-        pen.rounded_rectangle(place, radius=padding, fill=instance_colour(index))
-        pen.text((left + padding, up + padding - top), text, font=font, fill="black")
+        tags.draw(pen, left, up, text, instance_colour(index))
 
 
 def _touch(a: Rectangle, b: Rectangle) -> bool:

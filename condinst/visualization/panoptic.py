@@ -1,0 +1,184 @@
+"""Every pixel of an image with the segment that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from .overlay import GOLDEN_RATIO, Colour, NameTags, bright_colour, instance_colour
+
+_OPACITY = 0.5
+_VOID_BRIGHTNESS = 0.7
+_LARGEST_ID = 256**3 - 1  # what the PNG of COCO holds
+_ROWS_AT_ONCE = 256
+_GRID_SIZE = 640
+"""Places for names are looked for on every n-th pixel, so that no side has more."""
+_ROOM = (3.0, 1.5, 1.0)
+"""A name is put where this many times its own size is free in its segment: the first that there is."""
+
+
+def draw_panoptic(
+    image: Tensor, ids: Tensor, segments_info: Sequence[dict[str, Any]], names: Sequence[str] = ()
+) -> Image.Image:
+    """The image with its segments tinted, contours between them, and names inside those that are large enough.
+
+    Stuff has a muted colour that depends on its label alone, the k-th of the things the k-th colour of
+    `draw_predictions`. Void is darkened. A name, of things with the score, is written where it lies wholly in its
+    segment, and there near the middle; where it does not fit, the score is left out first and then the name.
+
+    Args:
+        image: uint8 [3, H, W] RGB.
+        ids: integers [H, W], the segment of each pixel, 0 for void.
+        segments_info: of each segment `id` (1 .. 256^3 - 1), `label` (panoptic label), `isthing` and, where there is
+            one, `score`. A segment without pixels is not drawn, but it counts where things get their colours.
+        names: the name of each panoptic label, things first; without, the label itself is written.
+
+    Returns:
+        An RGB image of W x H pixels; the same for the same arguments.
+
+    Raises:
+        ValueError: shapes that do not fit each other, pixels of a segment that `segments_info` lacks, an id twice, an
+            id out of range, or a label without a name.
+    """
+    if image.ndim != 3 or len(image) != 3:
+        raise ValueError(f"image: expected [3, H, W], got {list(image.shape)}")
+    if ids.shape != image.shape[1:]:
+        raise ValueError(f"ids: expected {list(image.shape[1:])} as the image, got {list(ids.shape)}")
+    if ids.dtype.is_floating_point or ids.dtype.is_complex:
+        raise ValueError(f"ids: expected integers, got {ids.dtype}")
+    segments = _segments(segments_info, names)
+    places = _places(ids.cpu().numpy(), [segment["id"] for segment in segments_info])
+    pixels = image.permute(1, 2, 0).cpu().numpy().copy()
+    size = max(ids.shape)
+    _tint(pixels, places, segments)
+    _draw_contours(pixels, places, segments, width=max(1, round(size / 1000)))
+    canvas = Image.fromarray(pixels)
+    _draw_names(canvas, places, segments)
+    return canvas
+
+
+def stuff_colour(label: int) -> Colour:
+    """The muted colour of stuff: far in hue from those of the labels around it, bright enough for black text."""
+    return bright_colour(0.3 + label * GOLDEN_RATIO, (0.45, 0.3, 0.55)[label % 3], (0.8, 0.65)[label % 2])
+
+
+class _Segment(NamedTuple):
+    """colour: of its tint; texts: what may be written on it, the best first."""
+
+    colour: Colour
+    texts: tuple[str, ...]
+
+
+def _segments(segments_info: Sequence[dict[str, Any]], names: Sequence[str]) -> list[_Segment]:
+    segments = []
+    num_things = 0
+    for segment in segments_info:
+        label = segment["label"]
+        if label < 0 or (names and label >= len(names)):
+            expected = f"in 0..{len(names) - 1}, one per name" if names else "of at least 0"
+            raise ValueError(f"segments_info: expected labels {expected}, got {label} for segment {segment['id']}")
+        name = names[label] if names else str(label)
+        texts = (f"{name} {segment['score']:.2f}", name) if segment.get("score") is not None else (name,)
+        if segment["isthing"]:
+            segments.append(_Segment(instance_colour(num_things), texts))
+            num_things += 1
+        else:
+            segments.append(_Segment(stuff_colour(label), texts))
+    return segments
+
+
+def _places(ids: np.ndarray, known: list[int]) -> np.ndarray:
+    """Segments by their place in `known`, from 1, int32 [H, W]; 0 is void."""
+    wrong = [one for one in known if not 0 < one <= _LARGEST_ID]
+    if wrong:
+        raise ValueError(f"segments_info: expected ids in 1..{_LARGEST_ID}, got {wrong[0]}")
+    place_of = np.full(max(known, default=0) + 1, -1, np.int32)
+    place_of[0] = 0
+    place_of[known] = np.arange(1, len(known) + 1)
+    if len(set(known)) < len(known):
+        raise ValueError(f"segments_info: expected each id once, got {len(set(known))} ids of {len(known)} segments")
+    lowest, highest = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
+    unknown = lowest if lowest < 0 else highest if highest >= len(place_of) else None
+    if unknown is None:
+        places = place_of[ids]
+        lost = places < 0
+        if not lost.any():
+            return places
+        unknown = int(ids[lost][0])
+    raise ValueError(f"ids: expected 0 and the {len(known)} ids of segments_info, got {unknown}")
+
+
+def _tint(pixels: np.ndarray, places: np.ndarray, segments: list[_Segment]) -> None:
+    """Blends uint8 pixels [H, W, 3] with the colours of their segments, in place."""
+    kept = np.full(len(segments) + 1, 1 - _OPACITY, np.float32)
+    kept[0] = _VOID_BRIGHTNESS
+    added = np.array([(0, 0, 0), *(one.colour for one in segments)], np.float32) * np.float32(_OPACITY)
+    # in bands: the whole image as floating-point numbers would be four times as large
+    for start in range(0, len(pixels), _ROWS_AT_ONCE):
+        band, own = pixels[start : start + _ROWS_AT_ONCE], places[start : start + _ROWS_AT_ONCE]
+        band[:] = np.rint(band * kept[own][..., None] + added[own])
+
+
+def _draw_contours(pixels: np.ndarray, places: np.ndarray, segments: list[_Segment], width: int) -> None:
+    """Colours what is less than `width` pixels, up, down, left or right, from another segment or void."""
+    edge = np.zeros(places.shape, bool)
+    for distance in range(1, width + 1):
+        for one, other in (
+            (np.s_[distance:], np.s_[:-distance]),
+            (np.s_[:, distance:], np.s_[:, :-distance]),
+        ):
+            differs = places[one] != places[other]
+            edge[one] |= differs
+            edge[other] |= differs
+    edge &= places > 0
+    colours = np.array([(0, 0, 0), *(one.colour for one in segments)], np.uint8)
+    pixels[edge] = colours[places[edge]]
+
+
+def _draw_names(canvas: Image.Image, places: np.ndarray, segments: list[_Segment]) -> None:
+    tags = NameTags(canvas.size)
+    pen = ImageDraw.Draw(canvas)
+    step = -(-max(places.shape) // _GRID_SIZE)
+    grid = places[step // 2 :: step, step // 2 :: step]
+    rows = -(-tags.height // step)
+    # the cells of each segment, one after the other, by a single sort
+    order = np.argsort(grid, axis=None, kind="stable")
+    ends = np.cumsum(np.bincount(grid.ravel(), minlength=len(segments) + 1))
+    for segment, start, end in zip(segments, ends[:-1], ends[1:], strict=True):
+        for text in segment.texts:
+            columns = -(-tags.width(text) // step)
+            if end - start < rows * columns:
+                continue
+            ys, xs = np.divmod(order[start:end], grid.shape[1])
+            place = _room(ys, xs, rows, columns)
+            if place is not None:
+                # the last cells may reach beyond the image
+                left = min(place[1] * step, canvas.width - tags.width(text))
+                top = min(place[0] * step, canvas.height - tags.height)
+                tags.draw(pen, left, top, text, segment.colour)
+                break
+
+
+def _room(ys: np.ndarray, xs: np.ndarray, rows: int, columns: int) -> tuple[int, int] | None:
+    """The first row and column of a rectangle in these cells, as free as can be and near their mean; None if none."""
+    top, left = int(ys.min()), int(xs.min())
+    # sums over the rectangle from (0, 0) to each cell give those over any rectangle
+    sums = np.zeros((int(ys.max()) - top + 2, int(xs.max()) - left + 2), np.int32)
+    sums[ys - top + 1, xs - left + 1] = 1
+    sums = sums.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
+    for room in _ROOM:
+        high, wide = round(rows * room), round(columns * room)
+        if high >= len(sums) or wide >= sums.shape[1]:
+            continue
+        inside = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
+        first_ys, first_xs = np.nonzero(inside == high * wide)
+        if len(first_ys):
+            distances = (first_ys + top + (high - 1) / 2 - ys.mean()) ** 2
+            distances += (first_xs + left + (wide - 1) / 2 - xs.mean()) ** 2
+            best = int(distances.argmin())
+            return int(first_ys[best]) + top + (high - rows) // 2, int(first_xs[best]) + left + (wide - columns) // 2
+    return None
