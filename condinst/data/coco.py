@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,20 @@ import numpy as np
 import torch
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from condinst.data.images import read_image
+from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, read_json
 from condinst.data.objects import Objects, Segmentation
 from condinst.data.rles import mask_pixels, mass_centers
 
-Target = dict[str, Any]
-Window = tuple[int, int, int, int]
-
+_FIELDS = {
+    "images": ("id", "file_name", "height", "width"),
+    "categories": ("id", "name"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "segmentation"),
+}
 _LARGEST_COORDINATE = 1_000_000  # pycocotools allocates in proportion
 
 
-class CocoInstances(Dataset[tuple[Tensor, Target]]):
+class CocoInstances(AnnotatedImages):
     """Images with the objects of a COCO instances file; images without objects are kept.
 
     An item is an image uint8 [3, H, W] RGB and a target with `boxes` float32 [G, 4] xyxy px, `labels` int64 [G],
@@ -43,7 +42,7 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
     """
 
     def __init__(self, annotations: str | Path, images_dir: str | Path) -> None:
-        self._set_up(_read_json(Path(annotations)), Path(annotations), Path(images_dir))
+        self._set_up(read_json(Path(annotations)), Path(annotations), Path(images_dir))
 
     @classmethod
     def from_content(cls, content: Any, images_dir: str | Path, name: str | Path) -> CocoInstances:
@@ -59,50 +58,16 @@ class CocoInstances(Dataset[tuple[Tensor, Target]]):
         return data
 
     def _set_up(self, content: Any, annotations: Path, images_dir: Path) -> None:
-        self.annotations = annotations
-        self.images_dir = images_dir
         self.coco = _index(content, annotations)
-        self.image_ids: list[int] = sorted(self.coco.imgs)
-        self.category_ids: list[int] = sorted(self.coco.cats)
-        self.class_names: tuple[str, ...] = tuple(str(self.coco.cats[i]["name"]) for i in self.category_ids)
+        self._set_images(content["images"], annotations, images_dir)
+        self.category_ids = sorted(self.coco.cats)
+        self.class_names = tuple(str(self.coco.cats[i]["name"]) for i in self.category_ids)
         self._label_of = {category: label for label, category in enumerate(self.category_ids)}
 
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def image_path(self, index: int) -> Path:
-        """The file of image `index`."""
-        return self.images_dir / self.coco.imgs[self.image_ids[index]]["file_name"]
-
-    def image(self, index: int) -> Tensor:
-        """Image `index` alone, uint8 [3, H, W] RGB.
-
-        Raises:
-            ValueError: when its size is not the one in the annotation file.
-        """
-        height, width = self.image_size(index)
-        path = self.image_path(index)
-        image = read_image(path)
-        if tuple(image.shape[1:]) != (height, width):
-            raise ValueError(
-                f"{path}: expected {height} x {width} pixels (height x width) as in"
-                f" {self.annotations}, got {image.shape[1]} x {image.shape[2]}"
-            )
-        return image
-
-    def image_size(self, index: int) -> tuple[int, int]:
-        """(height, width) of image `index` as the annotation file has it."""
-        info = self.coco.imgs[self.image_ids[index]]
-        return info["height"], info["width"]
-
-    def aspect_ratios(self) -> Tensor:
-        """Width / height of all images, float32 [N], without reading them."""
-        sizes = [self.image_size(index) for index in range(len(self))]
-        return torch.tensor([width / height for height, width in sizes], dtype=torch.float32)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        image = self.image(index)
-        return image, self.target(index)
+    @property
+    def num_annotations(self) -> int:
+        """Number of annotations, crowd regions among them."""
+        return len(self.coco.dataset["annotations"])
 
     def target(self, index: int) -> Target:
         """The objects of image `index` with their masks as pixels, without reading the image."""
@@ -219,28 +184,9 @@ def _is_plainly_inside(polygon: list[float], height: int, width: int) -> bool:
     return doubled_area > 2 * float(np.hypot(edges[:, 0], edges[:, 1]).sum())
 
 
-def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
-
-
 def _index(content: Any, path: Path) -> COCO:
     """Checks the content of an instances file, so that what follows can rely on its fields."""
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object with images, annotations and categories")
-    _check_entries(path, content, "images", ("id", "file_name", "height", "width"))
-    _check_entries(path, content, "categories", ("id", "name"))
-    _check_entries(path, content, "annotations", ("id", "image_id", "category_id", "bbox", "segmentation"))
-    for image in content["images"]:
-        if not all(type(image[side]) is int and image[side] > 0 for side in ("height", "width")):
-            raise ValueError(
-                f"{path}: image {image['id']}: expected a height and a width of whole pixels,"
-                f" got {image['height']} and {image['width']}"
-            )
+    check_content(path, content, "instances", _FIELDS)
     images = {image["id"] for image in content["images"]}
     categories = {category["id"] for category in content["categories"]}
     for annotation in content["annotations"]:
@@ -257,18 +203,6 @@ def _index(content: Any, path: Path) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco.createIndex()
     return coco
-
-
-def _check_entries(path: Path, content: dict[str, Any], key: str, fields: tuple[str, ...]) -> None:
-    entries = content.get(key)
-    if not isinstance(entries, list):
-        raise ValueError(f"{path}: expected a list under {key!r}, as in a COCO instances file")
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise ValueError(f"{path}: {key}[{position}]: expected an object with {', '.join(fields)}")
-        missing = [field for field in fields if field not in entry]
-        if missing:
-            raise ValueError(f"{path}: {key}[{position}]: missing {', '.join(missing)}")
 
 
 def _are_numbers(values: list[Any]) -> bool:

@@ -66,6 +66,32 @@ def read_image(source: ImageSource) -> Tensor:
     raise TypeError(f"image: expected a path, PIL image, array or tensor, got {type(source).__name__}")
 
 
+def open_image(path: Path, *, upright: bool) -> Image.Image:
+    """The pixels of an image file as PIL has them.
+
+    Args:
+        path: the file.
+        upright: turn it by its EXIF orientation.
+
+    Raises:
+        ValueError: a file that is missing, damaged or no image; the message names it.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
+    if path.is_dir():
+        raise ValueError(f"{path}: expected an image file, got a folder")
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return _upright(opened) if upright else opened
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not an image, or of a format that PIL cannot read") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: too large: {error}; PIL.Image.MAX_IMAGE_PIXELS sets the limit") from error
+    except Exception as error:  # PIL's decoders raise whatever they stumble over: SyntaxError, EOFError ...
+        raise ValueError(f"{path}: damaged or unreadable image: {error}") from error
+
+
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
     """The image files that paths stand for.
 
@@ -97,21 +123,7 @@ def _is_image_name(name: str) -> bool:
 
 
 def _from_file(path: Path) -> Tensor:
-    if not path.exists():
-        raise ValueError(f"{path}: no such file")
-    if path.is_dir():
-        raise ValueError(f"{path}: expected an image file, got a folder")
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            image = _upright(opened)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image, or of a format that PIL cannot read") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too large: {error}; PIL.Image.MAX_IMAGE_PIXELS sets the limit") from error
-    except Exception as error:  # PIL's decoders raise whatever they stumble over: SyntaxError, EOFError ...
-        raise ValueError(f"{path}: damaged or unreadable image: {error}") from error
-    return _from_pil(image, str(path))
+    return _from_pil(open_image(path, upright=True), str(path))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -22,6 +22,8 @@ class Objects:
         segmentations: G masks.
         size: (height, width) of the image.
         image_id: of the annotation file.
+        semantic: int16 [H, W], the panoptic label of each pixel of the image: things as in `labels`, then stuff, -1 for
+            void; None for data of instances only.
     """
 
     boxes: Tensor
@@ -29,3 +31,4 @@ class Objects:
     segmentations: list[Segmentation]
     size: tuple[int, int]
     image_id: int
+    semantic: Tensor | None = None

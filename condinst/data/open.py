@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from condinst.data.cityscapes import cityscapes_content
+from condinst.data.cityscapes import cityscapes_content, cityscapes_panoptic_content
 from condinst.data.coco import CocoInstances
+from condinst.data.panoptic import CocoPanoptic
 
 
 def open_instances(
@@ -26,31 +28,82 @@ def open_instances(
         ValueError: no such data; the message says what was looked for.
     """
     data = Path(data)
-    if data.is_file():
-        return CocoInstances(data, images or data.parent)
-    if not data.is_dir():
-        raise ValueError(f"{data}: no such file or folder")
-    if (data / "leftImg8bit").is_dir():
-        if images is not None:
-            raise ValueError(f"images: expected none with Cityscapes' folder {data}, got {images}")
+    if _is_cityscapes(data, images=images):
         content = cityscapes_content(data, split, progress=progress)
         return CocoInstances.from_content(content, data, data / "gtFine" / split)
-    annotations = _find_annotations(data, split)
-    folder = Path(images) if images is not None else data / annotations.stem.removeprefix("instances_")
+    return CocoInstances(*_coco_files(data, images, "instances", split))
+
+
+def open_panoptic(
+    data: str | Path,
+    images: str | Path | None = None,
+    segments: str | Path | None = None,
+    split: str = "train",
+    *,
+    progress: bool = False,
+) -> CocoPanoptic:
+    """Opens images with the segments of things and stuff.
+
+    Args:
+        data: a COCO panoptic JSON file; a folder in COCO's layout, `annotations/panoptic_<split>*.json` beside a folder
+            of images of the same name, such as `train2017`; or Cityscapes' folder, with `leftImg8bit` and `gtFine` in
+            it.
+        images: as for `open_instances`.
+        segments: the folder of the PNG files, where it is another: by default the one beside the JSON file with its
+            name without `.json`.
+        split: which part of a folder: "train", "val", or a longer name such as "train2017".
+        progress: show a progress bar where reading takes minutes, as for Cityscapes.
+
+    Raises:
+        ValueError: no such data; the message says what was looked for.
+    """
+    data = Path(data)
+    if _is_cityscapes(data, images=images, segments=segments):
+        content = cityscapes_panoptic_content(data, split, progress=progress)
+        return CocoPanoptic.from_content(content, data, data / "gtFine" / split, segments_dir=data)
+    annotations, folder = _coco_files(data, images, "panoptic", split)
+    return CocoPanoptic(annotations, folder, segments)
+
+
+def is_panoptic(content: Any) -> bool:
+    """Whether what a COCO file holds is panoptic: whether its annotations have segments."""
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    return isinstance(first, dict) and "segments_info" in first
+
+
+def _is_cityscapes(data: Path, **folders: str | Path | None) -> bool:
+    """Whether data is Cityscapes' folder, which has its own places for all `folders`."""
+    if not (data / "leftImg8bit").is_dir():
+        return False
+    for name, folder in folders.items():
+        if folder is not None:
+            raise ValueError(f"{name}: expected none with Cityscapes' folder {data}, got {folder}")
+    return True
+
+
+def _coco_files(data: Path, images: str | Path | None, kind: str, split: str) -> tuple[Path, Path]:
+    """The JSON file, and the folder of its images, that a path leads to."""
+    if data.is_file():
+        return data, Path(images or data.parent)
+    if not data.is_dir():
+        raise ValueError(f"{data}: no such file or folder")
+    annotations = _find_annotations(data, kind, split)
+    folder = Path(images) if images is not None else data / annotations.stem.removeprefix(f"{kind}_")
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected the images of {annotations} there")
-    return CocoInstances(annotations, folder)
+    return annotations, folder
 
 
-def _find_annotations(root: Path, split: str) -> Path:
+def _find_annotations(root: Path, kind: str, split: str) -> Path:
     """The one JSON file of a split in COCO's layout."""
-    pattern = f"annotations/instances_{split}*.json"
+    pattern = f"annotations/{kind}_{split}*.json"
     found = sorted(root.glob(pattern))
-    exact = root / "annotations" / f"instances_{split}.json"
+    exact = root / "annotations" / f"{kind}_{split}.json"
     if exact in found:
         return exact
     if len(found) > 1:
-        names = ", ".join(path.stem.removeprefix("instances_") for path in found)
+        names = ", ".join(path.stem.removeprefix(f"{kind}_") for path in found)
         raise ValueError(f"split: expected one of {names} in {root}, got {split!r}, which several begin with")
     if not found:
         raise ValueError(f"{root}: expected a folder with {pattern} (COCO) or with leftImg8bit and gtFine (Cityscapes)")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condinst.data.annotated import check_entries, read_json
 from condinst.data.panoptic_png import write_segment_ids
 
 Segments = list[dict[str, Any]]
@@ -74,3 +75,32 @@ def write_panoptic_result(
     ids, segments = known_segments(ids, segments_info, category_ids)
     write_segment_ids(ids, path)
     return {"image_id": image_id, "file_name": path.name, "segments_info": segments}
+
+
+def read_panoptic_results(path: str | Path) -> dict[int | str, tuple[Path, Segments]]:
+    """What a results file says of each image.
+
+    Args:
+        path: the JSON file. Its PNGs are in the folder beside it with its stem, or where their `file_name` leads from
+            the JSON file.
+
+    Returns:
+        Image id -> path of the PNG, and `id` and `category_id` of each segment.
+
+    Raises:
+        ValueError: a missing file, entries without the needed fields, or two for one image; the message names them.
+    """
+    path = Path(path)
+    content = read_json(path)
+    entries = content.get("annotations") if isinstance(content, dict) else None
+    check_entries(path, entries, "annotations", ("image_id", "file_name", "segments_info"), "panoptic results")
+    found: dict[int | str, tuple[Path, Segments]] = {}
+    for position, entry in enumerate(entries or ()):
+        key = f"annotations[{position}].segments_info"
+        check_entries(path, entry["segments_info"], key, ("id", "category_id"), "panoptic results")
+        if entry["image_id"] in found:
+            raise ValueError(f"{path}: expected one entry for each image, got two for image {entry['image_id']}")
+        beside = path.with_suffix("") / entry["file_name"]
+        png = beside if beside.is_file() else path.parent / entry["file_name"]
+        found[entry["image_id"]] = (png if png.is_file() else beside, entry["segments_info"])
+    return found

@@ -115,12 +115,22 @@ class View:
             return []
         part = self.part
         if self.whole:
-            rows, columns = _nearest(part.height, part.new_height), _nearest(part.width, part.new_width)
-            return encode_masks(self.turned(mask_pixels(rles, rows, columns)))
+            return encode_masks(self.turned(mask_pixels(rles, *self._chosen())))
         rows, columns = np.arange(part.height) + part.top, np.arange(part.width) + part.left
         pixels = mask_pixels(rles, rows, columns).to(torch.uint8) * 255
         scaled = F.resize(pixels, [part.new_height, part.new_width], antialias=True) > 127
         return encode_masks(self.turned(scaled))
+
+    def semantic(self, labels: Tensor) -> Tensor:
+        """Changes labels [H, W] of the image's pixels; nearest neighbours, for an average of labels means nothing."""
+        rows, columns = self._chosen()
+        return self.turned(labels[torch.from_numpy(rows)[:, None], torch.from_numpy(columns)])
+
+    def _chosen(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows and columns of the image that PIL's nearest-neighbour resize of the part takes."""
+        part = self.part
+        rows = _nearest(part.height, part.new_height) + part.top
+        return rows, _nearest(part.width, part.new_width) + part.left
 
 
 class TrainingTransform:
@@ -220,9 +230,10 @@ class TrainingTransform:
 
         Returns:
             The image uint8 [3, h, w] as the network will see it, not padded, and a target with `boxes` float32 [G, 4]
-            xyxy px, `labels` int64 [G], `rles`, G masks as compressed run lengths of size [h, w], and `image_id`.
-            Objects without a pixel are left out. The boxes of a whole image are those of its annotations, those of
-            a part, and of objects that were pasted or covered, the boxes of the masks.
+            xyxy px, `labels` int64 [G], `rles`, G masks as compressed run lengths of size [h, w], and `image_id`;
+            `semantic`, int16 [h, w], where the objects have one, pasted objects with their labels.
+            Objects without a pixel are left out. The boxes of a whole image are those of its annotations; those of a
+            part, and of objects that were pasted or covered, are the boxes of the masks.
         """
         changed, target = self._change(image, objects, crop)
         if other is not None and _happens(self.copy_paste):
@@ -260,12 +271,14 @@ def change_objects(objects: Objects, view: View) -> Target:
     ]
     coded = iter(view.masks([segmentation for segmentation in segmentations if isinstance(segmentation, dict)]))
     rles = [next(coded) if isinstance(one, dict) else view.polygons(one) for one in segmentations]
-    target = {
+    target: Target = {
         "boxes": view.boxes(objects.boxes[seen]) if view.whole else boxes_of_rles(rles),
         "labels": objects.labels[seen],
         "rles": rles,
         "image_id": objects.image_id,
     }
+    if objects.semantic is not None:
+        target["semantic"] = view.semantic(objects.semantic)
     return _select(target, mass_centers(rles)[1] > 0)
 
 
@@ -300,11 +313,15 @@ def paste(image: Tensor, target: Target, other_image: Tensor, other: Target) -> 
     boxes = torch.where(whole[:, None], target["boxes"], boxes_of_rles(left))
     below = _select({**target, "boxes": boxes, "rles": left}, areas_left >= _LEAST_VISIBLE_SHARE * areas)
     above = encode_masks(masks[kept])
-    joined = {
+    joined: Target = {
         "boxes": torch.cat([below["boxes"], boxes_of_rles(above)]),
         "labels": torch.cat([below["labels"], other["labels"][kept]]),
         "rles": below["rles"] + above,
     }
+    if "semantic" in target:
+        joined["semantic"] = target["semantic"].clone()
+        for mask, label in zip(masks[kept], other["labels"][kept].tolist(), strict=True):
+            joined["semantic"][mask] = label
     return image, {**target, **joined}
 
 

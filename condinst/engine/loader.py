@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from condinst.data.coco import CocoInstances
+from condinst.data.annotated import AnnotatedImages
 from condinst.data.objects import Objects
 from condinst.data.transforms import TrainingTransform
 
@@ -32,7 +32,7 @@ class Sample:
     Args:
         path: the image file.
         image: uint8 [3, H, W]; None when no image could be read.
-        target: `boxes`, `labels` and `rles`, see `TrainingTransform`.
+        target: `boxes`, `labels` and `rles`, for panoptic data `semantic`, see `TrainingTransform`.
         problems: the images that should have been here, and why they could not be read.
     """
 
@@ -53,7 +53,7 @@ class SampleStream(Dataset[Sample]):
         seed: of the changes.
     """
 
-    def __init__(self, data: CocoInstances, transform: TrainingTransform, seed: int) -> None:
+    def __init__(self, data: AnnotatedImages, transform: TrainingTransform, seed: int) -> None:
         self.data = data
         self.transform = transform
         self.seed = seed
@@ -113,7 +113,7 @@ def batch_keys(groups: Sequence[int], batch_size: int, seed: int) -> Iterator[li
                 del waiting[groups[index]]
 
 
-def aspect_groups(data: CocoInstances) -> list[int]:
+def aspect_groups(data: AnnotatedImages) -> list[int]:
     """1 for images wider than high, 0 for the others."""
     return (data.aspect_ratios() > 1).long().tolist()
 

@@ -1,0 +1,234 @@
+"""COCO panoptic annotations as a torch data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, check_entries, read_json
+from condinst.data.objects import Objects
+from condinst.data.panoptic_png import read_segment_ids
+from condinst.data.rles import boxes_of_rles, mask_pixels
+from condinst.data.segment_runs import SegmentRuns
+
+UNLISTED_IDS_ARE_VOID = "unlisted_ids_are_void"
+"""A key of the content that allows ids in the images of segments that no segment names; their pixels are void."""
+
+VOID = -1
+"""The panoptic label of pixels that belong to no segment."""
+
+_FIELDS = {
+    "images": ("id", "file_name", "height", "width"),
+    "categories": ("id", "name", "isthing"),
+    "annotations": ("image_id", "file_name", "segments_info"),
+}
+_NAMED_IDS = 5
+
+
+class CocoPanoptic(AnnotatedImages):
+    """Images with the segments of a COCO panoptic file: things, which are counted, and stuff, which is not.
+
+    An item is an image uint8 [3, H, W] RGB and a target with `boxes` float32 [G, 4] xyxy px, `labels` int64 [G],
+    `masks` bool [G, H, W] and `image_id` of the things, crowd regions left out, and `semantic`, int16 [H, W], the
+    panoptic labels of all pixels: things 0 .. T-1, stuff T .. T+S-1, each in the order of the category ids, void -1.
+    Crowd regions count as their category in it. Masks do not overlap; boxes are those of the masks.
+
+    `category_ids` and `class_names` are those of the things, `stuff_category_ids` and `stuff_names` those of the stuff.
+
+    Args:
+        annotations: a COCO panoptic JSON file.
+        images_dir: the folder that the file names of its images are relative to.
+        segments_dir: the folder of its PNG files; by default the one beside it with its name without `.json`.
+
+    Raises:
+        ValueError: for a missing file or one that is not such a JSON: without a field, with unknown category ids, with
+            an image that has not exactly one annotation, or an id twice. When an item is read, for an image or a PNG of
+            another size than the file says, and for ids that are not in both the PNG and the file. The message names
+            the file.
+    """
+
+    def __init__(self, annotations: str | Path, images_dir: str | Path, segments_dir: str | Path | None = None) -> None:
+        path = Path(annotations)
+        self._set_up(read_json(path), path, Path(images_dir), segments_dir)
+
+    @classmethod
+    def from_content(
+        cls, content: Any, images_dir: str | Path, name: str | Path, segments_dir: str | Path | None = None
+    ) -> CocoPanoptic:
+        """The same from what such a file holds.
+
+        Args:
+            content: the dict of the JSON. With `unlisted_ids_are_void`, true, in it, ids in the PNG files that it does
+                not name are void, and no error.
+            images_dir: the folder that the file names of its images are relative to.
+            name: where the content is from, for messages.
+            segments_dir: the folder of its PNG files; by default the one beside `name`.
+        """
+        data = cls.__new__(cls)
+        data._set_up(content, Path(name), Path(images_dir), segments_dir)
+        return data
+
+    def _set_up(self, content: Any, annotations: Path, images_dir: Path, segments_dir: str | Path | None) -> None:
+        _check(content, annotations)
+        self._set_images(content["images"], annotations, images_dir)
+        self.segments_dir = annotations.with_suffix("") if segments_dir is None else Path(segments_dir)
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        things = [category for category in categories if category["isthing"]]
+        stuff = [category for category in categories if not category["isthing"]]
+        self.category_ids = [category["id"] for category in things]
+        self.class_names = tuple(str(category["name"]) for category in things)
+        self.stuff_category_ids: list[int] = [category["id"] for category in stuff]
+        self.stuff_names: tuple[str, ...] = tuple(str(category["name"]) for category in stuff)
+        self.label_of = {number: label for label, number in enumerate(self.category_ids + self.stuff_category_ids)}
+        self._annotation_of = {annotation["image_id"]: annotation for annotation in content["annotations"]}
+        self._unlisted_are_void = bool(content.get(UNLISTED_IDS_ARE_VOID, False))
+
+    @property
+    def num_annotations(self) -> int:
+        """Number of segments of all images."""
+        return sum(len(annotation["segments_info"]) for annotation in self._annotation_of.values())
+
+    def segments_path(self, index: int) -> Path:
+        """The PNG file with the segments of image `index`."""
+        return self.segments_dir / self._annotation_of[self.image_ids[index]]["file_name"]
+
+    def segments_info(self, index: int) -> list[dict[str, Any]]:
+        """The segments of image `index` as the annotation file has them."""
+        return self._annotation_of[self.image_ids[index]]["segments_info"]
+
+    def segments(self, index: int) -> tuple[Tensor, list[dict[str, Any]]]:
+        """The segments of image `index`.
+
+        Returns:
+            Their ids, int32 [H, W], where 0 is void; and of each segment, in the order of the annotation file, `id`,
+            `category_id`, `iscrowd` (0 or 1) and `area`, its pixels.
+
+        Raises:
+            ValueError: a PNG file that is missing, damaged or of another size, or whose ids are not those of the
+                annotation file; the message names file and ids.
+        """
+        runs = self.segment_runs(index)
+        self.check_ids(index, runs)
+        infos = self.segments_info(index)
+        areas = dict(zip(runs.ids, runs.areas, strict=True))
+        listed = [
+            {
+                "id": info["id"],
+                "category_id": info["category_id"],
+                "iscrowd": int(info.get("iscrowd", 0)),
+                "area": areas[info["id"]],
+            }
+            for info in infos
+        ]
+        return runs.replaced({info["id"]: info["id"] for info in infos}, 0, np.int32), listed
+
+    def segment_runs(self, index: int) -> SegmentRuns:
+        """What the PNG file of image `index` holds; only its size is checked."""
+        path = self.segments_path(index)
+        ids = read_segment_ids(path)
+        self.check_size(index, path, ids.shape[0], ids.shape[1])
+        return SegmentRuns(ids)
+
+    def check_ids(self, index: int, runs: SegmentRuns) -> None:
+        """Raises a ValueError when the ids of a PNG file are not those of the annotation file."""
+        path = self.segments_path(index)
+        listed = {info["id"] for info in self.segments_info(index)}
+        unknown = set(runs.ids) - listed - {0}
+        if unknown and not self._unlisted_are_void:
+            raise ValueError(f"{path}: segment ids that {self.annotations} lacks: {_some(unknown)}")
+        missing = listed - set(runs.ids)
+        if missing:
+            raise ValueError(f"{path}: no pixel of the segment ids {_some(missing)} of {self.annotations}")
+
+    def objects(self, index: int, window: Window | None = None) -> Objects:
+        """The things of image `index`, crowd regions left out, and its panoptic labels.
+
+        Args:
+            index: of the image.
+            window: (x1, y1, x2, y2) px: leave out things whose box is outside. Coordinates, masks and labels stay
+                those of the whole image.
+
+        Raises:
+            ValueError: as of `segments`.
+        """
+        runs = self.segment_runs(index)
+        self.check_ids(index, runs)
+        label_of_id = {info["id"]: self.label_of[info["category_id"]] for info in self.segments_info(index)}
+        things = [info["id"] for info in self.segments_info(index) if self.is_object(info)]
+        rles = [runs.rle(number) for number in things]
+        boxes = boxes_of_rles(rles)
+        x1, y1, x2, y2 = window or (0, 0, runs.size[1], runs.size[0])
+        near = (boxes[:, 0] < x2) & (boxes[:, 2] > x1) & (boxes[:, 1] < y2) & (boxes[:, 3] > y1)
+        return Objects(
+            boxes=boxes[near],
+            labels=torch.tensor([label_of_id[number] for number in things], dtype=torch.int64)[near],
+            segmentations=[rle for rle, one in zip(rles, near.tolist(), strict=True) if one],
+            size=runs.size,
+            image_id=self.image_ids[index],
+            semantic=runs.replaced(label_of_id, VOID, np.int16),
+        )
+
+    def is_object(self, info: dict[str, Any]) -> bool:
+        """Whether a segment is a thing that is no crowd region."""
+        return self.label_of[info["category_id"]] < len(self.category_ids) and not info.get("iscrowd", 0)
+
+    def target(self, index: int) -> Target:
+        """What is on image `index` with masks as pixels, without reading the image."""
+        objects = self.objects(index)
+        height, width = objects.size
+        rles = [one for one in objects.segmentations if isinstance(one, dict)]
+        return {
+            "boxes": objects.boxes,
+            "labels": objects.labels,
+            "masks": mask_pixels(rles, np.arange(height), np.arange(width)),
+            "image_id": objects.image_id,
+            "semantic": objects.semantic,
+        }
+
+
+def _check(content: Any, path: Path) -> None:
+    """Checks the content of a panoptic file, so that what follows can rely on its fields."""
+    check_content(path, content, "panoptic", _FIELDS)
+    for key, field in (("images", "id"), ("categories", "id"), ("annotations", "image_id")):
+        twice = _repeated(entry[field] for entry in content[key])
+        if twice:
+            raise ValueError(f"{path}: {key}: {field} that are used twice: {_some(twice)}")
+    if len(content["categories"]) > np.iinfo(np.int16).max:
+        raise ValueError(f"{path}: categories: expected at most {np.iinfo(np.int16).max}")
+    images = {image["id"] for image in content["images"]}
+    annotated = {annotation["image_id"] for annotation in content["annotations"]}
+    if annotated - images:
+        raise ValueError(f"{path}: annotations: image_id that are not among the images: {_some(annotated - images)}")
+    if images - annotated:
+        raise ValueError(f"{path}: images without an annotation: {_some(images - annotated)}")
+    categories = {category["id"] for category in content["categories"]}
+    for annotation in content["annotations"]:
+        where = f"image {annotation['image_id']}: segments_info"
+        infos = annotation["segments_info"]
+        check_entries(path, infos, where, ("id", "category_id"), "panoptic")
+        for info in infos:
+            number, category = info["id"], info["category_id"]
+            if type(number) is not int or number < 1:
+                raise ValueError(f"{path}: {where}: expected whole numbers of at least 1 as ids, got {number!r}")
+            if category not in categories:
+                raise ValueError(f"{path}: {where}: id {number}: category_id {category} is not among the categories")
+        twice = _repeated(info["id"] for info in infos)
+        if twice:
+            raise ValueError(f"{path}: {where}: ids that are used twice: {_some(twice)}")
+
+
+def _repeated(values: Iterable[Any]) -> set[Any]:
+    return {value for value, times in Counter(values).items() if times > 1}
+
+
+def _some(values: set[Any]) -> str:
+    """The first few of some numbers, as text."""
+    numbers = sorted(values)
+    rest = len(numbers) - _NAMED_IDS
+    return ", ".join(map(str, numbers[:_NAMED_IDS])) + (f" and {rest} more" if rest > 0 else "")
