@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from condinst.data.panoptic import CocoPanoptic
+    from condinst.models.config import CondInstConfig
 
 _MANY = 10  # ids in a message
 
@@ -15,6 +20,7 @@ def match_categories(
     num_classes: int,
     model_ids: Sequence[int] = (),
     model_names: Sequence[str] = (),
+    kind: str = "classes",
 ) -> list[int | None]:
     """The category id of each label of a model, so that a model of many classes can be tested on data of a few.
 
@@ -27,6 +33,7 @@ def match_categories(
         num_classes: of the model.
         model_ids: the category id of each of the model's labels, if it has them.
         model_names: the name of each, if it has them.
+        kind: what they are called in messages.
 
     Returns:
         For each label of the model the id in the data, None for a class that the data does not have.
@@ -44,18 +51,43 @@ def match_categories(
     if len(category_ids) == num_classes:
         if model_names and list(model_names) != list(category_names):
             pairs = [f"{own!r} is {other!r}" for own, other in zip(model_names, category_names, strict=True)]
-            warnings.warn(f"classes are matched by their order: {_few(pairs)}", stacklevel=2)
+            warnings.warn(f"{kind} are matched by their order: {few(pairs)}", stacklevel=2)
         return list(category_ids)
     unknown = [
         f"{category} ({name})"
         for category, name in zip(category_ids, category_names, strict=True)
         if category not in model_ids and name not in model_names
     ]
-    reason = f"; it does not know the categories {_few(unknown)}" if unknown and (model_ids or model_names) else ""
+    reason = f"; it does not know the categories {few(unknown)}" if unknown and (model_ids or model_names) else ""
     raise ValueError(
-        f"weights: expected a model of {len(category_ids)} classes, as many as the data has, got one of {num_classes}"
+        f"weights: expected a model of {len(category_ids)} {kind}, as many as the data has, got one of {num_classes}"
         f"{reason}"
     )
+
+
+def match_panoptic_categories(data: CocoPanoptic, config: CondInstConfig) -> list[int | None]:
+    """The category id of each panoptic label of a model, things before stuff; each kind is matched for itself.
+
+    Raises:
+        ValueError: see `match_categories`.
+    """
+    things = match_categories(
+        data.category_ids,
+        data.class_names,
+        num_classes=config.num_classes,
+        model_ids=config.category_ids,
+        model_names=config.class_names,
+        kind="classes of things",
+    )
+    stuff = match_categories(
+        data.stuff_category_ids,
+        data.stuff_names,
+        num_classes=config.num_stuff_classes,
+        model_ids=config.stuff_category_ids,
+        model_names=config.stuff_names,
+        kind="classes of stuff",
+    )
+    return things + stuff
 
 
 def _warn_of_names(
@@ -68,9 +100,10 @@ def _warn_of_names(
         if known.get(category, name) != name
     ]
     if other:
-        warnings.warn(f"categories are matched by id, but names differ: {_few(other)}", stacklevel=3)
+        warnings.warn(f"categories are matched by id, but names differ: {few(other)}", stacklevel=3)
 
 
-def _few(entries: Sequence[object]) -> str:
+def few(entries: Sequence[object]) -> str:
+    """The first entries, for a message."""
     more = f" and {len(entries) - _MANY} more" if len(entries) > _MANY else ""
     return ", ".join(map(str, entries[:_MANY])) + more

@@ -88,18 +88,22 @@ def evaluate_coco(
     image_ids = data.image_ids[:count]
     truth = _complete_truth(data, image_ids)
     known: Sequence[int | None] = data.category_ids if category_ids is None else category_ids
+
+    def to_result(index: int, detections: dict[str, Any] | None) -> _Found:
+        return _Found(*coco_results(detections, image_ids[index], known)) if detections else _Found([], [])
+
     # ours has a shorter form for masks than torchvision's models
     options = {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
     outcomes = run_model(
         model,
         data,
         count,
-        lambda index, detections: _Found(*coco_results(detections, image_ids[index], known)),
+        to_result,
         options=options,
         device=torch.device(device),
         progress=progress,
     )
-    per_image = [outcome.result for outcome in outcomes if outcome.result is not None]
+    per_image = [outcome.result for outcome in outcomes]
     if results_path is not None and rank_and_world()[0] == 0:
         write_json(results_path, _merged(per_image))
 

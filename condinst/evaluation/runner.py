@@ -6,35 +6,25 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, distributed, nn
 
+from condinst.data.annotated import AnnotatedImages
+
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
 
-class ImageData(Protocol):
-    """What a data set must offer to be run over."""
-
-    @property
-    def image_ids(self) -> Sequence[int | str]: ...
-
-    def image(self, index: int) -> Tensor: ...
-
-    def image_path(self, index: int) -> Path: ...
-
-
 @dataclass
 class Outcome(Generic[T]):
-    """What came of one image: the result and seconds, or why there is none."""
+    """What came of one image: the result and seconds, and why it was skipped if it was."""
 
-    result: T | None = None
+    result: T
     model_seconds: float = 0.0
     seconds: float = 0.0
     problem: str = ""
@@ -42,9 +32,9 @@ class Outcome(Generic[T]):
 
 def run_model(
     model: nn.Module,
-    data: ImageData,
+    data: AnnotatedImages,
     count: int,
-    to_result: Callable[[int, dict[str, Any]], T],
+    to_result: Callable[[int, dict[str, Any] | None], T],
     *,
     options: dict[str, Any],
     device: torch.device,
@@ -58,7 +48,8 @@ def run_model(
         model: takes a list of images; it is put into eval mode and back.
         data: the images.
         count: how many of them.
-        to_result: makes, of the index of an image and what the model gave for it, what is kept.
+        to_result: makes, of the index of an image and what the model gave for it, what is kept; of None where the
+            image was skipped.
         options: further arguments of the model.
         device: where the model runs.
         progress: show a progress bar on stderr, if that is a terminal.
@@ -95,30 +86,31 @@ def run_model(
 
 def _run_image(
     detect: Callable[[Tensor], dict[str, Any]],
-    data: ImageData,
+    data: AnnotatedImages,
     index: int,
-    to_result: Callable[[int, dict[str, Any]], T],
+    to_result: Callable[[int, dict[str, Any] | None], T],
 ) -> Outcome[T]:
     start = time.perf_counter()
     try:
         image = data.image(index)
     except (ValueError, OSError) as error:
-        return _skipped(data, index, error)
+        return Outcome(to_result(index, None), problem=_skip(data, index, error))
     read = time.perf_counter()
     try:
         detections = detect(image)
     except torch.OutOfMemoryError as error:
-        return _skipped(data, index, error)
+        return Outcome(to_result(index, None), problem=_skip(data, index, error))
     detected = time.perf_counter()
     result = to_result(index, detections)
     return Outcome(result, model_seconds=detected - read, seconds=time.perf_counter() - start)
 
 
-def _skipped(data: ImageData, index: int, error: Exception) -> Outcome[T]:
+def _skip(data: AnnotatedImages, index: int, error: Exception) -> str:
+    """Names an image that is skipped in the log. Returns the reason."""
     path = data.image_path(index)
     reason = str(error).partition("\n")[0].removeprefix(f"{path}: ")
     _logger.warning("skipped, its objects count as missed: %s: %s", path, reason)
-    return Outcome(problem=reason)
+    return reason
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -128,7 +120,7 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
-def report(data: ImageData, outcomes: Sequence[Outcome[Any]]) -> dict[str, Any]:
+def report(data: AnnotatedImages, outcomes: Sequence[Outcome[Any]]) -> dict[str, Any]:
     """`failed`, the skipped images as {"image_id", "path", "reason"}, and `timing`, the mean seconds of the others."""
     done = [outcome for outcome in outcomes if not outcome.problem]
     return {
