@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,17 +17,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from . import evaluate_panoptic
 from .app import Device, Images, app, choose_device
+from .tables import percent
 
 if TYPE_CHECKING:
+    from condinst.data.annotated import AnnotatedImages
     from condinst.data.coco import CocoInstances
     from condinst.models.condinst import CondInst
+
+_TASKS = ("instance", "panoptic")
 
 
 @app.command("evaluate")
 def evaluate_command(
-    data: Annotated[Path, typer.Option(help="COCO instances JSON, or the folder of COCO or of Cityscapes.")],
+    data: Annotated[
+        Path, typer.Option(help="COCO JSON of instances or of panoptic segments, or the folder of COCO or Cityscapes.")
+    ],
     images: Images = None,
+    segments: Annotated[
+        Path | None, typer.Option(help="Folder of the panoptic PNG files; by default the one beside the JSON file.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="instance (AP) or panoptic (PQ); by default what the model is for.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Which part of a folder, such as val or val2017.")] = "val",
     config: Annotated[
         str | None, typer.Option(help="Name of a built-in config, or a TOML file: the model, without its weights.")
@@ -40,92 +52,139 @@ def evaluate_command(
             " that come with --config, or condinst_nano."
         ),
     ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Score these panoptic results, a JSON file with its folder of PNG files; no model runs."),
+    ] = None,
     max_dets: Annotated[
         int | None, typer.Option(min=1, help="Objects per image that count; by default the model's own number.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.json, metrics.json and precision_recall.png.")
+        Path | None,
+        typer.Option(
+            help="Folder for metrics.json and, of instances, results.json and precision_recall.png; of panoptic results"
+            " panoptic.json and its folder of PNG files."
+        ),
     ] = None,
     plot: Annotated[bool, typer.Option(help="Draw precision_recall.png into --out.")] = True,
     limit: Annotated[int, typer.Option(min=0, help="Only so many of the first images; 0 for all.")] = 0,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compute the COCO average precision of boxes and masks.
+    """Compute the COCO average precision of boxes and masks, or the panoptic quality.
 
     Images that cannot be read are named at the end, their objects count as missed, and the exit code is 1. Under
     torchrun the processes share the images.
     """
-    from condinst.data.open import open_instances
-    from condinst.evaluation.categories import match_categories
-    from condinst.evaluation.coco import evaluate_coco, json_ready, write_json
+    from condinst.data.open import open_instances, open_panoptic
     from condinst.evaluation.curves import check_can_plot, save_curves
-    from condinst.evaluation.evaluators import choose_evaluator
 
+    if task not in (None, *_TASKS):
+        raise ValueError(f"task: expected {' or '.join(_TASKS)}, got {task!r}")
+    if results is not None:
+        if task == "instance" or config is not None or weights is not None:
+            raise ValueError("results: expected --task panoptic and neither --config nor --weights beside it")
+        panoptic_data = open_panoptic(data, images, segments, split, progress=not as_json)
+        scores = evaluate_panoptic.score_results(results, panoptic_data, limit, progress=not as_json)
+        _report(scores, out, as_json, evaluate_panoptic.print_scores)
+        return
     picture = out / "precision_recall.png" if out is not None and plot else None
-    if picture is not None:
-        check_can_plot(picture)
-    dataset = open_instances(data, images, split, progress=not as_json)
-    count = min(limit or len(dataset), len(dataset))
-    _check_data(dataset, count)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)  # where it cannot be made, that is better known now
     logging.getLogger("condinst").addHandler(logging.NullHandler())  # skipped images are listed at the end
     with _processes(device) as (chosen_device, rank):
         model = _load(config, weights, chosen_device, {} if max_dets is None else {"max_detections": max_dets})
-        most = model.config.max_detections or 100
-        scores = evaluate_coco(
-            model,
-            dataset,
-            max_detections=most,
-            max_images=limit,
-            device=chosen_device,
-            progress=not as_json,
-            category_ids=match_categories(
-                dataset.category_ids,
-                dataset.class_names,
-                num_classes=model.config.num_classes,
-                model_ids=model.config.category_ids,
-                model_names=model.config.class_names,
-            ),
-            results_path=None if out is None else out / "results.json",
-            curves=True,
-        )
-    if rank == 0:
-        curves = scores.pop("curves")
-        about = {
-            "data": str(dataset.annotations),
-            "images": count,
-            "model": model.config.name,
-            "weights": weights,
-            "max_detections": most,
-            "device": chosen_device,
-            "evaluator": choose_evaluator("auto"),
-        }
-        report = json_ready({**scores, **about})
-        if out is not None:
-            write_json(out / "metrics.json", {**report, "curves": json_ready(curves)})
-        if picture is not None:
-            save_curves(curves, picture)
-        if as_json:
-            print(json.dumps(report, indent=1))
+        if model.config.panoptic if task is None else task == "panoptic":
+            if not model.config.panoptic:
+                raise ValueError(f"task: expected instance, as {model.config.name!r} is no panoptic model, got {task}")
+            picture = None
+            panoptic_data = open_panoptic(data, images, segments, split, progress=not as_json and rank == 0)
+            _check_images(panoptic_data, limit)
+            scores = evaluate_panoptic.score_model(
+                model, panoptic_data, limit, device=chosen_device, progress=not as_json, out=out
+            )
         else:
-            _print(scores, count, most)
-        for failure in scores["failed"]:
-            print(f"error: {failure['path']}: {failure['reason']}", file=sys.stderr)
+            if segments is not None:
+                raise ValueError(f"segments: expected none with --task instance, got {segments}")
+            if picture is not None:
+                check_can_plot(picture)
+            dataset = open_instances(data, images, split, progress=not as_json and rank == 0)
+            _check_annotations(dataset, limit)
+            _check_images(dataset, limit)
+            scores = _score_instances(model, dataset, limit, device=chosen_device, progress=not as_json, out=out)
+    if rank == 0:
+        if picture is not None:
+            save_curves(scores["curves"], picture)
+        about = {"model": model.config.name, "weights": weights, "device": chosen_device}
+        _report({**scores, **about}, out, as_json, _print if "mask" in scores else evaluate_panoptic.print_scores)
     if scores["failed"]:
         raise typer.Exit(1)
 
 
-def _check_data(data: CocoInstances, count: int) -> None:
-    """Raises where the first `count` images could give no score, before a model is loaded."""
+def _score_instances(
+    model: CondInst, data: CocoInstances, limit: int, *, device: str, progress: bool, out: Path | None
+) -> dict[str, Any]:
+    """The scores of boxes and masks, their curves, and what they are of."""
+    from condinst.evaluation.categories import match_categories
+    from condinst.evaluation.coco import evaluate_coco
+    from condinst.evaluation.evaluators import choose_evaluator
+
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # where it cannot be made, that is better known now
+    most = model.config.max_detections or 100
+    scores = evaluate_coco(
+        model,
+        data,
+        max_detections=most,
+        max_images=limit,
+        device=device,
+        progress=progress,
+        category_ids=match_categories(
+            data.category_ids,
+            data.class_names,
+            num_classes=model.config.num_classes,
+            model_ids=model.config.category_ids,
+            model_names=model.config.class_names,
+        ),
+        results_path=None if out is None else out / "results.json",
+        curves=True,
+    )
+    about = {
+        "data": str(data.annotations),
+        "images": min(limit or len(data), len(data)),
+        "max_detections": most,
+        "evaluator": choose_evaluator("auto"),
+    }
+    return {**scores, **about}
+
+
+def _report(
+    scores: dict[str, Any], out: Path | None, as_json: bool, print_scores: Callable[[dict[str, Any]], None]
+) -> None:
+    """Writes metrics.json, prints JSON or tables, and names the skipped images on stderr."""
+    from condinst.evaluation.coco import json_ready, write_json
+
+    if out is not None:
+        write_json(out / "metrics.json", json_ready(scores))
+    if as_json:
+        print(json.dumps(json_ready({key: value for key, value in scores.items() if key != "curves"}), indent=1))
+    else:
+        print_scores(scores)
+    for failure in scores["failed"]:
+        print(f"error: {failure['path']}: {failure['reason']}", file=sys.stderr)
+
+
+def _check_annotations(data: CocoInstances, limit: int) -> None:
+    """Raises where the first `limit` images, or all, could give no score."""
+    count = min(limit or len(data), len(data))
     if not any(data.coco.imgToAnns[image_id] for image_id in data.image_ids[:count]):
         raise ValueError(f"{data.annotations}: expected annotations to compare with, got none in {count} images")
+
+
+def _check_images(data: AnnotatedImages, limit: int) -> None:
+    """Raises where none of the first `limit` images, or of all, is there."""
+    count = min(limit or len(data), len(data))
     if not any(data.image_path(index).is_file() for index in range(count)):
-        raise ValueError(
-            f"images: expected the folder of the images of {data.annotations}; {data.image_path(0)} and all others are"
-            " missing"
-        )
+        example = f"; {data.image_path(0)} and all others are missing" if count else ""
+        raise ValueError(f"images: expected the folder of the images of {data.annotations}{example}")
 
 
 def _load(config: str | None, weights: str | None, device: str, overrides: dict[str, Any]) -> CondInst:
@@ -168,28 +227,24 @@ def _processes(device: str) -> Iterator[tuple[str, int]]:
         distributed.destroy_process_group()
 
 
-def _print(scores: dict[str, Any], images: int, most: int) -> None:
+def _print(scores: dict[str, Any]) -> None:
     """Prints a row for boxes and one for masks, and the classes where there are several."""
     metrics = [name for name in scores["mask"] if name != "per_class"]
     table = Table("", *metrics)
     for kind in ("box", "mask"):
-        table.add_row(kind, *(_percent(scores[kind][name]) for name in metrics))
+        table.add_row(kind, *(percent(scores[kind][name]) for name in metrics))
     console = Console()
     console.print(table)
     classes = scores["mask"]["per_class"]
     if len(classes) > 1:
         table = Table("class", "box AP", "mask AP")
         for name in classes:
-            table.add_row(escape(name), *(_percent(scores[kind]["per_class"][name]) for kind in ("box", "mask")))
+            table.add_row(escape(name), *(percent(scores[kind]["per_class"][name]) for kind in ("box", "mask")))
         console.print(table)
     timing = scores["timing"]
     print(
-        f"{images} images, at most {most} objects each, {timing['total']:.2f} s per image"
+        f"{scores['images']} images, at most {scores['max_detections']} objects each, {timing['total']:.2f} s per image"
         f" ({timing['model']:.2f} in the model)"
     )
     if scores["failed"]:
         print(f"{len(scores['failed'])} images were skipped; their objects count as missed")
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.2f}"
