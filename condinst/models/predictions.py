@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data.images import ImageSource, read_image
 from ..visualization import draw_predictions, mask_polygons
+from .panoptic_prediction import PanopticPrediction
 
 if TYPE_CHECKING:
     from .condinst import CondInst
@@ -33,6 +34,7 @@ class Predictions:
         rles: the K masks as COCO run lengths, ready for JSON: {"size": [H, W], "counts": str}.
         class_names: the name of each label, or empty.
         category_ids: the category id of each label in COCO results, or empty.
+        panoptic: instances and stuff without overlaps, from a `panoptic` model; None from others.
     """
 
     image: Tensor
@@ -42,6 +44,7 @@ class Predictions:
     rles: list[dict[str, Any]]
     class_names: tuple[str, ...] = ()
     category_ids: tuple[int, ...] = ()
+    panoptic: PanopticPrediction | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -120,16 +123,22 @@ class Predictions:
 
 @overload
 def predict(
-    model: CondInst, source: list[ImageSource], *, score_threshold: float | None = None
+    model: CondInst, source: list[ImageSource], *, score_threshold: float | None = None, panoptic: bool = True
 ) -> list[Predictions]: ...
 
 
 @overload
-def predict(model: CondInst, source: ImageSource, *, score_threshold: float | None = None) -> Predictions: ...
+def predict(
+    model: CondInst, source: ImageSource, *, score_threshold: float | None = None, panoptic: bool = True
+) -> Predictions: ...
 
 
 def predict(
-    model: CondInst, source: ImageSource | list[ImageSource], *, score_threshold: float | None = None
+    model: CondInst,
+    source: ImageSource | list[ImageSource],
+    *,
+    score_threshold: float | None = None,
+    panoptic: bool = True,
 ) -> Predictions | list[Predictions]:
     """Segments an image, or one image after the other of a list.
 
@@ -137,24 +146,28 @@ def predict(
         model: stays in the mode and on the device it has.
         source: whatever `read_image` takes, or a list of that.
         score_threshold: drops objects whose reported score is at or below it. The model itself has dropped
-            those at or below `config.score_threshold`, so this one cannot be lower.
+            those at or below `config.score_threshold`, so this one cannot be lower. `panoptic` knows nothing of it:
+            the merge has `config.panoptic_score_threshold`.
+        panoptic: False leaves out the panoptic result that a `panoptic` model gives, and the time that it takes.
 
     Raises:
         ValueError: an image that cannot be read, or a threshold outside config.score_threshold .. 1.
     """
-    lowest = model.config.score_threshold
+    config = model.config
+    lowest = config.score_threshold
     if score_threshold is not None and not lowest <= score_threshold <= 1:
         raise ValueError(
             f"score_threshold: expected {lowest:.4g} (the model's own) to 1, got {score_threshold};"
             " condinst.load(..., score_threshold=...) sets the model's"
         )
     if isinstance(source, list):
-        return [predict(model, one, score_threshold=score_threshold) for one in source]
+        return [predict(model, one, score_threshold=score_threshold, panoptic=panoptic) for one in source]
     image = read_image(source)
+    panoptic = panoptic and config.panoptic
     was_training = model.training
     model.eval()
     try:
-        (found,) = model([image.to(model.device)], mask_format="rle")
+        (found,) = model([image.to(model.device)], mask_format="rle", panoptic=panoptic)
     finally:
         model.train(was_training)
     kept = torch.arange(len(found["scores"]), device=model.device)
@@ -166,8 +179,17 @@ def predict(
         scores=found["scores"][kept].cpu(),
         labels=found["labels"][kept].cpu(),
         rles=[json_ready(found["rles"][index]) for index in kept.tolist()],
-        class_names=model.config.class_names,
-        category_ids=model.config.category_ids,
+        class_names=config.class_names,
+        category_ids=config.category_ids,
+        panoptic=PanopticPrediction(
+            image=image,
+            ids=found["panoptic"]["ids"].cpu(),
+            segments_info=found["panoptic"]["segments_info"],
+            names=config.panoptic_names,
+            category_ids=config.panoptic_category_ids,
+        )
+        if panoptic
+        else None,
     )
 
 

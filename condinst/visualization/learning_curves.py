@@ -9,6 +9,9 @@ from pathlib import Path
 
 Rows = list[dict[str, str]]
 
+_MEASURES = {"mask_AP": "-o", "box_AP": "--s", "PQ": "-o", "PQ_things": "--s", "PQ_stuff": ":^"}
+"""Columns of `validation.csv`, and how their lines look."""
+
 
 def can_draw_curves() -> bool:
     """Whether matplotlib is installed (the extra "plot")."""
@@ -16,7 +19,7 @@ def can_draw_curves() -> bool:
 
 
 def save_learning_curves(runs: Mapping[str, Path | str], path: Path | str, *, losses: Sequence[str] = ()) -> None:
-    """Draws the losses and the average precision of one or several trainings against their steps.
+    """Draws the losses and the average precision or panoptic quality of one or several trainings against their steps.
 
     Args:
         runs: folders with a `log.csv` and perhaps a `validation.csv`, by the name of the run.
@@ -41,12 +44,15 @@ def save_learning_curves(runs: Mapping[str, Path | str], path: Path | str, *, lo
             label = name if len(columns) == 1 else column.removeprefix("loss_")
             of_losses.plot(*_points(rows, column), label=label, linewidth=1.2)
         validations = _read(Path(folder) / "validation.csv")
-        for column, style in (("mask_AP", "-o"), ("box_AP", "--s")):
+        for column, style in _MEASURES.items():
             label = column.replace("_", " ") if len(runs) == 1 else f"{name}, {column.replace('_', ' ')}"
-            if validations:
+            if validations and column in validations[0]:
                 of_precision.plot(*_points(validations, column), style, label=label, markersize=4)
     of_losses.set(xlabel="step", ylabel="loss", yscale="log", title="training")
-    of_precision.set(xlabel="step", ylabel="average precision (IoU 0.50:0.95)", ylim=(0, None), title="validation")
+    kinds = {
+        "panoptic quality" if "PQ" in str(line.get_label()) else "average precision" for line in of_precision.lines
+    }
+    of_precision.set(xlabel="step", ylabel=", ".join(sorted(kinds)), ylim=(0, None), title="validation")
     for axes in (of_losses, of_precision):
         axes.grid(alpha=0.3, which="both")
         if axes.lines:

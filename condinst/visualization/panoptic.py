@@ -93,23 +93,19 @@ def _segments(segments_info: Sequence[dict[str, Any]], names: Sequence[str]) -> 
 
 def _places(ids: np.ndarray, known: list[int]) -> np.ndarray:
     """Segments by their place in `known`, from 1, int32 [H, W]; 0 is void."""
-    wrong = [one for one in known if not 0 < one <= _LARGEST_ID]
-    if wrong:
-        raise ValueError(f"segments_info: expected ids in 1..{_LARGEST_ID}, got {wrong[0]}")
-    place_of = np.full(max(known, default=0) + 1, -1, np.int32)
-    place_of[0] = 0
-    place_of[known] = np.arange(1, len(known) + 1)
+    for one in known:
+        if not 0 < one <= _LARGEST_ID:
+            raise ValueError(f"segments_info: expected ids in 1..{_LARGEST_ID}, got {one}")
     if len(set(known)) < len(known):
-        raise ValueError(f"segments_info: expected each id once, got {len(set(known))} ids of {len(known)} segments")
-    lowest, highest = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
-    unknown = lowest if lowest < 0 else highest if highest >= len(place_of) else None
-    if unknown is None:
-        places = place_of[ids]
-        lost = places < 0
-        if not lost.any():
-            return places
-        unknown = int(ids[lost][0])
-    raise ValueError(f"ids: expected 0 and the {len(known)} ids of segments_info, got {unknown}")
+        raise ValueError(f"segments_info: expected each id once, got {len(known)} segments with {len(set(known))} ids")
+    place_of = np.full(max(known, default=0) + 1, -1, np.int32)
+    place_of[[0, *known]] = range(len(known) + 1)
+    outside = (ids < 0) | (ids >= len(place_of))
+    places = place_of[np.where(outside, 0, ids)]
+    unknown = ids[outside | (places < 0)]
+    if unknown.size:
+        raise ValueError(f"ids: expected 0 and the {len(known)} ids of segments_info, got {unknown[0]}")
+    return places
 
 
 def _tint(pixels: np.ndarray, places: np.ndarray, segments: list[_Segment]) -> None:

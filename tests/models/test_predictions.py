@@ -14,8 +14,13 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
+from condinst import CondInst
+from condinst.data.panoptic_png import read_segment_ids
 from condinst.models.config import CondInstConfig
+from condinst.models.panoptic_prediction import PanopticPrediction
 from condinst.models.predictions import Predictions, predict
+from condinst.visualization import draw_panoptic
+from tests.models.tiny import make_image, tiny_panoptic_config
 
 
 class FakeModel(nn.Module):
@@ -24,8 +29,8 @@ class FakeModel(nn.Module):
     config = CondInstConfig(num_classes=2, class_names=("cat", "dog"), score_threshold=0.3)
     device = torch.device("cpu")
 
-    def forward(self, images: list[Tensor], mask_format: str) -> list[dict[str, Any]]:
-        assert not self.training and mask_format == "rle"
+    def forward(self, images: list[Tensor], mask_format: str, panoptic: bool) -> list[dict[str, Any]]:
+        assert not self.training and mask_format == "rle" and not panoptic
         (image,) = images
         assert image.dtype == torch.uint8
         _, height, width = image.shape
@@ -159,6 +164,102 @@ def test_bad_file_is_named(tmp_path: Path) -> None:
         _predict(tmp_path / "none.png")
 
 
+class FakePanopticModel(FakeModel):
+    """Also knows sky and sea: the right half is sky, but for a void column; the cat is hidden."""
+
+    config = CondInstConfig(
+        num_classes=2, class_names=("cat", "dog"), category_ids=(1, 2), score_threshold=0.3, panoptic=True,
+        num_stuff_classes=2, stuff_names=("sky", "sea"), stuff_category_ids=(7, 9),
+        fpn_in_features=("res2", "res3", "res4", "res5"),
+    )  # fmt: skip
+
+    def forward(self, images: list[Tensor], mask_format: str, panoptic: bool) -> list[dict[str, Any]]:
+        (result,) = super().forward(images, mask_format, False)
+        if panoptic:
+            _, height, width = images[0].shape
+            ids = torch.full((height, width), 2, dtype=torch.int32)
+            ids[:, : width // 2] = 1
+            ids[:, -1] = 0
+            areas = [int((ids == segment).sum()) for segment in (1, 2)]
+            infos = [
+                {"id": 1, "label": 1, "isthing": True, "area": areas[0], "score": 0.9},
+                {"id": 2, "label": 2, "isthing": False, "area": areas[1]},
+            ]
+            result["panoptic"] = {"ids": ids, "segments_info": infos}
+        return [result]
+
+
+@pytest.fixture
+def segmented() -> PanopticPrediction:
+    image = torch.full((3, 6, 8), 7, dtype=torch.uint8)
+    found = predict(FakePanopticModel(), image)  # type: ignore[call-overload]
+    assert isinstance(found.panoptic, PanopticPrediction)
+    return found.panoptic
+
+
+def test_panoptic_fields(segmented: PanopticPrediction) -> None:
+    assert len(segmented) == 2 and segmented.num_things == 1
+    assert segmented.ids[0].tolist() == [1, 1, 1, 1, 2, 2, 2, 0] and segmented.image.unique().tolist() == [7]
+    assert segmented.names == ("cat", "dog", "sky", "sea") and segmented.category_ids == (1, 2, 7, 9)
+    assert segmented.void_fraction == 1 / 8
+    assert repr(segmented) == "PanopticPrediction(1 dog, 1 sky; 12 % void; image 8 x 6)"
+
+
+def test_panoptic_repr_counts_things_first_and_tells_little_void_from_none() -> None:
+    labels = [(3, False), (0, True), (1, True), (1, True)]
+    infos = [{"id": i, "label": label, "isthing": thing, "area": 1} for i, (label, thing) in enumerate(labels, start=1)]
+    ids = torch.ones(20, 30, dtype=torch.int32)
+    found = PanopticPrediction(torch.zeros(3, 20, 30, dtype=torch.uint8), ids, infos, ("cat", "dog", "sky", "sea"))
+    assert repr(found) == "PanopticPrediction(2 dog, 1 cat, 1 sea; 0 % void; image 30 x 20)"
+    ids[0, 0] = 0
+    assert "; <1 % void;" in repr(found)
+    nameless = PanopticPrediction(found.image, torch.zeros_like(ids), infos[:1])
+    assert repr(nameless) == "PanopticPrediction(1 3; 100 % void; image 30 x 20)"
+    assert "nothing found" in repr(PanopticPrediction(found.image, torch.zeros_like(ids), []))
+
+
+def test_panoptic_plot_and_save(segmented: PanopticPrediction, tmp_path: Path) -> None:
+    picture = segmented.plot()
+    expected = draw_panoptic(segmented.image, segmented.ids, segmented.segments_info, segmented.names)
+    assert picture.tobytes() == expected.tobytes()
+    segmented.save(tmp_path / "new" / "overlay.png")
+    with Image.open(tmp_path / "new" / "overlay.png") as saved:
+        assert saved.tobytes() == picture.tobytes()
+
+
+def test_panoptic_to_coco(segmented: PanopticPrediction, tmp_path: Path) -> None:
+    path = tmp_path / "panoptic" / "a.png"
+    entry = json.loads(json.dumps(segmented.to_coco(42, path)))
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]  # nothing half done beside it
+    assert torch.equal(read_segment_ids(path), segmented.ids)
+    assert entry["image_id"] == 42 and entry["file_name"] == "a.png"
+    dog, sky = entry["segments_info"]
+    assert dog == {"id": 1, "category_id": 2, "area": 24, "score": 0.9}
+    assert sky == {"id": 2, "category_id": 7, "area": 18}
+
+    def categories(found: PanopticPrediction, category_ids: list[int] | None = None) -> list[int]:
+        segments = found.to_coco(42, path, category_ids)["segments_info"]
+        return [segment["category_id"] for segment in segments]
+
+    assert categories(segmented, [10, 20, 30, 40]) == [20, 30]
+    assert categories(dataclasses.replace(segmented, category_ids=())) == [2, 3]  # label + 1
+    with pytest.raises(ValueError, match=r"expected labels in 0\.\.1 .*, got 2"):
+        segmented.to_coco(42, path, [10, 20])
+
+
+def test_the_score_threshold_leaves_the_panoptic_result_alone() -> None:
+    image = torch.zeros(3, 6, 8, dtype=torch.uint8)
+    found = predict(FakePanopticModel(), image, score_threshold=1.0)  # type: ignore[call-overload]
+    assert len(found) == 0 and len(found.panoptic) == 2
+
+
+def test_no_panoptic_result_where_none_is_wanted_or_known(found: Predictions) -> None:
+    assert found.panoptic is None
+    images = [torch.zeros(3, 6, 8, dtype=torch.uint8)]
+    (without,) = predict(FakePanopticModel(), images, panoptic=False)  # type: ignore[call-overload]
+    assert without.panoptic is None and len(without) == 2
+
+
 def test_real_model_has_the_method() -> None:
     import condinst
 
@@ -170,3 +271,15 @@ def test_real_model_has_the_method() -> None:
     found = model.predict(torch.zeros(3, 30, 40, dtype=torch.uint8))
     assert isinstance(found, Predictions)
     assert found.masks.shape == (len(found), 30, 40) and found.class_names == ("nucleus",)
+
+
+def test_real_panoptic_model() -> None:
+    torch.manual_seed(0)
+    model = CondInst(tiny_panoptic_config(panoptic_score_threshold=0.0))
+    found = model.predict(make_image(60, 90))
+    assert isinstance(found, Predictions) and found.panoptic is not None and len(found.panoptic) > 0
+    assert found.panoptic.ids.shape == (60, 90)
+    assert found.panoptic.names == ("disc", "square", "bar", "sky", "sea", "sand")
+    for segment in found.panoptic.segments_info:
+        assert segment["area"] == int((found.panoptic.ids == segment["id"]).sum()) > 0
+    assert found.panoptic.plot().size == (90, 60)

@@ -1,0 +1,97 @@
+"""The panoptic result of one image, to look at and to save."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ..data.panoptic_results import write_panoptic_result
+from ..visualization import draw_panoptic
+
+
+@dataclass(eq=False, repr=False)
+class PanopticPrediction:
+    """The N segments of one image, on the CPU: each pixel belongs to one of them or to none (void).
+
+    Args:
+        image: uint8 [3, H, W] RGB.
+        ids: int32 [H, W], the segment of each pixel, 1 .. N; 0 is void.
+        segments_info: for segment 1, 2, ... a dict of `id`, `label` (panoptic label: things first, then stuff),
+            `isthing`, `area` (px) and, of things, `score`.
+        names: the name of each panoptic label, or empty.
+        category_ids: the category id of each panoptic label in COCO results, or empty.
+    """
+
+    image: Tensor
+    ids: Tensor
+    segments_info: list[dict[str, Any]]
+    names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.segments_info)
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[1:]
+        # things before stuff, then what there is more of
+        kinds = Counter((segment["isthing"], segment["label"]) for segment in self.segments_info)
+        ranked = sorted(kinds.items(), key=lambda kind: (-kind[0][0], -kind[1]))
+        found = ", ".join(f"{count} {self.label_name(label)}" for (_, label), count in ranked)
+        percent = 100 * self.void_fraction
+        void = f"{percent:.0f}" if percent >= 1 or percent == 0 else "<1"
+        return f"PanopticPrediction({found or 'nothing found'}; {void} % void; image {width} x {height})"
+
+    def label_name(self, label: int) -> str:
+        """The name of a panoptic label; the number itself where there are no names."""
+        return self.names[label] if self.names else str(label)
+
+    @property
+    def num_things(self) -> int:
+        """How many of the segments are things; the others are stuff."""
+        return sum(bool(segment["isthing"]) for segment in self.segments_info)
+
+    @property
+    def void_fraction(self) -> float:
+        """The share of the pixels without a segment, in 0..1."""
+        return int((self.ids == 0).sum()) / self.ids.numel()
+
+    def plot(self) -> Image.Image:
+        """The image with its segments tinted and named; see `draw_panoptic`."""
+        return draw_panoptic(self.image, self.ids, self.segments_info, self.names)
+
+    def save(self, path: str | Path) -> None:
+        """Writes `plot()` to a file, in the format of its ending; missing folders are made."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.plot().save(path)
+
+    def to_coco(self, image_id: int, png_path: str | Path, category_ids: Sequence[int] | None = None) -> dict[str, Any]:
+        """The result in COCO's panoptic results format: the PNG of the ids is written, atomically.
+
+        Args:
+            image_id: the image's id in the annotation file.
+            png_path: the PNG; missing folders are made.
+            category_ids: the category id of each panoptic label; by default the model's own, or label + 1 where it has
+                none.
+
+        Returns:
+            The image's entry for `annotations`, ready for JSON: `image_id`, `file_name` (that of the PNG, without its
+            folder) and `segments_info` with `category_id` for `label`.
+
+        Raises:
+            ValueError: a label without a category id.
+        """
+        if category_ids is None:
+            labels = [segment["label"] for segment in self.segments_info]
+            category_ids = self.category_ids or range(1, max(labels, default=0) + 2)
+        target = Path(png_path)
+        partial = target.with_name(f"{target.name}.partial")
+        entry = write_panoptic_result(self.ids, self.segments_info, category_ids, image_id, partial)
+        os.replace(partial, target)
+        return entry | {"file_name": target.name}
