@@ -16,6 +16,7 @@ from PIL import Image
 
 import condinst
 from condinst import cli
+from tests.models.tiny import tiny_panoptic_config
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,51 @@ def test_score_threshold_acts_on_the_reported_score(weights: str, images: Path, 
     assert scores(1.0) == []
 
 
+@pytest.fixture(scope="module")
+def panoptic_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file with a tiny panoptic model of random weights, whose merge takes instances of any score."""
+    torch.manual_seed(0)
+    model = condinst.CondInst(tiny_panoptic_config(panoptic_score_threshold=0.0))
+    torch.nn.init.constant_(model.head.bbox_pred.bias, 2.0)  # type: ignore[arg-type]
+    path = tmp_path_factory.mktemp("weights") / "tiny_panoptic.safetensors"
+    condinst.save_checkpoint(model, path)
+    return str(path)
+
+
+def test_predict_panoptic(
+    panoptic_weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert _run("predict", images, "--weights", panoptic_weights, "--task", "panoptic", "--out", out) == 0
+    assert sorted(file.name for file in out.iterdir()) == [
+        "a.png", "b.png", "images.json", "panoptic", "panoptic.json", "predictions.json",
+    ]  # fmt: skip
+    annotations = json.loads((out / "panoptic.json").read_text())["annotations"]
+    categories = [segment["category_id"] for one in annotations for segment in one["segments_info"]]
+    things = sum(category <= 3 for category in categories)
+    # random weights give scores below --score-threshold, which is not that of the merge
+    assert json.loads((out / "predictions.json").read_text()) == [] and things > 0
+    text = capsys.readouterr().out
+    assert f"2 of 2 images, 0 objects, {things} things and {len(categories) - things} stuff segments, " in text
+
+
+def test_score_threshold_below_that_of_a_panoptic_model(panoptic_weights: str, images: Path, tmp_path: Path) -> None:
+    model = condinst.load(panoptic_weights, score_threshold=0.5)
+    condinst.save_checkpoint(model, tmp_path / "strict.safetensors")
+    arguments = ["--weights", tmp_path / "strict.safetensors", "--task", "panoptic", "--out", tmp_path]
+    assert _run("predict", images, *arguments, "--score-threshold", 0.0) == 0
+    assert json.loads((tmp_path / "predictions.json").read_text())
+
+
+def test_panoptic_by_a_model_without_a_semantic_branch(
+    weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert _run("predict", images, "--weights", weights, "--task", "panoptic", "--out", out) == 1
+    assert "task: panoptic needs a model with a semantic branch, and condinst_nano has none" in _error(capsys)
+    assert not out.exists()
+
+
 def test_one_bad_file_among_good_ones(
     weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +187,7 @@ def test_unknown_device(device: str, weights: str, images: Path, capsys: pytest.
     [
         ["predict", "a.png", "--score-threshold", "1.5"],
         ["predict", "a.png", "--score-threshold", "high"],
+        ["predict", "a.png", "--task", "semantic"],
         ["predict"],
         ["predict", "a.png", "--colour", "red"],
         ["segment"],

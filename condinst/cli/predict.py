@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,12 +16,23 @@ def predict_command(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES_OR_FOLDERS...")],
     weights: Weights = "condinst_nano",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs"),
+    task: Annotated[
+        Literal["instance", "panoptic"],
+        typer.Option(help="panoptic: instances and stuff without overlaps; needs a model with a semantic branch."),
+    ] = "instance",
     score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Drop objects with a reported score at or below it.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Drop objects with a reported score at or below it. Panoptic segments have the model's own threshold.",
+        ),
     ] = 0.5,
     device: Device = "auto",
 ) -> None:
     """Segment images: an overlay PNG for each, predictions.json (COCO results) and images.json for all.
+
+    With --task panoptic also panoptic.json, in COCO's panoptic format, and its PNGs in the folder panoptic.
 
     Of a folder, the images right inside it are taken.
 
@@ -32,16 +43,24 @@ def predict_command(
     from condinst.engine.inference import predict_files
 
     paths = list_images(images)
-    model = condinst.load(weights, device=choose_device(device), score_threshold=score_threshold)
+    chosen_device = choose_device(device)
+    if task == "instance":
+        model = condinst.load(weights, device=chosen_device, score_threshold=score_threshold)
+    else:
+        # a higher threshold would take instances from the merge, which has its own; a lower one takes none
+        model = condinst.load(weights, device=chosen_device)
+        if score_threshold < model.config.score_threshold:
+            model = condinst.load(weights, device=chosen_device, score_threshold=score_threshold)
     try:
-        summary = predict_files(model, paths, out, score_threshold=score_threshold)
+        summary = predict_files(model, paths, out, task=task, score_threshold=score_threshold)
     except KeyboardInterrupt:
         print(f"interrupted; what was finished is in {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     for path, reason in summary.failed:
         print(f"error: {path}: {reason}", file=sys.stderr)
+    segments = f" {summary.things} things and {summary.stuff} stuff segments," if task == "panoptic" else ""
     print(
-        f"{summary.images} of {len(paths)} images, {summary.detections} objects,"
+        f"{summary.images} of {len(paths)} images, {summary.detections} objects,{segments}"
         f" {summary.seconds_per_image:.2f} s per image; results in {out}"
     )
     if summary.failed:

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from condinst.data.images import read_image
 from condinst.models.condinst import CondInst
+from condinst.models.config import CondInstConfig
 from condinst.models.predictions import Predictions, predict
+
+TASKS = ("instance", "panoptic")
 
 
 @dataclass
@@ -27,12 +31,15 @@ class InferenceSummary:
     Args:
         images: number of images with results.
         detections: number of objects in all of them.
+        things, stuff: number of panoptic segments of either kind, 0 with the task "instance".
         failed: (file, reason) of the images without results.
         seconds: from start to end, with reading and drawing.
     """
 
     images: int = 0
     detections: int = 0
+    things: int = 0
+    stuff: int = 0
     failed: list[tuple[Path, str]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -47,6 +54,7 @@ def predict_files(
     paths: Sequence[Path],
     out_dir: str | Path,
     *,
+    task: str = "instance",
     score_threshold: float | None = None,
     progress: bool = True,
 ) -> InferenceSummary:
@@ -60,6 +68,12 @@ def predict_files(
     - `images.json`, a list of the images: `id` (the `image_id` in `predictions.json`), `file_name`, `path` as
       given, `height`, `width`, and `overlay`, the name of the PNG.
 
+    and with the task "panoptic", where overlays show panoptic segments in place of objects, also
+
+    - a PNG of segment ids in `panoptic/` for each image, under the name of its overlay.
+    - `panoptic.json` in COCO's panoptic results format: `annotations`, see `PanopticPrediction.to_coco`, and the
+      `images` (those of `images.json`) and `categories` that they speak of.
+
     An image's id is its name as a number if all names are different whole numbers, as in COCO
     ("000000000139.jpg"); otherwise its place in `paths`, from 1. Files that cannot be read, and images that do not
     fit in the GPU's memory, are noted and left out. The JSON files are written once, at the end; what was done by
@@ -69,58 +83,79 @@ def predict_files(
         model: the model, on its device.
         paths: image files.
         out_dir: folder for the results, made where it is missing.
-        score_threshold: see `predict`.
+        task: "instance", or "panoptic" with a `panoptic` model.
+        score_threshold: of the objects in `predictions.json` (and, with the task "instance", in the overlays); see
+            `predict`.
         progress: show a progress bar on stderr, if that is a terminal.
+
+    Raises:
+        ValueError: an unknown task, or one that the model cannot do; a `score_threshold` that it cannot keep.
     """
+    if task not in TASKS:
+        raise ValueError(f"task: expected one of {', '.join(TASKS)}; got {task!r}")
+    panoptic = task == "panoptic"
+    if panoptic and not model.config.panoptic:
+        raise ValueError(f"task: panoptic needs a model with a semantic branch, and {model.config.name} has none")
     out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    overlays = _overlay_names(paths, out)
+    folders = [out, out / "panoptic"] if panoptic else [out]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    overlays = _overlay_names(paths, folders)
     summary = InferenceSummary()
     results: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     start = time.monotonic()
     try:
         with _progress_bar(disable=not progress) as bar:
-            task = bar.add_task("Segmenting", total=len(paths), name="")
+            bar_task = bar.add_task("Segmenting", total=len(paths), name="")
             for path, overlay, image_id in zip(paths, overlays, _image_ids(paths), strict=True):
-                bar.update(task, name=path.name)
-                found = _segment(model, path, score_threshold)
+                bar.update(bar_task, name=path.name)
+                found = _segment(model, path, score_threshold, panoptic)
                 if isinstance(found, str):
                     summary.failed.append((path, found))
                 else:
-                    _write_atomically(out / overlay, _png(found))
+                    shown = found if found.panoptic is None else found.panoptic
+                    _write_atomically(out / overlay, _png(shown.plot()))
+                    if found.panoptic is not None:
+                        annotations.append(found.panoptic.to_coco(image_id, folders[-1] / overlay))
+                        summary.things += found.panoptic.num_things
+                        summary.stuff += len(found.panoptic) - found.panoptic.num_things
                     results += found.to_coco(image_id)
                     images.append(_image_entry(found, image_id, path, overlay))
                     summary.images += 1
                     summary.detections += len(found)
-                bar.advance(task)
+                bar.advance(bar_task)
     finally:
         _write_atomically(out / "images.json", json.dumps(images, indent=1).encode())
         _write_atomically(out / "predictions.json", json.dumps(results).encode())
+        if panoptic:
+            content = {"images": images, "annotations": annotations, "categories": _categories(model.config)}
+            _write_atomically(out / "panoptic.json", json.dumps(content).encode())
         summary.seconds = time.monotonic() - start
     return summary
 
 
-def _segment(model: CondInst, path: Path, score_threshold: float | None) -> Predictions | str:
-    """The objects in an image file, or the reason why there is no result for this one."""
+def _segment(model: CondInst, path: Path, score_threshold: float | None, panoptic: bool) -> Predictions | str:
+    """What is in an image file, or the reason why there is no result for this one."""
     try:
         image = read_image(path)
     except ValueError as error:
         return str(error).removeprefix(f"{path}: ")
     try:
-        return predict(model, image, score_threshold=score_threshold)
+        return predict(model, image, score_threshold=score_threshold, panoptic=panoptic)
     except torch.OutOfMemoryError as error:
         return str(error).partition("\n")[0]
 
 
-def _overlay_names(paths: Sequence[Path], out: Path) -> list[str]:
-    """A PNG name in `out` for each path: no two alike (nor on disks that ignore case), none that of an input."""
+def _overlay_names(paths: Sequence[Path], folders: Sequence[Path]) -> list[str]:
+    """A PNG name for each path: no two alike (nor on disks that ignore case), in none of the folders an input's."""
     inputs = {path.resolve() for path in paths}
     taken: set[str] = set()
     names = []
     for path in paths:
         name, number = f"{path.stem}.png", 1
-        while name.lower() in taken or (out / name).resolve() in inputs:
+        while name.lower() in taken or any((folder / name).resolve() in inputs for folder in folders):
             number += 1
             name = f"{path.stem}_{number}.png"
         taken.add(name.lower())
@@ -148,9 +183,20 @@ def _image_entry(found: Predictions, image_id: int, path: Path, overlay: str) ->
     }
 
 
-def _png(found: Predictions) -> bytes:
+def _categories(config: CondInstConfig) -> list[dict[str, Any]]:
+    """The panoptic labels as COCO's `categories`; label + 1 and the label itself stand in for ids and names."""
+    labels = range(config.num_classes + config.num_stuff_classes)
+    category_ids = config.panoptic_category_ids or [label + 1 for label in labels]
+    names = config.panoptic_names or [str(label) for label in labels]
+    return [
+        {"id": category_id, "name": name, "isthing": int(label < config.num_classes)}
+        for label, category_id, name in zip(labels, category_ids, names, strict=True)
+    ]
+
+
+def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    found.plot().save(buffer, "png")
+    picture.save(buffer, "png")
     return buffer.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from PIL import Image
 
 import condinst
 from condinst.data.images import read_image
+from condinst.data.panoptic_png import read_segment_ids
 from condinst.engine import inference
 from condinst.engine.inference import predict_files
+from tests.models.tiny import tiny_panoptic_config
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +145,122 @@ def test_score_threshold(model: condinst.CondInst, tmp_path: Path) -> None:
     assert predict_files(model, [path], tmp_path / "out", score_threshold=1.0, progress=False).detections == 0
     with pytest.raises(ValueError, match="score_threshold"):
         predict_files(model, [path], tmp_path / "out", score_threshold=2.0, progress=False)
+
+
+def make_panoptic_model(**overrides: Any) -> condinst.CondInst:
+    """A tiny model with random weights that finds things and stuff in any image."""
+    torch.manual_seed(0)
+    model = condinst.CondInst(tiny_panoptic_config(panoptic_score_threshold=0.0, **overrides))
+    torch.nn.init.constant_(model.head.bbox_pred.bias, 2.0)  # type: ignore[arg-type]
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def panoptic_model() -> condinst.CondInst:
+    return make_panoptic_model()
+
+
+def test_panoptic_results(panoptic_model: condinst.CondInst, tmp_path: Path) -> None:
+    paths = [_image(tmp_path / "in" / "7.png"), _image(tmp_path / "in" / "5.jpg", 1, (20, 50))]
+    out = tmp_path / "new" / "out"
+    summary = predict_files(panoptic_model, paths, out, task="panoptic", progress=False)
+    files = sorted(str(file.relative_to(out)) for file in out.rglob("*") if file.is_file())
+    assert files == [
+        "5.png", "7.png", "images.json", "panoptic.json", "panoptic/5.png", "panoptic/7.png", "predictions.json",
+    ]  # fmt: skip
+
+    content = json.loads((out / "panoptic.json").read_text())
+    assert [(image["id"], image["height"], image["width"]) for image in content["images"]] == [(7, 30, 40), (5, 20, 50)]
+    assert content["images"] == _read(out / "images.json")
+    assert content["categories"] == [
+        {"id": number, "name": name, "isthing": int(number < 4)}
+        for number, name in enumerate(("disc", "square", "bar", "sky", "sea", "sand"), start=1)
+    ]
+    predictions = panoptic_model.predict(paths)
+    assert isinstance(predictions, list)
+    segments = []
+    for found, annotation, image in zip(predictions, content["annotations"], content["images"], strict=True):
+        assert found.panoptic is not None
+        assert annotation["image_id"] == image["id"] and annotation["file_name"] == image["overlay"]
+        assert torch.equal(read_segment_ids(out / "panoptic" / annotation["file_name"]), found.panoptic.ids)
+        with Image.open(out / image["overlay"]) as overlay:
+            assert overlay.tobytes() == found.panoptic.plot().tobytes()
+        segments += annotation["segments_info"]
+    assert {segment["category_id"] for segment in segments} == {
+        segment["label"] + 1
+        for found in predictions
+        for segment in found.panoptic.segments_info  # type: ignore[union-attr]
+    }
+    assert _read(out / "predictions.json") == [*predictions[0].to_coco(7), *predictions[1].to_coco(5)]
+    assert (summary.things, summary.stuff) == (
+        sum(segment["category_id"] < 4 for segment in segments),
+        sum(segment["category_id"] >= 4 for segment in segments),
+    )
+    assert summary.things > 0 and summary.stuff > 0
+
+
+def test_category_ids_of_the_model(tmp_path: Path) -> None:
+    model = make_panoptic_model(category_ids=(3, 17, 90), stuff_category_ids=(92, 93, 200))
+    predict_files(model, [_image(tmp_path / "a.png")], tmp_path / "out", task="panoptic", progress=False)
+    content = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    known = {3, 17, 90, 92, 93, 200}
+    assert {category["id"] for category in content["categories"]} == known
+    (annotation,) = content["annotations"]
+    assert annotation["segments_info"] and {one["category_id"] for one in annotation["segments_info"]} <= known
+
+
+def test_the_score_threshold_leaves_panoptic_results_alone(panoptic_model: condinst.CondInst, tmp_path: Path) -> None:
+    path = _image(tmp_path / "a.png")
+    low, high = (
+        predict_files(panoptic_model, [path], tmp_path / name, task="panoptic", score_threshold=value, progress=False)
+        for name, value in (("low", 0.0), ("high", 1.0))
+    )
+    assert low.detections > high.detections == 0
+    assert (low.things, low.stuff) == (high.things, high.stuff) and high.things > 0
+    assert (tmp_path / "low" / "a.png").read_bytes() == (tmp_path / "high" / "a.png").read_bytes()
+
+
+def test_instances_of_a_panoptic_model(panoptic_model: condinst.CondInst, tmp_path: Path) -> None:
+    path = _image(tmp_path / "a.png")
+    summary = predict_files(panoptic_model, [path], tmp_path / "out", progress=False)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.png", "images.json", "predictions.json"]
+    assert summary.detections > 0 and (summary.things, summary.stuff) == (0, 0)
+    with Image.open(tmp_path / "out" / "a.png") as overlay:
+        assert overlay.tobytes() == panoptic_model.predict(path).plot().tobytes()  # type: ignore[union-attr]
+
+
+def test_interrupted_panoptic_run_keeps_what_is_done(
+    panoptic_model: condinst.CondInst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [_image(tmp_path / f"{name}.png") for name in "ab"]
+
+    def interrupted(path: Path) -> torch.Tensor:
+        if path == paths[1]:
+            raise KeyboardInterrupt
+        return read_image(path)
+
+    monkeypatch.setattr(inference, "read_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(panoptic_model, paths, tmp_path / "out", task="panoptic", progress=False)
+    content = json.loads((tmp_path / "out" / "panoptic.json").read_text())
+    assert [annotation["file_name"] for annotation in content["annotations"]] == ["a.png"]
+    assert [image["file_name"] for image in content["images"]] == ["a.png"]
+    assert [file.name for file in (tmp_path / "out" / "panoptic").iterdir()] == ["a.png"]
+
+
+def test_no_segment_ids_overwrite_an_input(panoptic_model: condinst.CondInst, tmp_path: Path) -> None:
+    path = _image(tmp_path / "panoptic" / "a.png")
+    before = path.read_bytes()
+    predict_files(panoptic_model, [path], tmp_path, task="panoptic", progress=False)
+    assert path.read_bytes() == before
+    assert (tmp_path / "a_2.png").is_file() and (tmp_path / "panoptic" / "a_2.png").is_file()
+
+
+def test_tasks_that_cannot_be_done(model: condinst.CondInst, tmp_path: Path) -> None:
+    path = _image(tmp_path / "a.png")
+    message = "task: panoptic needs a model with a semantic branch, and condinst_nano has none"
+    with pytest.raises(ValueError, match=message):
+        predict_files(model, [path], tmp_path / "out", task="panoptic", progress=False)
+    with pytest.raises(ValueError, match="task: expected one of instance, panoptic; got 'semantic'"):
+        predict_files(model, [path], tmp_path / "out", task="semantic", progress=False)
+    assert not (tmp_path / "out").exists()

@@ -99,7 +99,8 @@ def test_what_does_not_fit_is_left_out_score_first() -> None:
         ids[:, :width] = 1
         return int((_draw(ids, [thing], names) < 40).all(axis=2).sum())
 
-    with_score, name_alone = letters(150, _thing(1)), letters(150, _stuff(1, 0))
+    nothing_scored = {"id": 1, "label": 0, "isthing": True}
+    with_score, name_alone = letters(150, _thing(1)), letters(150, nothing_scored)
     assert with_score > name_alone > 0
     assert letters(40, _thing(1)) == name_alone
     assert letters(10, _thing(1)) == 0
