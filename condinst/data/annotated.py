@@ -144,4 +144,4 @@ def check_entries(path: Path, entries: Any, key: str, fields: tuple[str, ...], k
             raise ValueError(f"{path}: {key}[{position}]: expected an object with {', '.join(fields)}")
         missing = [field for field in fields if field not in entry]
         if missing:
-            raise ValueError(f"{path}: {key}[{position}]: missing {', '.join(missing)}")
+            raise ValueError(f"{path}: {key}[{position}]: missing {', '.join(missing)} of a COCO {kind} file")

@@ -11,6 +11,7 @@ from typing import Any
 from pycocotools import mask as coco_mask
 from rich.progress import track
 
+from condinst.data.annotated import AnnotatedImages
 from condinst.data.coco import CocoInstances, compress
 
 _EXAMPLES = 5
@@ -20,7 +21,14 @@ UNREADABLE = "images missing, unreadable or of another size"
 BAD_SEGMENTATION = "annotations with a bad segmentation"
 NO_IMAGES = "no images"
 NO_OBJECTS = "no objects"
-TRAINING_BREAKS = (UNREADABLE, BAD_SEGMENTATION, NO_IMAGES, NO_OBJECTS)
+UNREADABLE_SEGMENTS = "segment files missing, unreadable or of another size"
+OTHER_SEGMENTS = "segment files with other ids than the JSON"
+NO_SEGMENTS = "no segments"
+NO_THING_CATEGORIES = "no categories of things"
+TRAINING_BREAKS = (
+    *(UNREADABLE, BAD_SEGMENTATION, NO_IMAGES, NO_OBJECTS),
+    *(UNREADABLE_SEGMENTS, OTHER_SEGMENTS, NO_SEGMENTS, NO_THING_CATEGORIES),
+)
 """Kinds of findings on which training stops, or leaves out whole images."""
 
 
@@ -50,9 +58,24 @@ class Finding:
             self.examples.append(example)
 
 
+class Findings:
+    """What looks wrong, by kind."""
+
+    def __init__(self) -> None:
+        self._of_kind: dict[str, Finding] = {}
+
+    def note(self, kind: str, example: str) -> None:
+        """Counts one of a kind."""
+        self._of_kind.setdefault(kind, Finding(kind)).add(example)
+
+    def worst_first(self) -> list[Finding]:
+        """Those that break training, then the others, each in the order in which they came."""
+        return sorted(self._of_kind.values(), key=lambda finding: not finding.breaks_training)
+
+
 @dataclasses.dataclass
 class DataReport:
-    """Counts and findings of a data set.
+    """Counts and findings of a data set of instances.
 
     Args:
         name: its annotation file.
@@ -91,13 +114,10 @@ def check_instances(data: CocoInstances, *, progress: bool = False) -> DataRepor
         data: what is checked. Unknown ids, and entries without their fields, were refused when it was opened.
         progress: show a progress bar.
     """
-    findings: dict[str, Finding] = {}
-
-    def note(kind: str, example: str) -> None:
-        findings.setdefault(kind, Finding(kind)).add(example)
-
+    findings = Findings()
+    note = findings.note
     with ThreadPoolExecutor() as pool:  # decoding images leaves Python's lock alone
-        problems = pool.map(lambda index: _image_problem(data, index), range(len(data)))
+        problems = pool.map(lambda index: image_problem(data, index), range(len(data)))
         for problem in track(problems, "Reading images", len(data), disable=not progress):
             if problem is not None:
                 note(UNREADABLE, problem)
@@ -133,7 +153,6 @@ def check_instances(data: CocoInstances, *, progress: bool = False) -> DataRepor
     if not sum(objects_of_image):
         note(NO_OBJECTS, str(data.annotations))
 
-    sizes = sorted((data.image_size(index) for index in range(len(data))), key=lambda size: size[0] * size[1])
     return DataReport(
         name=str(data.annotations),
         num_images=len(data),
@@ -142,14 +161,20 @@ def check_instances(data: CocoInstances, *, progress: bool = False) -> DataRepor
         num_crowds=crowds,
         most_objects=max(objects_of_image, default=0),
         categories=categories,
-        image_sizes={"smallest": sizes[0], "largest": sizes[-1]} if sizes else {},
+        image_sizes=extreme_sizes(data),
         object_sizes=object_sizes,
-        findings=sorted(findings.values(), key=lambda finding: not finding.breaks_training),
+        findings=findings.worst_first(),
     )
 
 
-def _image_problem(data: CocoInstances, index: int) -> str | None:
-    """Why an image cannot be used, or None."""
+def extreme_sizes(data: AnnotatedImages) -> dict[str, tuple[int, int]]:
+    """(height, width) of the `smallest` and the `largest` image by area; nothing without images."""
+    sizes = sorted((data.image_size(index) for index in range(len(data))), key=lambda size: size[0] * size[1])
+    return {"smallest": sizes[0], "largest": sizes[-1]} if sizes else {}
+
+
+def image_problem(data: AnnotatedImages, index: int) -> str | None:
+    """Why an image cannot be read, or None."""
     try:
         data.image(index)
     except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from condinst.data.annotated import read_json
 from condinst.data.cityscapes import cityscapes_content, cityscapes_panoptic_content
 from condinst.data.coco import CocoInstances
 from condinst.data.panoptic import CocoPanoptic
@@ -65,11 +66,51 @@ def open_panoptic(
     return CocoPanoptic(annotations, folder, segments)
 
 
+def open_annotated(
+    data: str | Path,
+    images: str | Path | None = None,
+    segments: str | Path | None = None,
+    split: str = "train",
+    *,
+    task: str | None = None,
+    progress: bool = False,
+) -> CocoInstances | CocoPanoptic:
+    """Opens images with instances or with segments of things and stuff.
+
+    Args:
+        data, images, segments, split, progress: as for `open_panoptic`.
+        task: "instance" or "panoptic". By default a JSON file is what its annotations are, and a folder is instances,
+            or panoptic with `segments`.
+
+    Raises:
+        ValueError: no such data; another `task`; `segments` with instances.
+    """
+    data = Path(data)
+    if task is None and data.is_file():
+        content = read_json(data)
+        folder = images or data.parent
+        if is_panoptic(content):
+            return CocoPanoptic.from_content(content, folder, data, segments)
+        _no_segments(data, segments)
+        return CocoInstances.from_content(content, folder, data)
+    if task == "panoptic" or (task is None and segments is not None):
+        return open_panoptic(data, images, segments, split, progress=progress)
+    if task not in (None, "instance"):
+        raise ValueError(f"task: expected instance or panoptic, got {task!r}")
+    _no_segments(data, segments)
+    return open_instances(data, images, split, progress=progress)
+
+
 def is_panoptic(content: Any) -> bool:
-    """Whether what a COCO file holds is panoptic: whether its annotations have segments."""
+    """Whether the content of a COCO file is panoptic: whether its annotations are lists of segments."""
     annotations = content.get("annotations") if isinstance(content, dict) else None
     first = annotations[0] if isinstance(annotations, list) and annotations else None
     return isinstance(first, dict) and "segments_info" in first
+
+
+def _no_segments(data: Path, segments: str | Path | None) -> None:
+    if segments is not None:
+        raise ValueError(f"segments: expected none with the instances of {data}, got {segments}")
 
 
 def _is_cityscapes(data: Path, **folders: str | Path | None) -> bool:
