@@ -107,11 +107,11 @@ class RecordedNetwork(CondInst):
         self.level_sizes: list[tuple[int, int]] = recorded.pop("level_sizes")
         self.leaves: dict[str, Tensor] = {name: value.requires_grad_() for name, value in recorded.items()}
 
-    def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, Tensor]:
-        """The recorded outputs, whatever the batch is."""
+    def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, dict[str, Tensor]]:
+        """The recorded outputs, whatever the batch is; without the pyramid."""
         outputs = dict(self.leaves)
         mask_features = outputs.pop("mask_features")
-        return HeadOutputs(**outputs, level_sizes=self.level_sizes), mask_features, mask_features
+        return HeadOutputs(**outputs, level_sizes=self.level_sizes), mask_features, {}
 
 
 def record_outputs(config: CondInstConfig, size: tuple[int, int], device: torch.device, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="CondInst: instance segmentation by conditional convolutions.",
+    help="CondInst: instance and panoptic segmentation by conditional convolutions.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -18,6 +18,9 @@ Weights = Annotated[
     str, typer.Option(help="Name of a built-in model, a .safetensors, or a .pth of AdelaiDet or MMDetection.")
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder of the images; by default that of the JSON file.")]
+Segments = Annotated[
+    Path | None, typer.Option(help="Folder of panoptic PNGs; by default the one with the name of the JSON file.")
+]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps ...")]
 
 

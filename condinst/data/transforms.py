@@ -145,6 +145,7 @@ class TrainingTransform:
         max_size_train: unless the longer one would exceed this.
         crop_size: side of the crop in pixels of the network input; the result is `crop_size` square, or smaller where
             the scaled image is. 0 for whole images.
+        crop_width: its width, where it is not square; 0 for `crop_size`.
         scale_range: lowest and highest factor on the scale at which the model is tested; with a crop only.
         min_size, max_size: the shorter side is tested at `min_size` unless the longer one would exceed `max_size`;
             with a crop only.
@@ -161,6 +162,7 @@ class TrainingTransform:
         min_sizes: Sequence[int] = (640, 672, 704, 736, 768, 800),
         max_size_train: int = 1333,
         crop_size: int = 0,
+        crop_width: int = 0,
         scale_range: tuple[float, float] = (1.0, 1.0),
         min_size: int = 800,
         max_size: int = 1333,
@@ -186,6 +188,7 @@ class TrainingTransform:
         self.min_sizes = tuple(min_sizes)
         self.max_size_train = max_size_train
         self.crop_size = crop_size
+        self.crop_width = crop_width or crop_size
         self.scale_range = scale_range
         self.min_size = min_size
         self.max_size = max_size
@@ -203,7 +206,7 @@ class TrainingTransform:
         test_scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
         scale = test_scale * math.exp(low + (high - low) * float(torch.rand(())))
         part_height, new_height = _crop_side(height, self.crop_size, scale)
-        part_width, new_width = _crop_side(width, self.crop_size, scale)
+        part_width, new_width = _crop_side(width, self.crop_width, scale)
         return Crop(
             top=int(torch.randint(height - part_height + 1, ())),
             left=int(torch.randint(width - part_width + 1, ())),

@@ -41,6 +41,7 @@ class TrainingConfig:
         channels_last: keep the convolutions' weights, and so all maps, in channels-last order.
         crop_size: train on random crops of this side in network input pixels, see `TrainingTransform`; 0 trains on
             whole images, resized as the model's config says.
+        crop_width: width of the crops, where they are not square; 0 for `crop_size`.
         scale_range: lowest and highest factor on the scale of testing, when training on crops; (0.1, 2.0) is
             large-scale jitter.
         horizontal_flip, vertical_flip, transpose: probabilities of mirroring.
@@ -71,6 +72,7 @@ class TrainingConfig:
     precision: str = "32-true"
     channels_last: bool = False
     crop_size: int = 0
+    crop_width: int = 0
     scale_range: tuple[float, float] = (1.0, 1.0)
     horizontal_flip: float = 0.5
     vertical_flip: float = 0.0
@@ -88,13 +90,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "log_every"):
             self._check_range(name, 1)
-        for name in ("crop_size", "warmup_steps", "num_workers", "validate_every", "validation_images"):
+        for name in ("crop_size", "crop_width", "warmup_steps", "num_workers", "validate_every", "validation_images"):
             self._check_range(name, 0)
         for name in ("base_batch_size", "learning_rate", "weight_decay", "clip_gradient_norm", "checkpoint_minutes"):
             self._check_range(name, 0)
         for name in ("horizontal_flip", "vertical_flip", "transpose", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a probability in 0..1, got {getattr(self, name)}")
+        if self.crop_width and not self.crop_size:
+            raise ValueError(f"crop_width: expected 0 without crop_size, got {self.crop_width}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: expected a number in 0..1, got {self.ema_decay}")
         for name, choices in _CHOICES.items():

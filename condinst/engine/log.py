@@ -154,7 +154,8 @@ class TrainingLog:
         """Writes the figures of a validation, whose time does not count as the steps'."""
         self._write("validation", {"step": step, **row})
         if self._shows:
-            figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name.endswith("_AP"))
+            told = [name for name in row if name.endswith("_AP") or name.startswith("PQ")]
+            figures = ", ".join(f"{name} {row[name]:.4f}" for name in told)
             _logger.info("step %d: %s (%d images, %.0f s)", step, figures, row["images"], row["seconds"])
         self._reset()
 

@@ -1,4 +1,4 @@
-"""The training loop on Lightning Fabric: COCO instances in, weights out."""
+"""The training loop on Lightning Fabric: annotated images in, weights out."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 
+from condinst.data.annotated import AnnotatedImages
 from condinst.data.coco import CocoInstances
+from condinst.data.panoptic import CocoPanoptic
 from condinst.data.transforms import TrainingTransform
-from condinst.evaluation.categories import match_categories
-from condinst.evaluation.coco import evaluate_coco, write_json
+from condinst.evaluation.coco import write_json
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
 from condinst.models.losses import mean_over_processes
@@ -33,6 +34,7 @@ from .loader import TRIES, Sample, SampleStream, aspect_groups, make_loader
 from .log import TrainingLog
 from .optimization import learning_rate_factor, make_average, make_optimizer
 from .training_state import TrainingState
+from .validation import Validation, check_classes, make_validation
 
 _logger = logging.getLogger(__name__)
 
@@ -40,10 +42,10 @@ _logger = logging.getLogger(__name__)
 def train(
     model: CondInst,
     config: TrainingConfig,
-    data: CocoInstances,
+    data: CocoInstances | CocoPanoptic,
     out_dir: str | Path,
     *,
-    validation: CocoInstances | None = None,
+    validation: CocoInstances | CocoPanoptic | None = None,
     device: torch.device | str = "cpu",
     resume: bool = False,
     progress: bool = True,
@@ -51,9 +53,9 @@ def train(
     """Trains a model and writes its weights.
 
     `out_dir` gets `training.json` (all settings), `log.csv` and `validation.csv`, TensorBoard's events, `last.pt` (a
-    resumable checkpoint, replaced atomically), `best.safetensors` (the weights with the best mask AP on as many images)
-    and, at the end, `model.safetensors` and `curves.png` (with matplotlib). An image or annotation that cannot be read
-    is named in the log, counted, and another image takes its place.
+    resumable checkpoint, replaced atomically), `best.safetensors` (the weights with the best mask AP, or PQ, on as many
+    images) and, at the end, `model.safetensors` and `curves.png` (with matplotlib). An image or annotation that cannot
+    be read is named in the log, counted, and another image takes its place.
 
     Started by ``torchrun``, the processes share each batch (DDP) and the validation. Losses are normalised over all of
     them, so that several processes train as one with the whole batch does, norms with batch statistics aside.
@@ -61,9 +63,10 @@ def train(
     Args:
         model: what is trained, initialised by the caller (after `torch.manual_seed`, to make a run repeatable).
         config: how.
-        data: the training images; its categories must be the model's classes.
+        data: the training images; its categories must be the model's classes. A panoptic model needs panoptic data,
+            any other takes the things of such data as well.
         out_dir: folder for the results, made where it is missing.
-        validation: images for average precision on the way and at the end.
+        validation: images for average precision, or panoptic quality, on the way and at the end.
         device: where to train; under ``torchrun`` its kind counts.
         resume: go on from `last.pt` in `out_dir`. The run is then the same, bit for bit in one process on the CPU, as
             one that was never interrupted. `steps` and the schedule may be other ones than before.
@@ -74,7 +77,8 @@ def train(
 
     Raises:
         ValueError: when the classes of data and model differ in number, there is nothing to train on, the validation
-            has other categories or a bad annotation, or too many images cannot be read.
+            has other categories, a bad annotation or results that the model does not give, or too many images cannot
+            be read.
         FileExistsError: when `out_dir` holds a run and `resume` is False.
         FloatingPointError: when a loss is not finite; the message names the images. `last.pt` stays as it was.
         KeyboardInterrupt: after Ctrl-C (or SIGTERM) and the step that was running; `last.pt` is written before.
@@ -82,7 +86,7 @@ def train(
     out = Path(out_dir)
     checkpoint = out / "last.pt"
     _check(model, data, checkpoint, resume)
-    matched = [] if validation is None else _check_validation(validation, data)
+    measured = None if validation is None else make_validation(validation, data, model.config)
     fabric = _make_fabric(torch.device(device), config.precision)
     fabric.launch()
     is_first = fabric.is_global_zero
@@ -142,7 +146,7 @@ def train(
             if average is not None:
                 average.update_parameters(model)
             state.step += 1
-            validates = validation is not None and config.validate_every and state.step % config.validate_every == 0
+            validates = measured is not None and config.validate_every and state.step % config.validate_every == 0
             saves = time.monotonic() - saved_at >= 60 * config.checkpoint_minutes
             while len(queued) > (0 if validates or saves or state.step == end else delay):
                 told = queued.popleft()
@@ -150,8 +154,8 @@ def train(
                     # a fixed number of steps later, so that all processes end at the same one
                     end = min(end, told.number + delay)
             is_last = state.step >= end
-            if validation is not None and validates and not is_last:
-                _validate(state, validation, matched, config.validation_images, fabric, out, log)
+            if measured is not None and validates and not is_last:
+                _validate(state, measured, config.validation_images, fabric, out, log)
             if is_first and (saves or is_last):
                 _save(state, checkpoint, must=is_last)
                 saved_at = time.monotonic()
@@ -160,8 +164,8 @@ def train(
         weights = out / "model.safetensors"
         if is_first:
             save_checkpoint(state.result, weights, half=True)
-        if validation is not None:
-            _validate(state, validation, matched, 0, fabric, out, log)
+        if measured is not None:
+            _validate(state, measured, 0, fabric, out, log)
         if is_first and can_draw_curves():
             try:
                 save_learning_curves({out.name: out}, out / "curves.png")
@@ -183,32 +187,14 @@ class _Step:
     lr: float
 
 
-def _check(model: CondInst, data: CocoInstances, checkpoint: Path, resume: bool) -> None:
-    if len(data.category_ids) != model.config.num_classes:
-        raise ValueError(
-            f"num_classes: expected {len(data.category_ids)}, the categories of {data.annotations},"
-            f" got {model.config.num_classes}"
-        )
+def _check(model: CondInst, data: AnnotatedImages, checkpoint: Path, resume: bool) -> None:
+    check_classes(data, model.config)
     if not len(data):
         raise ValueError(f"{data.annotations}: expected at least one image to train on, got none")
-    if not data.coco.anns:
+    if not data.num_annotations:
         raise ValueError(f"{data.annotations}: expected at least one annotation to train on, got none")
     if checkpoint.exists() and not resume:
         raise FileExistsError(f"{checkpoint} is from an earlier run: resume it or choose another folder")
-
-
-def _check_validation(validation: CocoInstances, data: CocoInstances) -> list[int | None]:
-    """The validation's category of each class of the training data; bad annotations are named now, not hours later."""
-    for index, image_id in enumerate(validation.image_ids):
-        for annotation in validation.coco.imgToAnns[image_id]:
-            validation.segmentation(annotation, *validation.image_size(index))
-    return match_categories(
-        validation.category_ids,
-        validation.class_names,
-        num_classes=len(data.category_ids),
-        model_ids=data.category_ids,
-        model_names=data.class_names,
-    )
 
 
 def _make_fabric(device: torch.device, precision: str) -> Fabric:
@@ -240,6 +226,7 @@ class _MixedPrecision(MixedPrecision):
 def _make_transform(model: CondInst, config: TrainingConfig) -> TrainingTransform:
     return TrainingTransform(
         crop_size=config.crop_size,
+        crop_width=config.crop_width,
         scale_range=config.scale_range,
         min_size=model.config.min_size_test,
         max_size=model.config.max_size_test,
@@ -253,7 +240,7 @@ def _make_transform(model: CondInst, config: TrainingConfig) -> TrainingTransfor
     )
 
 
-def _tell_plan(config: TrainingConfig, data: CocoInstances, fabric: Fabric) -> None:
+def _tell_plan(config: TrainingConfig, data: AnnotatedImages, fabric: Fabric) -> None:
     scaled = ""
     if config.scaled_learning_rate != config.learning_rate:
         scaled = f" ({config.learning_rate:g} for {config.base_batch_size} images, scaled to {config.batch_size})"
@@ -362,39 +349,20 @@ def _save(state: TrainingState, checkpoint: Path, *, must: bool) -> None:
 
 
 def _validate(
-    state: TrainingState,
-    validation: CocoInstances,
-    category_ids: list[int | None],
-    images: int,
-    fabric: Fabric,
-    out: Path,
-    log: TrainingLog,
+    state: TrainingState, validation: Validation, images: int, fabric: Fabric, out: Path, log: TrainingLog
 ) -> None:
     start = time.monotonic()
     model = state.result
     if fabric.world_size > 1:  # each process has its own statistics of batches; what is saved are those of the first
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    scores = evaluate_coco(
-        model,
-        validation,
-        max_detections=model.config.max_detections or 100,  # COCO's number
-        max_images=images,
-        device=fabric.device,
-        category_ids=category_ids,
-    )
-    row = {
-        f"{kind}_{name}": value
-        for kind in ("mask", "box")
-        for name, value in scores[kind].items()
-        if isinstance(value, float)
-    }
-    count = images or len(validation)
+    row = validation.scores(model, images, fabric.device)
+    count = images or len(validation.data)
     log.validation(state.step, {**row, "images": count, "seconds": time.monotonic() - start})
-    ap = scores["mask"]["AP"]
-    if count == state.best_images and ap <= state.best_ap:
+    score = row[validation.measure]
+    if count == state.best_images and score <= state.best_score:
         return
-    state.best_images, state.best_ap = count, ap  # of other images, an AP is no measure
+    state.best_images, state.best_score = count, score  # a score on other images is no measure
     if fabric.is_global_zero:
         try:
             save_checkpoint(model, out / "best.safetensors", half=True)

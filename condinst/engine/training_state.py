@@ -30,7 +30,7 @@ class TrainingState:
         self.average = average
         self.precision = precision
         self.step = 0
-        self.best_ap = -1.0
+        self.best_score = -1.0
         self.best_images = 0
         self.unreadable: list[str] = []
 
@@ -52,7 +52,7 @@ class TrainingState:
             "average": None if self.average is None else self.average.state_dict(),
             "precision": self.precision.state_dict(),
             "step": self.step,
-            "best": [self.best_images, self.best_ap],
+            "best": [self.best_images, self.best_score],
             "moving_num_positives": self.model.detection_loss.moving_num_positives,
             "unreadable": self.unreadable,
             "random": torch.get_rng_state(),
@@ -93,7 +93,7 @@ class TrainingState:
             self.average.load_state_dict(content["average"])
         self.precision.load_state_dict(content["precision"])
         self.step = content["step"]
-        self.best_images, self.best_ap = content["best"]
+        self.best_images, self.best_score = content["best"]
         self.model.detection_loss.moving_num_positives.copy_(content["moving_num_positives"])
         self.unreadable = content["unreadable"]
         torch.set_rng_state(content["random"])
