@@ -1,0 +1,266 @@
+"""Panoptic quality of models and of results on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, distributed, nn
+from torch.multiprocessing.spawn import spawn
+
+from condinst.data.panoptic import CocoPanoptic
+from condinst.data.panoptic_png import read_segment_ids
+from condinst.data.panoptic_results import known_segments, read_panoptic_results, write_panoptic_result
+from condinst.evaluation.categories import match_panoptic_categories
+from condinst.evaluation.coco import json_ready
+from condinst.evaluation.panoptic import evaluate_panoptic, evaluate_panoptic_results
+from tests.data.synthetic import PANOPTIC_CATEGORIES, save_ids, write_panoptic
+from tests.models.tiny import tiny_panoptic_config
+
+NUM_PROCESSES = 2
+SAMPLE = Path(__file__).parents[3] / "shared/data/panoptic-sample"
+
+
+class Oracle(nn.Module):
+    """A model that knows the segments, crowds among them.
+
+    Args:
+        data: where they are.
+        shift: how far to the right the prediction is.
+    """
+
+    def __init__(self, data: CocoPanoptic, shift: int = 0) -> None:
+        super().__init__()
+        self.data = data
+        self.shift = shift
+        self.images = [data.image(index) if data.image_path(index).is_file() else None for index in range(len(data))]
+
+    def forward(self, images: list[Tensor], panoptic: bool = False) -> list[dict[str, Any]]:
+        assert panoptic and not self.training
+        (image,) = images
+        (index,) = (i for i, known in enumerate(self.images) if known is not None and torch.equal(known, image))
+        ids, segments = self.data.segments(index)
+        order = [0, *(segment["id"] for segment in segments)]
+        renamed = sum((ids == old) * new for new, old in enumerate(order))
+        assert isinstance(renamed, Tensor)
+        shifted = renamed.roll(self.shift, 1)
+        infos = []
+        for number, segment in enumerate(segments, start=1):
+            label = self.data.label_of[segment["category_id"]]
+            thing = label < len(self.data.category_ids)
+            info = {"id": number, "label": label, "isthing": thing, "area": int((shifted == number).sum())}
+            infos.append({**info, "score": 0.9} if thing else info)
+        return [{"panoptic": {"ids": shifted.to(torch.int32), "segments_info": infos}}]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> CocoPanoptic:
+    return CocoPanoptic(write_panoptic(tmp_path, images=5), tmp_path / "images")
+
+
+def test_perfect_predictions(data: CocoPanoptic) -> None:
+    scores = evaluate_panoptic(Oracle(data), data)
+    assert scores["failed"] == []
+    for group, categories in (("all", 4), ("things", 2), ("stuff", 2)):
+        assert scores[group] == {"PQ": 1.0, "SQ": 1.0, "RQ": 1.0, "categories": categories}
+    for name, thing in (("rectangle", True), ("disc", True), ("ground", False), ("sky", False)):
+        expected = {"PQ": 1.0, "SQ": 1.0, "RQ": 1.0, "TP": 5, "FP": 0, "FN": 0, "isthing": thing}
+        assert scores["per_class"][name] == expected
+    assert 0 < scores["timing"]["model"] < scores["timing"]["total"]
+    assert evaluate_panoptic(Oracle(data), data, max_images=2)["per_class"]["sky"]["TP"] == 2
+
+
+def test_perfect_predictions_of_the_real_sample(tmp_path: Path) -> None:
+    if not SAMPLE.is_dir():
+        pytest.skip("needs shared/data/panoptic-sample beside the checkout")
+    data = CocoPanoptic(SAMPLE / "panoptic_examples.json", SAMPLE / "input_images")
+    scores = evaluate_panoptic(Oracle(data), data, results_dir=tmp_path)
+    assert scores["all"]["PQ"] == scores["all"]["SQ"] == scores["all"]["RQ"] == 1.0
+    assert scores["things"]["categories"] == scores["stuff"]["categories"] == 4
+    counted = [info for index in range(2) for info in data.segments_info(index) if not info["iscrowd"]]
+    assert sum(own["TP"] for own in scores["per_class"].values()) == len(counted) > 40
+    assert evaluate_panoptic_results(data.annotations, data)["all"] == scores["all"]
+    assert evaluate_panoptic_results(tmp_path / "panoptic.json", data)["all"] == scores["all"]
+
+
+def test_shifted_predictions(data: CocoPanoptic) -> None:
+    scores = evaluate_panoptic(Oracle(data, shift=2), data)
+    assert scores["all"]["RQ"] == 1 and 0.8 < scores["all"]["PQ"] == scores["all"]["SQ"] < 0.9
+    far = evaluate_panoptic(Oracle(data, shift=32), data)
+    assert far["things"] == {"PQ": 0, "SQ": 0, "RQ": 0, "categories": 2}
+    assert far["per_class"]["disc"]["FN"] == 5
+
+
+def test_results_are_those_on_disk(data: CocoPanoptic, tmp_path: Path) -> None:
+    scores = evaluate_panoptic(Oracle(data, shift=2), data, results_dir=tmp_path / "out")
+    results = tmp_path / "out" / "panoptic.json"
+    again = evaluate_panoptic_results(results, data)
+    assert again == {key: scores[key] for key in again}
+    entries = json.loads(results.read_text())["annotations"]
+    assert [entry["image_id"] for entry in entries] == data.image_ids
+    for entry in entries:
+        ids = read_segment_ids(tmp_path / "out" / "panoptic" / entry["file_name"])
+        assert {info["id"] for info in entry["segments_info"]} == set(ids.unique().tolist()) - {0}
+        for info in entry["segments_info"]:
+            assert info["area"] == int((ids == info["id"]).sum())
+            assert ("score" in info) == (info["category_id"] in data.category_ids)
+
+
+def test_skipped_images_are_missed(data: CocoPanoptic, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data.image_path(1).unlink()
+    scores = evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")
+    failure = {"image_id": 1, "path": str(data.image_path(1)), "reason": "no such file"}
+    assert scores["failed"] == [failure] and str(data.image_path(1)) in caplog.text
+    for own in scores["per_class"].values():  # the crowd of the skipped image is not missed
+        assert (own["TP"], own["FP"], own["FN"]) == (4, 0, 1)
+    again = evaluate_panoptic_results(tmp_path / "out" / "panoptic.json", data)
+    assert again["per_class"] == scores["per_class"]
+
+
+def test_labels_without_a_category_become_void(data: CocoPanoptic, tmp_path: Path) -> None:
+    scores = evaluate_panoptic(Oracle(data), data, category_ids=[1, None, 4, 9], results_dir=tmp_path / "out")
+    assert (scores["per_class"]["disc"]["FP"], scores["per_class"]["disc"]["FN"]) == (0, 5)
+    assert scores["per_class"]["sky"]["PQ"] == 1
+    assert evaluate_panoptic_results(tmp_path / "out" / "panoptic.json", data)["all"] == scores["all"]
+    with pytest.raises(ValueError, match=r"expected labels in 0\.\.2 .* got 3"):
+        evaluate_panoptic(Oracle(data), data, category_ids=[1, 6, 4])
+
+
+def test_known_segments_leave_what_they_were_given() -> None:
+    ids = torch.tensor([[1, 2, 0]], dtype=torch.int32)
+    infos: list[dict[str, Any]] = [
+        {"id": 1, "label": 0, "isthing": True, "area": 1, "score": 0.5},
+        {"id": 2, "label": 1, "area": 1},
+    ]
+    kept, segments = known_segments(ids, infos, [7, None])
+    assert kept.tolist() == [[1, 0, 0]] and ids.tolist() == [[1, 2, 0]]
+    assert segments == [{"id": 1, "category_id": 7, "area": 1, "score": 0.5}]
+
+
+def test_bad_truth(data: CocoPanoptic) -> None:
+    path = data.segments_path(3)
+    ids = read_segment_ids(path).numpy().astype(np.int64)
+    save_ids(path, np.where(ids == 5, 77, ids))
+    with pytest.raises(ValueError, match=r"3\.png: .*77"):
+        evaluate_panoptic(Oracle(data, shift=0), data)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"3\.png: no such file; 1 of 5 images"):
+        evaluate_panoptic(nn.Identity(), data)
+    assert evaluate_panoptic(Oracle(data), data, max_images=3)["all"]["PQ"] == 1
+
+
+def test_bad_results(data: CocoPanoptic, tmp_path: Path) -> None:
+    evaluate_panoptic(Oracle(data), data, results_dir=tmp_path)
+    results = tmp_path / "panoptic.json"
+    content = json.loads(results.read_text())
+
+    def expect(message: str, annotations: Any) -> None:
+        results.write_text(json.dumps({"annotations": annotations}))
+        with pytest.raises(ValueError, match=message):
+            evaluate_panoptic_results(results, data)
+
+    good = content["annotations"]
+    expect("panoptic.json: expected results of each image, got none of 0, 3", [good[1], good[2], good[4]])
+    expect("panoptic.json: expected one entry for each image, got two for image 2", [*good, good[2]])
+    expect(r"annotations\[0\]: missing segments_info", [{"image_id": 0, "file_name": "0.png"}, *good[1:]])
+    expect("panoptic.json: expected a list under 'annotations'", None)
+    first = good[0]["segments_info"]
+    expect("image 0: prediction: .* got none for 1", [{**good[0], "segments_info": first[1:]}, *good[1:]])
+    wrong = [{**first[0], "category_id": 5}, *first[1:]]
+    expect(
+        "image 0: prediction: expected category ids of the data, got 5",
+        [{**good[0], "segments_info": wrong}, *good[1:]],
+    )
+    more = [*first, {"id": 99, "category_id": 1}]
+    expect("image 0: prediction: .* got none for 99", [{**good[0], "segments_info": more}, *good[1:]])
+    expect("nowhere.png: no such file", [{**good[0], "file_name": "nowhere.png"}, *good[1:]])
+    save_ids(tmp_path / "panoptic" / good[0]["file_name"], np.ones((8, 9), int))
+    expect("image 0: expected predicted segments of 64 x 64 pixels .* got 8 x 9", good)
+    results.write_text("[")
+    with pytest.raises(ValueError, match="not a JSON file"):
+        evaluate_panoptic_results(results, data)
+    with pytest.raises(ValueError, match=r"missing\.json: no such file"):
+        evaluate_panoptic_results(tmp_path / "missing.json", data)
+
+
+def test_png_files_beside_the_results(tmp_path: Path) -> None:
+    ids = torch.tensor([[3, 0]], dtype=torch.int32)
+    segment = {"id": 3, "label": 0, "isthing": False, "area": 1}
+    entry = write_panoptic_result(ids, [segment], [8], 4, tmp_path / "deep" / "a.png")
+    expected = {"image_id": 4, "file_name": "a.png", "segments_info": [{"id": 3, "category_id": 8, "area": 1}]}
+    assert entry == expected
+    results = tmp_path / "deep" / "results.json"
+    results.write_text(json.dumps({"annotations": [entry]}))
+    ((path, segments),) = read_panoptic_results(results).values()
+    assert read_segment_ids(path).tolist() == [[3, 0]] and segments == entry["segments_info"]
+
+
+@pytest.mark.parametrize("kind", ["things", "stuff", "segments"])
+def test_data_without(kind: str, tmp_path: Path) -> None:
+    truth = write_panoptic(tmp_path, images=2)
+    content = json.loads(truth.read_text())
+    gone = {category["id"] for category in PANOPTIC_CATEGORIES if category["isthing"] == (kind == "things")}
+    if kind == "segments":
+        gone = {category["id"] for category in PANOPTIC_CATEGORIES}
+    else:
+        content["categories"] = [category for category in content["categories"] if category["id"] not in gone]
+    for annotation in content["annotations"]:
+        path = tmp_path / "panoptic" / annotation["file_name"]
+        ids = read_segment_ids(path).numpy().astype(np.int64)
+        left = [info for info in annotation["segments_info"] if info["category_id"] not in gone]
+        save_ids(path, np.where(np.isin(ids, [info["id"] for info in left]), ids, 0))
+        annotation["segments_info"] = left
+    truth.write_text(json.dumps(content))
+    data = CocoPanoptic(truth, tmp_path / "images")
+    scores = evaluate_panoptic(Oracle(data), data)
+    assert scores["all"]["categories"] == (0 if kind == "segments" else 2)
+    for group in ("things", "stuff"):
+        empty = kind in (group, "segments")
+        assert math.isnan(scores[group]["PQ"]) if empty else scores[group]["PQ"] == 1
+
+
+def test_match_panoptic_categories(data: CocoPanoptic) -> None:
+    names = {"num_classes": 3, "class_names": ("disc", "cat", "rectangle"), "stuff_names": ("sky", "sea", "ground")}
+    config = tiny_panoptic_config(**names)
+    assert match_panoptic_categories(data, config) == [6, None, 1, 9, None, 4]
+    with pytest.raises(
+        ValueError, match="a model of 2 classes of stuff, .* got one of 3; it does not know .*4 .ground"
+    ):
+        match_panoptic_categories(data, config.replace(stuff_names=("sky", "sea", "sand")))
+
+
+def _evaluate(folder: Path, name: str) -> None:
+    """Evaluates a model on the data of a folder and writes its scores, without times, and its results."""
+    data = CocoPanoptic(folder / "panoptic.json", folder / "images")
+    scores = evaluate_panoptic(Oracle(data, shift=3), data, results_dir=folder / name.rstrip("01"))
+    assert scores.pop("timing")["total"] > 0
+    (folder / f"{name}.json").write_text(json.dumps(json_ready(scores)))
+
+
+def _process(rank: int, folder: Path) -> None:
+    distributed.init_process_group("gloo", init_method=(folder / "store").as_uri(), rank=rank, world_size=NUM_PROCESSES)
+    _evaluate(folder, f"rank{rank}")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not distributed.is_available(), reason="this torch has no torch.distributed")
+def test_processes_that_share_the_images(tmp_path: Path) -> None:
+    write_panoptic(tmp_path, images=5)
+    (tmp_path / "images" / "3.jpg").unlink()
+    _evaluate(tmp_path, "alone")
+    spawn(_process, (tmp_path,), nprocs=NUM_PROCESSES)
+
+    alone = json.loads((tmp_path / "alone.json").read_text())
+    assert [failure["image_id"] for failure in alone["failed"]] == [3]
+    assert 0 < alone["all"]["PQ"] < 1
+    for rank in range(NUM_PROCESSES):
+        assert json.loads((tmp_path / f"rank{rank}.json").read_text()) == alone
+    written = [path.relative_to(tmp_path / "alone") for path in sorted((tmp_path / "alone").rglob("*.*"))]
+    assert len(written) == 6
+    for path in written:
+        assert (tmp_path / "rank" / path).read_bytes() == (tmp_path / "alone" / path).read_bytes()
