@@ -139,7 +139,8 @@ def _draw_names(canvas: Image.Image, places: np.ndarray, segments: list[_Segment
     tags = NameTags(canvas.size)
     pen = ImageDraw.Draw(canvas)
     step = -(-max(places.shape) // _GRID_SIZE)
-    grid = places[step // 2 :: step, step // 2 :: step]
+    height, width = (side // step * step for side in places.shape)  # that of whole cells
+    grid = places[step // 2 : height : step, step // 2 : width : step]
     rows = -(-tags.height // step)
     # the cells of each segment, one after the other, by a single sort
     order = np.argsort(grid, axis=None, kind="stable")
@@ -147,15 +148,12 @@ def _draw_names(canvas: Image.Image, places: np.ndarray, segments: list[_Segment
     for segment, start, end in zip(segments, ends[:-1], ends[1:], strict=True):
         for text in segment.texts:
             columns = -(-tags.width(text) // step)
-            if end - start < rows * columns:
+            if not text or end - start < rows * columns:
                 continue
             ys, xs = np.divmod(order[start:end], grid.shape[1])
             place = _room(ys, xs, rows, columns)
             if place is not None:
-                # the last cells may reach beyond the image
-                left = min(place[1] * step, canvas.width - tags.width(text))
-                top = min(place[0] * step, canvas.height - tags.height)
-                tags.draw(pen, left, top, text, segment.colour)
+                tags.draw(pen, place[1] * step, place[0] * step, text, segment.colour)
                 break
 
 

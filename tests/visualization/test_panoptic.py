@@ -89,7 +89,6 @@ def test_names_lie_in_bent_segments_not_in_their_middle() -> None:
     nameless = _draw(ids, [_stuff(1, 3), _stuff(2, 2)], names=("", "", "", ""))
     named = _draw(ids, [_stuff(1, 3), _stuff(2, 2)], names=("", "", "", "ocean"))
     changed = (nameless != named).any(axis=2)
-    # both tags are in the segment, the one without letters is smaller
     assert changed.any() and (ids.numpy()[changed] == 1).all()
 
 
@@ -116,6 +115,19 @@ def test_names_of_large_images_stay_inside() -> None:
     changed = (nameless != named).any(axis=2)
     assert changed[-60:, 1500:].any() and changed[300:420, 200:700].any()
     assert (ids.numpy()[changed] > 0).all()
+
+
+def test_names_at_the_end_of_a_large_image_are_whole() -> None:
+    """Places are looked for on every third pixel, and 1283 is no multiple of 3."""
+    widths = []
+    for width in range(40, 60):
+        ids = torch.zeros(60, 1283, dtype=torch.int32)
+        ids[:, -width:] = 1
+        nameless, named = (_draw(ids, [_stuff(1, 2)], names) for names in (("",) * 4, NAMES))
+        columns = (nameless != named).any(axis=(0, 2))
+        assert not columns[-2:].any()  # two pixels are no cell
+        widths.append(int(columns.sum()))
+    assert widths[0] == 0 and len(set(widths[-4:])) == 1 and widths[-1] > 40
 
 
 def test_names_are_found_for_scattered_ids() -> None:
