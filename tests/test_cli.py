@@ -16,6 +16,7 @@ from PIL import Image
 
 import condinst
 from condinst import cli
+from tests.data.synthetic import write_panoptic
 from tests.models.tiny import tiny_panoptic_config
 
 
@@ -361,6 +362,75 @@ def test_evaluate_refuses(
     truth.write_text(json.dumps({key: value for key, value in content.items() if key != "annotations"}))
     assert _run(*words) == 1
     assert "annotations" in _error(capsys)
+
+
+@pytest.fixture
+def panoptic_truth(tmp_path: Path) -> Path:
+    """Panoptic annotations of two images, whose categories the panoptic model knows by name."""
+    path = write_panoptic(tmp_path / "panoptic_data", images=2)
+    content = json.loads(path.read_text())
+    for category in content["categories"]:
+        category["name"] = {"rectangle": "square", "ground": "sand"}.get(category["name"], category["name"])
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_evaluate_panoptic(
+    panoptic_weights: str, panoptic_truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--data", panoptic_truth, "--images", panoptic_truth.parent / "images"]
+    out = tmp_path / "out"
+    assert _run(*words, "--weights", panoptic_weights, "--out", out, "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert {"all", "things", "stuff", "per_class", "failed", "timing"} <= set(scores)
+    assert scores["model"] == "tiny_panoptic" and scores["images"] == 2
+    assert list(scores["per_class"]) == ["square", "disc", "sand", "sky"]
+    assert sorted(file.name for file in out.iterdir()) == ["metrics.json", "panoptic", "panoptic.json"]
+    assert json.loads((out / "metrics.json").read_text()) == scores
+    assert sum(own[count] for own in scores["per_class"].values() for count in ("TP", "FN")) == 8
+
+    assert _run(*words, "--task", "panoptic", "--results", out / "panoptic.json", "--json") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["per_class"] == scores["per_class"] and again["all"] == scores["all"]
+
+    (panoptic_truth.parent / "images" / "1.jpg").unlink()
+    assert _run(*words, "--weights", panoptic_weights) == 1
+    captured = capsys.readouterr()
+    assert "2 images" in captured.out and "1 images were skipped; their segments count as missed" in captured.out
+    assert f"error: {panoptic_truth.parent / 'images' / '1.jpg'}: no such file" in captured.err
+
+
+def test_evaluate_panoptic_results(panoptic_truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = panoptic_truth.rename(panoptic_truth.with_name("truth.json"))
+    words = ["evaluate", "--data", results, "--segments", results.parent / "panoptic", "--results"]
+    (results.parent / "panoptic.json").write_text(results.read_text())
+    assert _run(*words, results.parent / "panoptic.json", "--limit", 1) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("All", "Things", "Stuff", "PQ", "SQ", "RQ", "100.00", "sand", "1 images"))
+    assert _run(*words, results.parent / "none.json") == 1
+    assert "none.json: no such file" in _error(capsys)
+    for more in (["--weights", "condinst_nano"], ["--config", "condinst_nano"], ["--task", "instance"]):
+        assert _run(*words, results, *more) == 1
+        assert "results: expected --task panoptic and neither --config nor --weights" in _error(capsys)
+
+
+def test_evaluate_the_task_of_a_model(
+    weights: str, panoptic_weights: str, images: Path, truth: Path, panoptic_truth: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    panoptic_words = ["evaluate", "--data", panoptic_truth, "--images", panoptic_truth.parent / "images"]
+    assert _run(*panoptic_words, "--weights", weights, "--task", "panoptic") == 1
+    assert "task: expected instance, as 'condinst_nano' is no panoptic model, got panoptic" in _error(capsys)
+    words = ["evaluate", "--data", truth, "--images", images]
+    assert _run(*words, "--weights", weights, "--segments", images) == 1
+    assert "segments: expected none with --task instance" in _error(capsys)
+    content = json.loads(truth.read_text())
+    content["categories"][0]["name"] = "disc"
+    truth.write_text(json.dumps(content))
+    assert _run(*words, "--weights", panoptic_weights, "--task", "instance", "--json") == 0
+    assert "AP" in json.loads(capsys.readouterr().out)["mask"]
+    assert _run(*panoptic_words[:3], "--images", images, "--weights", panoptic_weights) == 1
+    assert "images: expected the folder of the images of" in _error(capsys)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -18,15 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import evaluate_panoptic
-from .app import Device, Images, app, choose_device
+from .app import Device, Images, Segments, app, choose_device
 from .tables import percent
 
 if TYPE_CHECKING:
     from condinst.data.annotated import AnnotatedImages
     from condinst.data.coco import CocoInstances
     from condinst.models.condinst import CondInst
-
-_TASKS = ("instance", "panoptic")
 
 
 @app.command("evaluate")
@@ -35,11 +33,10 @@ def evaluate_command(
         Path, typer.Option(help="COCO JSON of instances or of panoptic segments, or the folder of COCO or Cityscapes.")
     ],
     images: Images = None,
-    segments: Annotated[
-        Path | None, typer.Option(help="Folder of the panoptic PNG files; by default the one beside the JSON file.")
-    ] = None,
+    segments: Segments = None,
     task: Annotated[
-        str | None, typer.Option(help="instance (AP) or panoptic (PQ); by default what the model is for.")
+        Literal["instance", "panoptic"] | None,
+        typer.Option(help="instance: average precision; panoptic: PQ. By default what the model is for."),
     ] = None,
     split: Annotated[str, typer.Option(help="Which part of a folder, such as val or val2017.")] = "val",
     config: Annotated[
@@ -54,7 +51,7 @@ def evaluate_command(
     ] = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Score these panoptic results, a JSON file with its folder of PNG files; no model runs."),
+        typer.Option(help="Score these panoptic results, a JSON file with its folder of PNGs; no model runs."),
     ] = None,
     max_dets: Annotated[
         int | None, typer.Option(min=1, help="Objects per image that count; by default the model's own number.")
@@ -63,7 +60,7 @@ def evaluate_command(
         Path | None,
         typer.Option(
             help="Folder for metrics.json and, of instances, results.json and precision_recall.png; of panoptic results"
-            " panoptic.json and its folder of PNG files."
+            " panoptic.json and its folder of PNGs."
         ),
     ] = None,
     plot: Annotated[bool, typer.Option(help="Draw precision_recall.png into --out.")] = True,
@@ -79,8 +76,6 @@ def evaluate_command(
     from condinst.data.open import open_instances, open_panoptic
     from condinst.evaluation.curves import check_can_plot, save_curves
 
-    if task not in (None, *_TASKS):
-        raise ValueError(f"task: expected {' or '.join(_TASKS)}, got {task!r}")
     if results is not None:
         if task == "instance" or config is not None or weights is not None:
             raise ValueError("results: expected --task panoptic and neither --config nor --weights beside it")
