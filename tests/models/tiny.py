@@ -56,6 +56,13 @@ def make_target(height: int, width: int, boxes: list[tuple[int, int, int, int]])
     }
 
 
+def make_semantic(height: int, width: int, num_things: int, num_stuff: int) -> Tensor:
+    """Panoptic labels int16 [height, width]: columns of all classes in turn, and void on the left."""
+    labels = torch.arange(width) // 4 % (num_things + num_stuff)
+    labels[:4] = -1
+    return labels.to(torch.int16).expand(height, width).contiguous()
+
+
 def tiny_panoptic_config(**overrides: Any) -> CondInstConfig:
     """TINY with three stuff classes and a semantic branch on P2 to P5."""
     fields: dict[str, Any] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from importlib import resources
@@ -22,8 +24,10 @@ from .files import read_state
 CONFIG_KEY = "condinst_config"
 """Where our safetensors files keep the config, as JSON, in their metadata."""
 
-_CLASSES = ("head.cls_logits.", "mask_branch.logits.")
+_CLASSES = ("head.cls_logits.", "mask_branch.logits.", "semantic_branch.logits.")
 _SEMANTIC = ("mask_branch.seg_head.", "mask_branch.logits.")
+_PANOPTIC = ("semantic_branch.",)
+_FPN_LEVEL = re.compile(r"^(neck\.(?:inner|layer)_blocks)\.(\d+)\.")
 
 
 def load(
@@ -84,8 +88,8 @@ def load(
 def fine_tune(source: str | Path, config: str | Path | None = None, **overrides: Any) -> CondInst:
     """A model to be trained further, from weights that may be for other classes.
 
-    Where the number of classes differs, the last layers of classification start anew; so does a semantic branch that
-    the weights do not have.
+    Where the number of classes differs, the last layers of classification start anew; so do a semantic branch and finer
+    levels of an FPN that the weights do not have. So an instance model becomes a panoptic one.
 
     Args:
         source: as in `load`.
@@ -100,29 +104,38 @@ def fine_tune(source: str | Path, config: str | Path | None = None, **overrides:
     start = found.config if config is None else load_config(config)
     model = CondInst(start.replace(**overrides))
     own, given = model.state_dict(), found.state_dict()
+    finer = max(0, len(model.config.fpn_in_features) - len(found.config.fpn_in_features))
+    given = {_FPN_LEVEL.sub(lambda key: f"{key[1]}.{int(key[2]) + finer}.", key): value for key, value in given.items()}
     fresh = [
         key
         for key in own
-        if (key.startswith(_SEMANTIC) and key not in given)
+        if (key not in given and (key.startswith(_SEMANTIC + _PANOPTIC) or _level(key) < finer))
         or (key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape)
     ]
     load_state(model, given | {key: own[key] for key in fresh}, str(source))
     return model
 
 
+def _level(key: str) -> float:
+    """The place of a key of an FPN's level, counted from the finest; infinity for other keys."""
+    found = _FPN_LEVEL.match(key)
+    return int(found[2]) if found else math.inf
+
+
 def load_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
     """Puts the tensors of a file, under our names, into a model.
 
-    `num_batches_tracked` may be missing or too many, a counter without effect on the output. A semantic branch is
-    dropped when the config has none.
+    `num_batches_tracked` may be missing or too many, a counter without effect on the output. A semantic branch, of
+    either kind, is dropped when the config has none.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen keys; the message lists them.
     """
     expected = model.state_dict()
     given = dict(state)
-    if not model.config.semantic_loss:
-        given = {key: value for key, value in given.items() if not key.startswith(_SEMANTIC)}
+    dropped: tuple[str, ...] = () if model.config.semantic_loss else _SEMANTIC
+    dropped += () if model.config.panoptic else _PANOPTIC
+    given = {key: value for key, value in given.items() if not key.startswith(dropped)}
     given = {key: value for key, value in given.items() if not key.endswith("num_batches_tracked") or key in expected}
     given = {key: value for key, value in expected.items() if key.endswith("num_batches_tracked")} | given
     check_keys(given, expected, source)
