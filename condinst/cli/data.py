@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .app import Images, app
+from .app import Images, Segments, app
 
 if TYPE_CHECKING:
-    from condinst.data.check import DataReport
+    from PIL import Image
+
+    from condinst.data.check import DataReport, Finding
+    from condinst.data.check_panoptic import PanopticReport
     from condinst.data.coco import CocoInstances
+    from condinst.data.panoptic import CocoPanoptic
 
 data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -29,8 +33,15 @@ def _data() -> None:
 
 @data_app.command("check")
 def check_command(
-    data: Annotated[Path, typer.Argument(help="A COCO instances JSON, or the folder of COCO or Cityscapes.")],
+    data: Annotated[
+        Path, typer.Argument(help="A COCO JSON of instances or panoptic, or the folder of COCO or Cityscapes.")
+    ],
     images: Images = None,
+    segments: Segments = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="instance or panoptic; by default what a JSON file is, and of a folder its instances."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Which part of a folder.")] = "train",
     out: Annotated[Path, typer.Option(help="Folder for pictures of samples with their masks.")] = Path("outputs/data"),
     samples: Annotated[int, typer.Option(min=0, help="Number of pictures.")] = 8,
@@ -41,66 +52,126 @@ def check_command(
     The exit code is 1 when training would stop on something, or leave out whole images.
     """
     from condinst.data.check import check_instances
-    from condinst.data.open import open_instances
+    from condinst.data.check_panoptic import check_panoptic
+    from condinst.data.open import open_annotated
+    from condinst.data.panoptic import CocoPanoptic
 
-    dataset = open_instances(data, images, split, progress=not as_json)
-    report = check_instances(dataset, progress=not as_json)
+    dataset = open_annotated(data, images, segments, split, task=task, progress=not as_json)
+    report: DataReport | PanopticReport
+    if isinstance(dataset, CocoPanoptic):
+        report = check_panoptic(dataset, progress=not as_json)
+    else:
+        report = check_instances(dataset, progress=not as_json)
     pictures = _draw_samples(dataset, out, samples)
     if as_json:
         findings = [{**dataclasses.asdict(f), "breaks_training": f.breaks_training} for f in report.findings]
         content = {**dataclasses.asdict(report), "findings": findings, "pictures": [str(path) for path in pictures]}
         print(json.dumps(content, indent=1))
     else:
-        _print_report(report)
+        console = Console()
+        _print_counts(console, report)
+        _print_findings(console, report.findings)
         if pictures:
             print(f"{len(pictures)} pictures in {out}")
     if report.breaks_training:
         raise typer.Exit(1)
 
 
-def _draw_samples(data: CocoInstances, out: Path, count: int) -> list[Path]:
-    """Draws the objects of images from all over the data. Returns the files."""
-    from condinst.visualization import draw_predictions
+def _draw_samples(data: CocoInstances | CocoPanoptic, out: Path, count: int) -> list[Path]:
+    """Draws the annotations of images from all over the data. Returns the files."""
+    from condinst.data.panoptic import CocoPanoptic
 
-    with_objects = [index for index, image_id in enumerate(data.image_ids) if data.coco.imgToAnns[image_id]]
-    count = min(count, len(with_objects))
+    annotated = [index for index in range(len(data)) if _has_annotations(data, index)]
+    count = min(count, len(annotated))
     files = []
     for number in range(count):
-        index = with_objects[number * len(with_objects) // count]
+        index = annotated[number * len(annotated) // count]
         try:
-            image, target = data[index]
+            picture = _draw_segments(data, index) if isinstance(data, CocoPanoptic) else _draw_objects(data, index)
         except (OSError, ValueError):
             continue  # the report names it
-        picture = draw_predictions(image, target["boxes"], target["labels"], None, target["masks"], data.class_names)
         out.mkdir(parents=True, exist_ok=True)
         files.append(out / f"{number}_{data.image_path(index).stem}.png")
         picture.save(files[-1])
     return files
 
 
-def _print_report(report: DataReport) -> None:
-    console = Console()
+def _has_annotations(data: CocoInstances | CocoPanoptic, index: int) -> bool:
+    from condinst.data.panoptic import CocoPanoptic
+
+    if isinstance(data, CocoPanoptic):
+        return bool(data.segments_info(index))
+    return bool(data.coco.imgToAnns[data.image_ids[index]])
+
+
+def _draw_objects(data: CocoInstances, index: int) -> Image.Image:
+    from condinst.visualization import draw_predictions
+
+    image, target = data[index]
+    return draw_predictions(image, target["boxes"], target["labels"], None, target["masks"], data.class_names)
+
+
+def _draw_segments(data: CocoPanoptic, index: int) -> Image.Image:
+    from condinst.visualization import draw_panoptic
+
+    ids, infos = data.segments(index)
+    segments: list[dict[str, Any]] = []
+    for info in infos:
+        label = data.label_of[info["category_id"]]
+        segments.append({"id": info["id"], "label": label, "isthing": label < len(data.category_ids)})
+    return draw_panoptic(data.image(index), ids, segments, data.class_names + data.stuff_names)
+
+
+def _print_counts(console: Console, report: DataReport | PanopticReport) -> None:
+    from condinst.data.check_panoptic import PanopticReport
+
+    sizes = {f"{name}, height x width": f"{size[0]} x {size[1]}" for name, size in report.image_sizes.items()}
+    rows, categories = _of_panoptic(report) if isinstance(report, PanopticReport) else _of_instances(report)
     counts = Table("", "", show_header=False)
-    counts.add_row("images", str(report.num_images))
-    counts.add_row("without objects", str(report.num_images_without_objects))
-    for name, (height, width) in report.image_sizes.items():
-        counts.add_row(f"{name}, height x width", f"{height} x {width}")
-    counts.add_row("objects", str(report.num_objects))
-    counts.add_row("most in one image", str(report.most_objects))
-    for name, number in report.object_sizes.items():
-        counts.add_row(f"{name} ones", str(number))
-    counts.add_row("crowd regions", str(report.num_crowds))
+    for name, value in {"images": report.num_images, **sizes, **rows}.items():
+        counts.add_row(name, str(value))
     console.print(counts)
-    categories = Table("id", "category", "objects")
-    for category in report.categories:
-        categories.add_row(str(category["id"]), escape(category["name"]), str(category["objects"]))
     console.print(categories)
-    for finding in report.findings:
+
+
+def _of_instances(report: DataReport) -> tuple[dict[str, Any], Table]:
+    """Counts and the table of categories."""
+    rows = {
+        "images without objects": report.num_images_without_objects,
+        "objects": report.num_objects,
+        "most in one image": report.most_objects,
+        **{f"{name} ones": number for name, number in report.object_sizes.items()},
+        "crowd regions": report.num_crowds,
+    }
+    categories = Table("id", "category", "objects")
+    for one in report.categories:
+        categories.add_row(str(one["id"]), escape(one["name"]), str(one["objects"]))
+    return rows, categories
+
+
+def _of_panoptic(report: PanopticReport) -> tuple[dict[str, Any], Table]:
+    """Counts and the table of categories."""
+    rows = {
+        "things": report.num_things,
+        "most in one image": report.most_things,
+        "crowd regions": report.num_crowds,
+        "segments of stuff": report.num_stuff,
+        "void pixels": f"{report.void_share:.2%}",
+    }
+    categories = Table("id", "category", "", "segments", "pixels")
+    for one in report.categories:
+        kind = "thing" if one["isthing"] else "stuff"
+        categories.add_row(str(one["id"]), escape(one["name"]), kind, str(one["segments"]), f"{one['share']:.2%}")
+    return rows, categories
+
+
+def _print_findings(console: Console, findings: list[Finding]) -> None:
+    for finding in findings:
         style = "red" if finding.breaks_training else "yellow"
         console.print(f"[{style}]{escape(finding.kind)}: {finding.count}[/]")
         for example in finding.examples:
             console.print(f"  {escape(example)}", highlight=False)
         if finding.count > len(finding.examples):
             console.print(f"  and {finding.count - len(finding.examples)} more")
-    if not report.findings:
+    if not findings:
         console.print("nothing looks wrong")

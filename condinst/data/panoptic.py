@@ -25,8 +25,8 @@ VOID = -1
 
 _FIELDS = {
     "images": ("id", "file_name", "height", "width"),
-    "categories": ("id", "name", "isthing"),
     "annotations": ("image_id", "file_name", "segments_info"),
+    "categories": ("id", "name", "isthing"),
 }
 _NAMED_IDS = 5
 

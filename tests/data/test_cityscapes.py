@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from condinst.data.cityscapes import CLASSES, cityscapes_content
+from condinst.data.cityscapes import CLASSES, STUFF, cityscapes_content, cityscapes_panoptic_content
 from condinst.data.coco import CocoInstances
-from condinst.data.open import open_instances
+from condinst.data.open import open_instances, open_panoptic
 
 HEIGHT, WIDTH = 16, 32
 
@@ -63,6 +63,38 @@ def test_an_instance_that_covers_everything(tmp_path: Path) -> None:
     assert data[0][1]["masks"].all() and data.annotations == tmp_path / "gtFine" / "val"
 
 
+def test_panoptic_segments_groups_and_void(tmp_path: Path) -> None:
+    truth = write_city(tmp_path, "ulm", "0", street())
+    write_city(tmp_path, "aachen", "1", np.full((HEIGHT, WIDTH), 3))  # out of the region of interest
+    content = json.loads(json.dumps(cityscapes_panoptic_content(tmp_path)))
+    assert [category["id"] for category in content["categories"]] == sorted([*CLASSES, *STUFF])
+    assert len(CLASSES) == 8 and len(STUFF) == 11
+    data = open_panoptic(tmp_path)
+    assert data.class_names == tuple(CLASSES.values()) and data.stuff_names == tuple(STUFF.values())
+    assert data.segments_path(1) == truth and data.annotations == tmp_path / "gtFine" / "train"
+    ids, infos = data.segments(1)
+    exact = street()
+    exact[exact == 29_000] = 0  # a caravan
+    assert np.array_equal(ids.numpy(), exact)
+    found = [(info["id"], info["category_id"], info["iscrowd"], info["area"]) for info in infos]
+    assert found == [
+        (7, 7, 0, int((exact == 7).sum())),
+        (24, 24, 1, 40),
+        (26_000, 26, 0, 32),
+        (26_001, 26, 0, 12),
+        (33_012, 33, 0, 1),
+    ]
+    assert content["annotations"][1]["segments_info"][2]["bbox"] == [1, 2, 11, 4]
+    target = data[1][1]
+    assert target["labels"].tolist() == [2, 2, 7]
+    labels = {0: -1, 7: 8, 24: 0, 26_000: 2, 26_001: 2, 33_012: 7}
+    assert target["semantic"].tolist() == [[labels[number] for number in row] for row in exact.tolist()]
+    objects = data.objects(1)
+    instances = open_instances(tmp_path).objects(1)
+    assert objects.labels.tolist() == instances.labels.tolist() and torch.equal(objects.boxes, instances.boxes)
+    assert data.segments(0)[1] == [] and not data.segments(0)[0].any()
+
+
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leftImg8bit.val: no images"):
         cityscapes_content(tmp_path, "val")
@@ -74,5 +106,6 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ulm_0_gtFine_instanceIds\.png: expected one number per pixel"):
         cityscapes_content(tmp_path)
     truth.unlink()
-    with pytest.raises(ValueError, match=r"ulm_0_gtFine_instanceIds\.png: no such file"):
-        cityscapes_content(tmp_path)
+    for read in (cityscapes_content, cityscapes_panoptic_content):
+        with pytest.raises(ValueError, match=r"ulm_0_gtFine_instanceIds\.png: no such file"):
+            read(tmp_path)

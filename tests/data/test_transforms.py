@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -216,6 +218,83 @@ def test_copy_paste_takes_some_objects_of_the_other_image() -> None:
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainingTransform(**options)  # type: ignore[arg-type]
+
+
+def make_panoptic_sample(boxes: list[Box], ground: int = 7) -> tuple[Tensor, Objects]:
+    """A sample of separate boxes with the label of each pixel: void above, ground below."""
+    image, objects = make_sample(boxes)
+    semantic = torch.full((HEIGHT, WIDTH), ground, dtype=torch.int16)
+    semantic[: HEIGHT // 4] = -1
+    for label, (x1, y1, x2, y2) in enumerate(boxes):
+        semantic[y1:y2, x1:x2] = label
+    return image, dataclasses.replace(objects, semantic=semantic)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_labels_of_whole_images_are_those_of_the_masks(seed: int) -> None:
+    """On noise, where a pixel beside the right one has another label."""
+    random = torch.Generator().manual_seed(seed)
+    image, objects = make_panoptic_sample([(0, 0, 1, 1)])
+    semantic = torch.randint(-1, 5, (HEIGHT, WIDTH), generator=random, dtype=torch.int16)
+    masks = torch.stack([semantic == label for label in range(3)])
+    objects = Objects(
+        boxes_of_masks(masks), torch.arange(3), list(encode_masks(masks)), objects.size, 5, semantic=semantic
+    )
+    torch.manual_seed(seed)
+    transform = TrainingTransform(min_sizes=(31, 40, 77), vertical_flip=0.5, transpose=0.5)
+    changed, target = transform(image, objects, None)
+    assert target["semantic"].shape == changed.shape[1:] and target["semantic"].dtype == torch.int16
+    assert target["labels"].tolist() == [0, 1, 2] and target["semantic"].is_contiguous()
+    exact = torch.stack([target["semantic"] == label for label in range(3)])
+    assert torch.equal(exact, masks_of(target, changed))
+
+
+def test_labels_of_a_part_come_from_the_middles_of_its_pixels() -> None:
+    semantic = torch.arange(HEIGHT * WIDTH, dtype=torch.int16).reshape(HEIGHT, WIDTH)
+    part = Crop(top=3, left=10, height=20, width=25, new_height=13, new_width=40)
+    rows = [int(3 + (row + 0.5) * 20 / 13) for row in range(13)]
+    columns = [int(10 + (column + 0.5) * 25 / 40) for column in range(40)]
+    assert torch.equal(View(part).semantic(semantic), semantic[rows][:, columns])
+    turned = View(part, transpose=True, horizontal_flip=True).semantic(semantic)
+    assert torch.equal(turned, semantic[rows][:, columns].mT.flip(1))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_labels_of_parts_stay_with_image_and_masks(seed: int) -> None:
+    image, objects = make_panoptic_sample([(4, 10, 24, 20), (30, 20, 56, 40), (40, 0, 44, 4)])
+    torch.manual_seed(seed)
+    transform = TrainingTransform(
+        crop_size=48, min_size=80, max_size=120, scale_range=(0.5, 2.0), vertical_flip=0.5, transpose=0.5
+    )
+    changed, target = transform(image, objects, transform.draw_crop(HEIGHT, WIDTH))
+    semantic = target["semantic"]
+    assert semantic.shape == changed.shape[1:]
+    of_objects = (semantic >= 0) & (semantic < 3)
+    assert ((changed[0] > 100) ^ of_objects).float().mean() < 0.02
+    for mask, label in zip(masks_of(target, changed), target["labels"].tolist(), strict=True):
+        assert ((semantic == label) ^ mask).float().mean() < 0.02
+
+
+def test_pasted_objects_bring_their_labels() -> None:
+    whole = View(Crop(0, 0, HEIGHT, WIDTH, HEIGHT, WIDTH), whole=True)
+    image, objects = make_panoptic_sample([(0, 0, 10, 10), (20, 20, 40, 40), (30, 0, 34, 5)])
+    target = change_objects(objects, whole)
+    other_image, other_objects = make_panoptic_sample([(25, 20, 60, 40), (28, 0, 34, 6)], ground=8)
+    other = change_objects(other_objects, whole)
+    joined_image, joined = paste(image, target, other_image, other)
+    exact = target["semantic"].clone()
+    exact[20:40, 25:60], exact[0:6, 28:34] = 0, 1
+    assert torch.equal(joined["semantic"], exact)
+    assert objects.semantic is not None and torch.equal(target["semantic"], objects.semantic)  # it is left alone
+    masks = masks_of(joined, joined_image)
+    for label in range(2):
+        own = joined["labels"] == label
+        assert torch.equal(masks[own].any(0), joined["semantic"] == label)
+
+
+def test_instances_alone_have_no_labels_of_pixels() -> None:
+    image, objects = make_sample([(5, 10, 25, 20)])
+    assert "semantic" not in TrainingTransform(min_sizes=(40,))(image, objects, None)[1]
 
 
 def _nothing(height: int, width: int) -> tuple[Objects, View]:
