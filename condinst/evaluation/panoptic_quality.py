@@ -115,16 +115,9 @@ def compare_segments(
 def _overlaps(truth_ids: Tensor, ids: Tensor) -> dict[tuple[int, int], int]:
     """(true id, predicted id) -> the pixels that they share, in the order of the ids."""
     true, found = (map_.cpu().numpy().astype(np.int64).ravel() for map_ in (truth_ids, ids))
-    pairs = true << 32 | found & _LOW_BITS
-    if pairs.size == 0:
-        return {}
-    # Runs of equal pairs are far fewer than pixels, so that sorting them takes little.
-    begins = np.concatenate([[0], np.flatnonzero(np.diff(pairs)) + 1])
-    lengths = np.diff(np.append(begins, pairs.size))
-    keys, owners = np.unique(pairs[begins], return_inverse=True)
-    pixels = np.bincount(owners, weights=lengths).astype(np.int64)  # in float64, exact
-    ids_of_keys = zip((keys >> 32).tolist(), (keys & _LOW_BITS).tolist(), strict=True)
-    return dict(zip(ids_of_keys, pixels.tolist(), strict=True))
+    pairs, pixels = np.unique(true << 32 | found & _LOW_BITS, return_counts=True)
+    ids_of_pairs = zip((pairs >> 32).tolist(), (pairs & _LOW_BITS).tolist(), strict=True)
+    return dict(zip(ids_of_pairs, pixels.tolist(), strict=True))
 
 
 def _categories(segments: Segments, areas: dict[int, int], category_ids: Collection[int], where: str) -> dict[int, int]:
