@@ -36,8 +36,13 @@ IN_THE_PAPER = {
     "condinst_r50_cityscapes": "33.3 val, 28.6 test; from COCO 37.5, 33.2 (Table 9)",
     "condinst_r50_cityscapes_sem": "33.9 val, 28.6 test; from COCO 37.7, 33.7 (Table 9)",
     "condinst_r101_dcn_bifpn_cityscapes_sem": "from COCO 39.3 val, 33.9 test (Table 9)",
+    "condinst_r50_1x_panoptic": "PQ 42.1 (Table 10)",
+    "condinst_r50_3x_panoptic": "PQ 44.6 (Table 10)",
+    "condinst_r101_3x_panoptic": "PQ 46.1 (Table 10)",
+    "condinst_r101_dcn_3x_panoptic": "PQ 47.8 (Table 10)",
+    "condinst_r50_cityscapes_panoptic": "PQ 61.7 val (Table 11)",
 }
-"""The authors' mask AP in percent; of COCO models on test-dev unless it says otherwise."""
+"""The authors' mask AP, or PQ, in percent; of COCO models on test-dev unless it says otherwise."""
 
 IN_ADELAIDET = {
     "condinst_r50_1x": "39.7 / 35.7",
@@ -61,7 +66,7 @@ def main() -> None:
     times = _times()
     columns = [
         "config",
-        "mask AP in the paper",
+        "mask AP or PQ in the paper",
         "AdelaiDet, box / mask AP",
         "parameters",
         "GFLOPs",

@@ -1,4 +1,4 @@
-"""The models of the paper's tables 1 to 6 and 8, with random weights: size and time beside the authors' figures."""
+"""The models of the paper's tables 1 to 6, 8, 10 and 11, with random weights: size and time beside the authors'."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from .whole_model import (
 
 BASE = "condinst_r50_1x"
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+PANOPTIC_METRICS = ("PQ", "PQ_things", "PQ_stuff")
 PUBLISHED_MS = 49.0
 """The authors' milliseconds of ResNet-50 with FPN for an image, on one V100 (section 4.7)."""
 
@@ -44,7 +45,8 @@ class PaperRow:
         name: what the row varies.
         config: name of the built-in config that it starts from.
         overrides: fields of `CondInstConfig` over those of `config`.
-        average_precision: of masks in percent as the authors give it, by name; on val2017, in Table 8 on test-dev.
+        accuracy: average precision of masks, or panoptic quality, in percent as the authors give it, by name; on
+            val2017, in Tables 8 and 10 on test-dev, in Table 11 on the validation images of Cityscapes.
         head_ms: the authors' milliseconds of the mask head for 100 instances, on their GPU.
         image_ms: the authors' milliseconds of the whole model for an image, on one V100.
     """
@@ -52,7 +54,7 @@ class PaperRow:
     name: str
     config: str
     overrides: dict[str, Any] = field(default_factory=dict)
-    average_precision: dict[str, float] = field(default_factory=dict)
+    accuracy: dict[str, float] = field(default_factory=dict)
     head_ms: float | None = None
     image_ms: float | None = None
 
@@ -63,6 +65,10 @@ def _row(name: str, figures: str, overrides: dict[str, Any], *, config: str = BA
     if config == BASE and all(getattr(CondInstConfig(), name) == value for name, value in overrides.items()):
         times["image_ms"] = PUBLISHED_MS
     return PaperRow(name, config, overrides, precision, **times)
+
+
+def _panoptic(name: str, config: str, figures: str) -> PaperRow:
+    return PaperRow(name, config, accuracy=dict(zip(PANOPTIC_METRICS, map(float, figures.split()), strict=True)))
 
 
 def _depth(depth: int, figures: str) -> PaperRow:
@@ -142,6 +148,19 @@ PAPER_TABLES: dict[int, tuple[str, tuple[PaperRow, ...]]] = {
             _row("DLA-34", "36.3 57.3 38.5", {}, config="condinst_rt_dla34", image_ms=1000 / 41),
         ),
     ),
+    10: (
+        "Table 10: panoptic segmentation on COCO",
+        (
+            _panoptic("R-50-FPN, 1x", "condinst_r50_1x_panoptic", "42.1 50.4 29.7"),
+            _panoptic("R-50-FPN, 3x", "condinst_r50_3x_panoptic", "44.6 53.0 31.8"),
+            _panoptic("R-101-FPN, 3x", "condinst_r101_3x_panoptic", "46.1 54.7 33.2"),
+            _panoptic("DCN-101-FPN, 3x", "condinst_r101_dcn_3x_panoptic", "47.8 55.8 35.8"),
+        ),
+    ),
+    11: (
+        "Table 11: panoptic segmentation on Cityscapes",
+        (_panoptic("R-50-FPN", "condinst_r50_cityscapes_panoptic", "61.7 59.0 63.7"),),
+    ),
 }
 """Title and rows of each table that varies the model, as printed; of others' models there are none."""
 
@@ -157,7 +176,8 @@ class MeasuredRow:
         parameters: of the model.
         numbers_per_instance: that the controller gives for each location: the filters of one mask head.
         head_ms: milliseconds of the mask head and its sigmoid for 100 instances, median.
-        image_ms: milliseconds of an image that has 100 instances, up to their run lengths, median.
+        image_ms: milliseconds of an image that has 100 instances, up to their run lengths and, of a panoptic model, the
+            map of segments, median.
     """
 
     row: PaperRow
@@ -185,13 +205,15 @@ class MeasuredTable:
 
     def text(self) -> TextTable:
         """The table for the terminal."""
-        columns = ["", "parameters", "per instance", "head, ms", "paper", "image, ms", "paper", "paper's mask AP"]
-        return TextTable(PAPER_TABLES[self.number][0], columns, [_cells(row) for row in self.rows])
+        title, rows = PAPER_TABLES[self.number]
+        accuracy = "paper's PQ" if "PQ" in rows[0].accuracy else "paper's mask AP"
+        columns = ["", "parameters", "per instance", "head, ms", "paper", "image, ms", "paper", accuracy]
+        return TextTable(title, columns, [_cells(row) for row in self.rows])
 
 
 def _cells(measured: MeasuredRow) -> list[str]:
     row = measured.row
-    precision = f"{row.average_precision['AP']:.1f}"
+    accuracy = f"{next(iter(row.accuracy.values())):.1f}"
     if measured.missing is not None:
         return [
             row.name,
@@ -201,7 +223,7 @@ def _cells(measured: MeasuredRow) -> list[str]:
             _milliseconds(row.head_ms),
             "",
             _milliseconds(row.image_ms),
-            precision,
+            accuracy,
         ]
     assert measured.parameters is not None
     return [
@@ -212,7 +234,7 @@ def _cells(measured: MeasuredRow) -> list[str]:
         _milliseconds(row.head_ms),
         _milliseconds(measured.image_ms, MISSING),
         _milliseconds(row.image_ms),
-        precision,
+        accuracy,
     ]
 
 

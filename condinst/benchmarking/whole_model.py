@@ -69,7 +69,9 @@ def multiply_adds(config: CondInstConfig, size: tuple[int, int]) -> int:
         model, batch = CondInst(config).eval(), torch.empty(1, 3, height, width)
     deformable = {torch.ops.torchvision.deform_conv2d: _deformable_flops}
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=deformable) as counter:
-        model.features(batch)
+        _, _, pyramid = model.features(batch)
+        if config.panoptic:
+            model.semantic_logits(pyramid)
     biases = config.mask_head_channels * (config.mask_head_layers - 1) + 1
     pixels = (height // config.mask_feature_stride) * (width // config.mask_feature_stride)
     return counter.get_total_flops() // 2 + NUM_INSTANCES * pixels * (config.num_mask_head_params - biases)
@@ -110,7 +112,7 @@ def whole_model_call(model: CondInst, size: tuple[int, int]) -> Callable[[], lis
             as a mask that lies in padding alone would not be found.
 
     Returns:
-        What gives the result of `model` with `mask_format` "rle".
+        What gives the result of `model` with `mask_format` "rle" and, of a panoptic one, the map of segments.
     """
     config = model.config
     model.config = config.replace(nms_threshold=1.0, max_detections=NUM_INSTANCES)
@@ -118,7 +120,7 @@ def whole_model_call(model: CondInst, size: tuple[int, int]) -> Callable[[], lis
     size = padded_size(config, size)
     noise = torch.randint(256, (3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     image = noise.to(model.device)
-    return lambda: model([image], resize=False, mask_format="rle")
+    return lambda: model([image], resize=False, mask_format="rle", panoptic=config.panoptic)
 
 
 def _plant(outputs: HeadOutputs) -> HeadOutputs:

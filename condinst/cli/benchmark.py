@@ -68,10 +68,13 @@ def benchmark_mask_head_command(
 
 @benchmark_app.command("paper")
 def benchmark_paper_command(
-    number: Annotated[int, typer.Option("--table", help="1 to 6 or 8.", metavar="N")],
+    number: Annotated[int, typer.Option("--table", help="1 to 6, 8, 10 or 11.", metavar="N")],
     size: Annotated[
         str | None,
-        typer.Option(help="Height and width of the image; by default 800x1088, in Table 8 512x704.", metavar="HxW"),
+        typer.Option(
+            help="Height and width of the image; by default 800x1088, in Table 8 512x704, in 11 1024x2048.",
+            metavar="HxW",
+        ),
     ] = None,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; by default its own choice.")] = None,
@@ -106,7 +109,9 @@ def benchmark_paper_command(
     else:
         _print_table(result.text())
         print("per instance: filters of one mask head; head: of 100 instances; image: to the run lengths of 100 masks")
-        print(f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100, its AP on COCO")
+        print(
+            f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100, its AP and PQ on COCO or Cityscapes"
+        )
 
 
 def _print_mask_head(result: MaskHeadStudy) -> None:

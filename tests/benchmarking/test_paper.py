@@ -40,6 +40,8 @@ NUMBERS = {
     5: [169, 169, 169],
     6: [169, 169],
     8: [169, 169, 169],
+    10: [169, 169, 169, 169],
+    11: [169],
 }
 """Per instance, by hand: with C channels of input and width W, CW + W, then WW + W per hidden layer, then W + 1."""
 
@@ -60,13 +62,18 @@ def test_rows(number: int) -> None:
     rows = PAPER_TABLES[number][1]
     assert [_config(row).num_mask_head_params for row in rows] == NUMBERS[number]
     assert len({row.name for row in rows}) == len(rows)
+    if number >= 10:
+        for row in rows:
+            assert _config(row).panoptic and list(row.accuracy) == ["PQ", "PQ_things", "PQ_stuff"]
+            assert min(row.accuracy.values()) < row.accuracy["PQ"] < max(row.accuracy.values())
+        return
     for row in rows:
-        assert list(row.average_precision) == ["AP", "AP50", "AP75", "APs", "APm", "APl"][: 3 if number == 8 else 6]
-        ap, ap50, ap75 = list(row.average_precision.values())[:3]
+        assert list(row.accuracy) == ["AP", "AP50", "AP75", "APs", "APm", "APl"][: 3 if number == 8 else 6]
+        ap, ap50, ap75 = list(row.accuracy.values())[:3]
         assert 30 < ap < ap75 < ap50 or row.name in ("depth 1",) and 30 < ap < ap50
     if number != 8:  # the published model is a row of each table
         published = [row for row in rows if _config(row) == load_config("condinst_r50_1x")]
-        assert {row.average_precision["AP"] for row in published} == {35.6}
+        assert {row.accuracy["AP"] for row in published} == {35.6}
         assert {row.image_ms for row in published} == {49.0}
 
 
@@ -88,6 +95,8 @@ def test_parameters() -> None:
     p2 = _num_parameters(_config(PAPER_TABLES[4][1][1]))
     lateral, output, refine = 256 * 256 + 256, 256 * 256 * 9 + 256, 256 * 128 * 9 + 2 * 128
     assert p2 - base == lateral + output + refine
+    semantic = 4 * (256 * 128 * 9 + 2 * 128) + 3 * (128 * 128 * 9 + 2 * 128) + (4 * 128 + 1) * 133
+    assert _num_parameters(_config(PAPER_TABLES[10][1][0])) - base == lateral + output + semantic
 
 
 def test_multiply_adds() -> None:
@@ -104,6 +113,12 @@ def test_multiply_adds() -> None:
         mask_branch + locations * 64 * 256 * 9 + NUM_INSTANCES * PIXELS[3] * 64
     )
     assert multiply_adds(published.replace(semantic_loss=True), SIZE) == base  # in training only
+    pyramid = PIXELS[2] * (256 * 256 + 256 * 256 * 9)
+    blocks = PIXELS[2] * 9 * 256 * 128 + PIXELS[3] * 9 * 256 * 128  # P2, P3
+    blocks += PIXELS[4] * 9 * 256 * 128 + PIXELS[3] * 9 * 128 * 128
+    blocks += PIXELS[5] * 9 * 256 * 128 + (PIXELS[4] + PIXELS[3]) * 9 * 128 * 128
+    panoptic = multiply_adds(load_config("condinst_r50_1x_panoptic"), SIZE)
+    assert panoptic - base == pyramid + blocks + PIXELS[2] * 512 * 133
     offsets = 2 * locations * 256 * 27 * 9
     assert multiply_adds(published.replace(head_deformable=True), SIZE) - base == offsets
 
@@ -117,7 +132,13 @@ def test_input_sizes() -> None:
 
 @pytest.mark.parametrize(
     "overrides",
-    [{}, {"nms": "mask"}, {"mask_head_features": False}, {"fpn_channels": 64, "num_classes": 1}],
+    [
+        {},
+        {"nms": "mask"},
+        {"mask_head_features": False},
+        {"fpn_channels": 64, "num_classes": 1},
+        {"fpn_in_features": ("res2", "res3", "res4", "res5"), "panoptic": True, "num_stuff_classes": 2},
+    ],
 )
 def test_a_call_finds_what_was_planted(overrides: dict[str, Any]) -> None:
     model = make_model(**{"max_detections": 7, **overrides})
@@ -125,6 +146,7 @@ def test_a_call_finds_what_was_planted(overrides: dict[str, Any]) -> None:
     (result,), (again,) = call(), call()
     scores = result["scores"]
     assert len(result["rles"]) == NUM_INSTANCES == len(scores)
+    assert ("panoptic" in result) == model.config.panoptic
     assert result["rles"][0]["size"] == [160, 224] and result["rles"] == again["rles"]
     assert scores.min() > 0.5 and scores.max() < 0.71
     boxes = result["boxes"]
@@ -185,7 +207,7 @@ def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--table", 7], "table: expected one of 1, 2, 3, 4, 5, 6, 8; got 7"),
+        (["--table", 7], "table: expected one of 1, 2, 3, 4, 5, 6, 8, 10, 11; got 7"),
         (["--table", 1, "--size", "800"], "size: expected HxW, got '800'"),
         (["--table", 1, "--size", "0x5"], "size: expected height and width of at least 1, got 0x5"),
     ],
