@@ -378,13 +378,16 @@ class CondInstConfig:
 
     @property
     def panoptic_names(self) -> tuple[str, ...]:
-        """The name of each panoptic label, empty where there are none."""
-        return self.class_names + self.stuff_names if self.class_names else ()
+        """The name of each panoptic label; empty unless all have one."""
+        return self._of_all_labels(self.class_names + self.stuff_names)
 
     @property
     def panoptic_category_ids(self) -> tuple[int, ...]:
-        """The category id of each panoptic label, empty where there are none."""
-        return self.category_ids + self.stuff_category_ids if self.category_ids else ()
+        """The category id of each panoptic label; empty unless all have one."""
+        return self._of_all_labels(self.category_ids + self.stuff_category_ids)
+
+    def _of_all_labels(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return values if len(values) == self.num_classes + self.num_stuff_classes else ()
 
     @property
     def level_sizes_of_interest(self) -> tuple[int, ...]:

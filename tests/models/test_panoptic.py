@@ -50,8 +50,9 @@ def test_branch(things: str, channels: int) -> None:
     levels = [torch.randn(2, 64, 32 // 2**step, 48 // 2**step) for step in range(4)]
     assert branch(levels).shape == (2, channels, 32, 48)
     # one 3x3 block for P2 and P3, two for P4, three for P5 (Panoptic-FPN, Fig. 3)
-    assert [sum(isinstance(block, torch.nn.Upsample) for block in level) for level in branch.levels] == [0, 1, 2, 3]
-    assert [len(level) for level in branch.levels] == [1, 2, 4, 6]
+    kinds = [[type(block) for block in level.children()] for level in branch.levels]
+    block, up = [torch.nn.Sequential], [torch.nn.Sequential, torch.nn.Upsample]
+    assert kinds == [block, up, 2 * up, 3 * up]
     assert branch.logits.in_channels == 4 * config.panoptic_channels
 
 
@@ -246,7 +247,7 @@ def test_an_instance_model_becomes_panoptic(tmp_path: Path) -> None:
     start = CondInst(TINY)
     save_checkpoint(start, tmp_path / "instances.safetensors")
     torch.manual_seed(1)
-    fields = {"panoptic": True, "num_stuff_classes": 3, "panoptic_channels": 64}
+    fields: dict[str, Any] = {"panoptic": True, "num_stuff_classes": 3, "panoptic_channels": 64}
     model = fine_tune(tmp_path / "instances.safetensors", fpn_in_features=("res2", *TINY.fpn_in_features), **fields)
     old, new = start.state_dict(), model.state_dict()
     for key, value in old.items():
@@ -269,6 +270,14 @@ def test_other_stuff_starts_anew(tmp_path: Path) -> None:
     assert model.config.stuff_names == ()
     first = [branch.levels[3][0][0].weight for branch in (model.semantic_branch, start.semantic_branch)]  # type: ignore[index]
     assert torch.equal(*first)
+
+
+def test_names_and_ids_of_all_labels() -> None:
+    config = tiny_panoptic_config(category_ids=(1, 2, 5), stuff_category_ids=(7, 8, 9))
+    assert config.panoptic_names == ("disc", "square", "bar", "sky", "sea", "sand")
+    assert config.panoptic_category_ids == (1, 2, 5, 7, 8, 9)
+    other = config.replace(num_stuff_classes=2)  # whose stuff has neither
+    assert other.class_names and not other.panoptic_names and not other.panoptic_category_ids
 
 
 # ---- bad input
