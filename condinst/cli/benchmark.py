@@ -110,7 +110,7 @@ def benchmark_paper_command(
         _print_table(result.text())
         print("per instance: filters of one mask head; head: of 100 instances; image: to the run lengths of 100 masks")
         print(
-            f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100, its AP and PQ on COCO or Cityscapes"
+            f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100"
         )
 
 
