@@ -15,6 +15,7 @@ from .masks_to_rle import masks_to_rle
 from .matrix_nms import matrix_nms
 from .nms import nms
 from .pack_masks import pack_masks
+from .panoptic_merge import panoptic_merge
 from .select_top_locations import select_top_locations
 from .sigmoid_focal_loss import sigmoid_focal_loss
 
@@ -34,6 +35,7 @@ __all__ = [
     "matrix_nms",
     "nms",
     "pack_masks",
+    "panoptic_merge",
     "select_top_locations",
     "sigmoid_focal_loss",
 ]

@@ -17,6 +17,7 @@ from . import (
     matrix_nms,
     nms,
     pack_masks,
+    panoptic_merge,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -37,6 +38,7 @@ SPECS: tuple[OpSpec, ...] = (
     matrix_nms.SPEC,
     nms.SPEC,
     pack_masks.SPEC,
+    panoptic_merge.SPEC,
     select_top_locations.SPEC,
     sigmoid_focal_loss.SPEC,
 )

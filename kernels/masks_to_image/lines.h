@@ -13,19 +13,20 @@ constexpr int64_t kAfterCells = 64;  // numbers after the cells of a line that v
 // Lines [begin, end) of cells, in memory of the caller. A line is as long as the axis along it has cells.
 struct Lines {
   int64_t begin, end;
-  int64_t pitch;      // between lines
-  float* cells;       // [end - begin, pitch] probabilities
-  int32_t* low;       // [end - begin] first cell above the threshold; the number of cells where there is none
-  int32_t* high;      // [end - begin] last cell above it, or -1
-  float* combined;    // [pitch] the cells of one line of pixels
-  uint64_t* above;    // [words] bits of these that are above the threshold
-  uint64_t* mixed;    // [words] cells from which on three are not on one side
-  uint8_t* marks;     // of blocks of cells, see mark_blocks
+  int64_t pitch;       // between lines
+  float* cells;        // [end - begin, pitch] probabilities
+  int32_t* low;        // [end - begin] first cell above the lower bound; the number of cells where there is none
+  int32_t* high;       // [end - begin] last cell above it, or -1
+  float* combined;     // [pitch] the cells of one line of pixels
+  uint64_t* above;     // [words] bits of these that are above the upper bound
+  uint64_t* possible;  // [words] bits of these that are above the lower one, where it is another
+  uint64_t* mixed;     // [words] cells from which on three are not on one side
+  uint8_t* marks;      // of blocks of cells, see mark_blocks
 
   float* cells_of(int64_t line) const { return cells + (line - begin) * pitch; }
 };
 
-static inline int64_t pitch_of(const Axis& along) { return (along.cells + kAfterCells) / 16 * 16; }
+static inline int64_t pitch_of(int64_t cells) { return (cells + kAfterCells) / 16 * 16; }
 
 // Lines of cells that pixels [begin, end) across need.
 static inline int64_t first_line(const Axis& across, int64_t begin) { return across.first[begin]; }
@@ -43,7 +44,7 @@ static inline int64_t marks_on(int64_t cells, int64_t block) { return (cells + b
 static inline int64_t scratch_size(const Axis& across, const Axis& along, int64_t begin, int64_t end) {
   const int64_t count = last_line(across, end) - first_line(across, begin);
   const int64_t marks = marks_on(count, kSmallestBlock) * marks_on(along.cells, kSmallestBlock);
-  return 2 * (along.cells / 64 + 2) + ((count + 1) * pitch_of(along) + 2 * count + 1) / 2 + marks / 8 + 1;
+  return 3 * (along.cells / 64 + 2) + ((count + 1) * pitch_of(along.cells) + 2 * count + 1) / 2 + marks / 8 + 1;
 }
 
 static inline Lines lines_in(uint64_t* scratch, const Axis& across, const Axis& along, int64_t begin, int64_t end) {
@@ -51,9 +52,10 @@ static inline Lines lines_in(uint64_t* scratch, const Axis& across, const Axis& 
   lines.begin = first_line(across, begin);
   lines.end = last_line(across, end);
   const int64_t count = lines.end - lines.begin;
-  lines.pitch = pitch_of(along);
+  lines.pitch = pitch_of(along.cells);
   lines.above = scratch;
-  lines.mixed = lines.above + along.cells / 64 + 2;
+  lines.possible = lines.above + along.cells / 64 + 2;
+  lines.mixed = lines.possible + along.cells / 64 + 2;
   lines.cells = reinterpret_cast<float*>(lines.mixed + along.cells / 64 + 2);
   lines.combined = lines.cells + count * lines.pitch;
   lines.low = reinterpret_cast<int32_t*>(lines.combined + lines.pitch);

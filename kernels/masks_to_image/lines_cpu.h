@@ -88,17 +88,21 @@ struct Blocks {
   }
 };
 
-// Marks the blocks with a cell that may be above the threshold. Of a cell that is not near one, it only matters that it
-// is not above: a pixel is made of three by three cells.
+// Marks the blocks with a cell that may be above the lower bound. Of a cell that is not near one, it only matters that
+// it is not above: a pixel is made of three by three cells.
 template <class T>
 static inline Blocks mark_blocks(const T* logits, int64_t width, int64_t row, int64_t row_end, int64_t column,
-                                 int64_t column_end, float threshold, uint8_t* marks) {
+                                 int64_t column_end, float low, uint8_t* marks) {
   static_assert(kWidth >= kSmallestBlock);
   const int64_t rows_of_blocks = marks_on(row_end - row, kWidth);
   const Blocks blocks{row, row_end, column, column_end, marks, marks_on(column_end - column, kWidth)};
   std::memset(marks, 0, static_cast<size_t>(rows_of_blocks * blocks.pitch));
+  if (low < 0) {  // every cell
+    std::memset(marks, 1, static_cast<size_t>(rows_of_blocks * blocks.pitch));
+    return blocks;
+  }
   // Less by more than any rounding of the sigmoid; without a bound where the threshold is 0.
-  const FloatVector bound = FloatVector{} + (std::log(threshold / (1 - threshold)) - 1e-3f);
+  const FloatVector bound = FloatVector{} + (std::log(low / (1 - low)) - 1e-3f);
   for (int64_t y = row; y < row_end; ++y) {
     for (int64_t x = column; x < column_end; x += kWidth) {
       const int64_t count = std::min<int64_t>(kWidth, column_end - x);
@@ -112,9 +116,9 @@ static inline Blocks mark_blocks(const T* logits, int64_t width, int64_t row, in
 
 // The lines of cells [lines.begin, lines.end) are rows of the mask.
 template <class T>
-void fill_rows(const T* logits, int64_t width, float threshold, const Lines& lines) {
-  const FloatVector bound = FloatVector{} + threshold;
-  const Blocks blocks = mark_blocks(logits, width, lines.begin, lines.end, 0, width, threshold, lines.marks);
+void fill_rows(const T* logits, int64_t width, const Bounds& bounds, const Lines& lines) {
+  const FloatVector bound = FloatVector{} + bounds.low;
+  const Blocks blocks = mark_blocks(logits, width, lines.begin, lines.end, 0, width, bounds.low, lines.marks);
   for (int64_t line = lines.begin; line < lines.end; ++line) {
     for (int64_t x = 0; x < width; x += kWidth) {
       FloatVector cells = {};
@@ -161,9 +165,9 @@ static inline void transpose(FloatVector* rows) {
 
 // The lines of cells [lines.begin, lines.end) are columns of the mask.
 template <class T>
-void fill_columns(const T* logits, int64_t height, int64_t width, float threshold, const Lines& lines) {
-  const FloatVector bound = FloatVector{} + threshold;
-  const Blocks blocks = mark_blocks(logits, width, 0, height, lines.begin, lines.end, threshold, lines.marks);
+void fill_columns(const T* logits, int64_t height, int64_t width, const Bounds& bounds, const Lines& lines) {
+  const FloatVector bound = FloatVector{} + bounds.low;
+  const Blocks blocks = mark_blocks(logits, width, 0, height, lines.begin, lines.end, bounds.low, lines.marks);
   for (int64_t y = 0; y < height; y += kWidth) {
     for (int64_t x = lines.begin; x < lines.end; x += kWidth) {
       const int64_t columns = std::min<int64_t>(kWidth, lines.end - x);
@@ -229,7 +233,7 @@ static inline uint32_t pixels_above(const Axis& along, const float* cells, int64
 // Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
 // mixed(begin, end, bits), where bits(pixel, count) are those of count <= kWidth pixels.
 template <class Sink>
-void give_line(const Axis& across, const Axis& along, int64_t pixel_line, float threshold, const Lines& lines,
+void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds& bounds, const Lines& lines,
                Sink& sink) {
   const int64_t line = across.first[pixel_line];
   const float* taps[kTaps];
@@ -243,27 +247,39 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, float 
     taps[tap] = lines.cells_of(own);
     weights[tap] = FloatVector{} + across.weights[tap * int64_t{across.pixels} + pixel_line];
   }
-  if (high < low) {  // a sum of cells that are not above the threshold is not, either
+  if (high < low) {  // a sum of cells that are not above the lower bound is not above the threshold
     return sink.uniform(0, along.pixels, false);
   }
 
   // Combine. Two cells on both sides of those above are taps, too.
   const int64_t words = along.cells / 64 + 2;
+  const bool has_one_bound = bounds.low == bounds.high;
+  const uint64_t* possible = has_one_bound ? lines.above : lines.possible;
   std::fill(lines.above, lines.above + words, 0);
-  const FloatVector bound = FloatVector{} + threshold;
+  if (!has_one_bound) {
+    std::fill(lines.possible, lines.possible + words, 0);
+  }
+  const FloatVector bound = FloatVector{} + bounds.threshold;
   const int64_t last = std::min(high + 2, along.cells - 1);
   for (int64_t cell = std::max(low - 2, 0) / kWidth * kWidth; cell <= last; cell += kWidth) {
     FloatVector value = weights[0] * load<float>(taps[0] + cell);
     value = weights[1] * load<float>(taps[1] + cell) + value;
     value = weights[2] * load<float>(taps[2] + cell) + value;
     store<float, float>(lines.combined + cell, value);
-    lines.above[cell / 64] |= uint64_t{bits_above(value, bound)} << (cell % 64);
+    lines.above[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.high)} << (cell % 64);
+    if (!has_one_bound) {
+      lines.possible[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.low)} << (cell % 64);
+    }
   }
+  lines.combined[along.cells] = lines.combined[along.cells + 1] = 0;  // taps after the last cell: not NaN
   // Three cells that are not on one side. Where many are not, to compute all pixels takes less than to choose.
   for (int64_t word = 0; word + 1 < words; ++word) {
     const uint64_t here = lines.above[word];
     const uint64_t next = lines.above[word + 1];
-    const uint64_t mixed = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
+    const uint64_t all = here & (here >> 1 | next << 63) & (here >> 2 | next << 62);
+    const uint64_t any = possible[word] | (possible[word] >> 1 | possible[word + 1] << 63) |
+                         (possible[word] >> 2 | possible[word + 1] << 62);
+    const uint64_t mixed = any & ~all;
     const bool is_dense = __builtin_popcountll(mixed) > kDense;
     lines.mixed[word] =
         is_dense ? ~uint64_t{0} << __builtin_ctzll(mixed) & ~uint64_t{0} >> __builtin_clzll(mixed) : mixed;

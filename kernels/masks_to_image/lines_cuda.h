@@ -3,6 +3,7 @@
 
 #include "../common/cuda_launch.h"
 #include "../common/cuda_numeric.h"
+#include "../common/exact_sigmoid.h"
 #include "../common/logistic.h"
 #include "resampling.h"
 
@@ -44,15 +45,35 @@ static __device__ __forceinline__ LineTile line_tile(const Axis& along, int line
   return {cells, reinterpret_cast<uint32_t*>(cells + int64_t{lines} * pitch), pitch};
 }
 
-template <class T>
+// `exact`: as the CPU kernels of panoptic_merge compute it, where the file is compiled without fused operations.
+template <bool exact, class T>
 static __device__ __forceinline__ float probability(T logit) {
   const float x = widen<float>(logit);
-  return x == x ? logistic(x).sigmoid : kNotANumber;
+  if (x != x) {
+    return kNotANumber;
+  }
+  if constexpr (exact) {
+    return exact_sigmoid(x);
+  } else {
+    return logistic(x).sigmoid;
+  }
+}
+
+// The sum of weights[t * step] * taps[t].
+template <bool exact>
+static __device__ __forceinline__ float weighted_sum(const float* weights, int64_t step, const float* taps) {
+  const float first = weights[0] * taps[0];
+  if constexpr (exact) {
+    const float both = first + weights[step] * taps[1];
+    return both + weights[2 * step] * taps[2];
+  } else {
+    return fmaf(weights[2 * step], taps[2], fmaf(weights[step], taps[1], first));
+  }
 }
 
 // Fills a tile with pixel lines [begin, end). A lane has one cell of a line and keeps those of three lines, since lines
 // of pixels that follow each other look at the same. All threads of the block must call it; ends with a barrier.
-template <int threads, class T>
+template <int threads, bool exact = false, class T>
 static __device__ __forceinline__ void fill_tile(const View& view, const T* logits, int64_t begin, int64_t end,
                                                  float threshold, const LineTile& tile) {
   const int lane = threadIdx.x % kWarp;
@@ -64,7 +85,7 @@ static __device__ __forceinline__ void fill_tile(const View& view, const T* logi
     const int64_t last = min(first + half, end);
     const auto load = [&](int line) {
       return exists && line < view.across.cells
-                 ? probability(logits[line * view.line_step + cell * view.cell_step])
+                 ? probability<exact>(logits[line * view.line_step + cell * view.cell_step])
                  : 0.0f;
     };
     float taps[kTaps] = {};
@@ -76,10 +97,7 @@ static __device__ __forceinline__ void fill_tile(const View& view, const T* logi
         taps[1] = taps[2];
         taps[2] = load(at + kTaps);
       }
-      const float* weights = view.across.weights + pixel;
-      float value = weights[0] * taps[0];
-      value = fmaf(weights[view.across.pixels], taps[1], value);
-      value = fmaf(weights[2 * int64_t{view.across.pixels}], taps[2], value);
+      const float value = weighted_sum<exact>(view.across.weights + pixel, view.across.pixels, taps);
       const int line = static_cast<int>(pixel - begin);
       tile.cells[line * tile.pitch + cell] = value;
       const unsigned above = __ballot_sync(kAllLanes, exists && value > threshold);
@@ -110,14 +128,10 @@ static __device__ __forceinline__ Side side_of(const Axis& along, const uint32_t
   return seen == 0 ? Side::below : seen == wanted ? Side::above : Side::mixed;
 }
 
+template <bool exact = false>
 static __device__ __forceinline__ bool pixel_above(const Axis& along, const float* cells, int64_t pixel,
                                                    float threshold) {
-  const float* taps = cells + along.first[pixel];
-  const float* weights = along.weights + pixel;
-  float value = weights[0] * taps[0];
-  value = fmaf(weights[along.pixels], taps[1], value);
-  value = fmaf(weights[2 * int64_t{along.pixels}], taps[2], value);
-  return value > threshold;
+  return weighted_sum<exact>(along.weights + pixel, along.pixels, cells + along.first[pixel]) > threshold;
 }
 
 // Calls f with a value of the type of the logits, which is float16, bfloat16 or float32.

@@ -36,16 +36,17 @@ struct Bytes {
 
 void resize(const resampling::Args& args, int64_t mask, int64_t begin, int64_t end, const resampling::Lines& lines,
             uint8_t* masks) {
+  const resampling::Bounds bounds = resampling::nearly(args.threshold);
   with_element_type(args.type, [&](auto element) {
     using T = decltype(element);
     if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
       const int64_t width = args.columns.cells;
-      fill_rows(static_cast<const T*>(args.logits) + mask * args.rows.cells * width, width, args.threshold, lines);
+      fill_rows(static_cast<const T*>(args.logits) + mask * args.rows.cells * width, width, bounds, lines);
     }
   });
   for (int64_t row = begin; row < end; ++row) {
     Bytes bytes{masks + (mask * args.rows.pixels + row) * args.columns.pixels};
-    give_line(args.rows, args.columns, row, args.threshold, lines, bytes);
+    give_line(args.rows, args.columns, row, bounds, lines, bytes);
   }
 }
 

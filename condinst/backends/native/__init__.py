@@ -15,6 +15,7 @@ from . import (
     matrix_nms,
     nms,
     pack_masks,
+    panoptic_merge,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "matrix_nms",
     "nms",
     "pack_masks",
+    "panoptic_merge",
     "select_top_locations",
     "sigmoid_focal_loss",
 ]

@@ -19,6 +19,7 @@ from . import (
     matrix_nms,
     nms,
     pack_masks,
+    panoptic_merge,
     select_top_locations,
     sigmoid_focal_loss,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "matrix_nms",
     "nms",
     "pack_masks",
+    "panoptic_merge",
     "select_top_locations",
     "sigmoid_focal_loss",
 ]

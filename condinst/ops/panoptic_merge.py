@@ -1,0 +1,149 @@
+"""`panoptic_merge`: instances and semantic logits to one panoptic map per image (paper, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from condinst.backends import select
+from condinst.reference.panoptic_merge import PanopticMaps
+
+from .checks import (
+    FLOATING,
+    check_at_least,
+    check_dims,
+    check_index_range,
+    check_probability,
+    check_same_device,
+    check_shape,
+    check_tensor,
+)
+from .masks_to_image import MOST_PIXELS
+
+
+def panoptic_merge(
+    mask_logits: Tensor,
+    scores: Tensor,
+    image_indices: Tensor,
+    semantic_logits: Tensor,
+    *,
+    network_sizes: Sequence[tuple[int, int]],
+    output_sizes: Sequence[tuple[int, int]],
+    num_thing_channels: int,
+    mask_stride: int = 4,
+    semantic_stride: int = 4,
+    score_threshold: float = 0.45,
+    mask_threshold: float = 0.5,
+    overlap_threshold: float = 0.4,
+    stuff_area_limit: int = 4096,
+    backend: str | None = None,
+) -> PanopticMaps:
+    """Panoptic maps at image size: instances by falling score, stuff where none is.
+
+    1. A mask at image size is that of `masks_to_image`: sigmoid, aligned upsampling by the stride, crop of the
+       padding, bilinear resize, above `mask_threshold`. NaN is background.
+    2. Instances with a score below `score_threshold` (compared in float32), or NaN, are dropped. The others are ranked
+       by falling score; of equal scores the first instance comes first.
+    3. In this order: an instance whose mask is empty is dropped, and so is one that has lost more than
+       `overlap_threshold` of its pixels to those kept before it (lost / area in float64; exactly that share is kept).
+       Else it takes those of its pixels that are free.
+    4. Every other pixel has the class of the highest semantic logit, brought to image size in the same way (logits, no
+       softmax); of equal ones the first. NaN is -1e30, and logits are clamped to -1e30 .. 1e30. Where a thing wins,
+       the pixel is void.
+    5. Stuff with fewer than `stuff_area_limit` pixels in an image becomes void.
+
+    Every backend gives the same bits for any input: each product and each sum is rounded to float32 by itself, three
+    cells are added in order, rows before columns, and the sigmoid is `condinst.reference.panoptic_merge.fixed_sigmoid`.
+    Nothing waits for the device. Has no gradient.
+
+    Args:
+        mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input.
+        scores: [K] floating.
+        image_indices: [K] int64 in 0 .. B - 1, the image of each instance; -1 for padding, which is passed over.
+        semantic_logits: [B, C, h_s, w_s] floating, at `semantic_stride`, C at least 1; things come first.
+        network_sizes: (height, width) of each image as the network saw it, without padding; at most the size of
+            either map times its stride.
+        output_sizes: (height, width) of each result, less than 2^31 pixels together.
+        num_thing_channels: 0 .. C.
+        mask_stride: pixels of the network input per mask logit.
+        semantic_stride: pixels of the network input per semantic logit.
+        score_threshold: in 0..1.
+        mask_threshold: in 0..1, of probabilities.
+        overlap_threshold: in 0..1, share of an instance's pixels.
+        stuff_area_limit: in pixels of the result, at least 0.
+        backend: see `condinst.backends.registry`.
+
+    Returns:
+        ids: [B, largest height, largest width] int32; 0 for void and outside of the image, 1 + k for instance k,
+            1 + K + (c - num_thing_channels) for stuff channel c.
+        instance_areas: [K] int64, pixels of each instance in `ids`; 0 where it was dropped.
+        stuff_areas: [B, C - num_thing_channels] int64, pixels of each stuff class in `ids`; 0 where there is none.
+
+    Raises:
+        TypeError: wrong dtype.
+        ValueError: shapes, sizes or numbers that do not fit; on the CPU also an image index out of range (a GPU passes
+            the instance over).
+    """
+    check_tensor("mask_logits", mask_logits, FLOATING)
+    check_dims("mask_logits", mask_logits, 3)
+    check_tensor("scores", scores, FLOATING)
+    check_tensor("image_indices", image_indices, (torch.int64,))
+    check_tensor("semantic_logits", semantic_logits, FLOATING)
+    check_dims("semantic_logits", semantic_logits, 4)
+    num_images, num_channels = semantic_logits.shape[:2]
+    for name, value in (("scores", scores), ("image_indices", image_indices)):
+        check_shape(name, value, (mask_logits.shape[0],))
+        check_same_device(name, value, "mask_logits", mask_logits)
+    check_same_device("semantic_logits", semantic_logits, "mask_logits", mask_logits)
+    check_index_range("image_indices", image_indices, num_images, least=-1)
+    if num_channels < 1:
+        raise ValueError(f"semantic_logits: expected at least 1 channel, got shape {list(semantic_logits.shape)}")
+    check_at_least("num_thing_channels", num_thing_channels, 0)
+    if num_thing_channels > num_channels:
+        raise ValueError(f"num_thing_channels: expected at most {num_channels} (channels), got {num_thing_channels}")
+    check_at_least("mask_stride", mask_stride, 1)
+    check_at_least("semantic_stride", semantic_stride, 1)
+    covered = [
+        min(of_mask * mask_stride, of_semantics * semantic_stride)
+        for of_mask, of_semantics in zip(mask_logits.shape[1:], semantic_logits.shape[2:], strict=True)
+    ]
+    _check_sizes(network_sizes, output_sizes, num_images, covered)
+    check_probability("score_threshold", score_threshold)
+    check_probability("mask_threshold", mask_threshold)
+    check_probability("overlap_threshold", overlap_threshold)
+    check_at_least("stuff_area_limit", stuff_area_limit, 0)
+    with torch.no_grad():
+        return select("panoptic_merge", backend, mask_logits, scores, semantic_logits)(
+            mask_logits,
+            scores,
+            image_indices,
+            semantic_logits,
+            network_sizes=network_sizes,
+            output_sizes=output_sizes,
+            num_thing_channels=num_thing_channels,
+            mask_stride=mask_stride,
+            semantic_stride=semantic_stride,
+            score_threshold=score_threshold,
+            mask_threshold=mask_threshold,
+            overlap_threshold=overlap_threshold,
+            stuff_area_limit=stuff_area_limit,
+        )
+
+
+def _check_sizes(
+    network_sizes: Sequence[tuple[int, int]],
+    output_sizes: Sequence[tuple[int, int]],
+    num_images: int,
+    covered: Sequence[int],
+) -> None:
+    for name, sizes in (("network_sizes", network_sizes), ("output_sizes", output_sizes)):
+        if len(sizes) != num_images:
+            raise ValueError(f"{name}: expected one (height, width) per image ({num_images}), got {len(sizes)}")
+    for size in network_sizes:
+        if not all(0 < side <= most for side, most in zip(size, covered, strict=True)):
+            raise ValueError(f"network_sizes: expected 1 .. {list(covered)} (map size times stride), got {tuple(size)}")
+    for size in output_sizes:
+        if min(size) < 1 or size[0] * size[1] >= MOST_PIXELS:
+            raise ValueError(f"output_sizes: expected at least 1 x 1 and less than 2^31 pixels, got {tuple(size)}")

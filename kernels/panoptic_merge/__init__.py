@@ -1,0 +1,1 @@
+"""The kernels of `condinst.ops.panoptic_merge`."""

@@ -1,0 +1,390 @@
+#include "panoptic_merge_cpu.h"
+
+#include "../masks_to_image/lines_cpu.h"
+
+namespace condinst::panoptic_merge {
+namespace CONDINST_ISA {
+namespace {
+
+using namespace resampling::CONDINST_ISA;
+using resampling::Bounds;
+using resampling::Lines;
+
+constexpr int64_t kWord = 64;
+
+// Bits [from, from + 64) of a row, which has a word after its last.
+static inline uint64_t bits_at(const uint64_t* row, int64_t from) {
+  const int64_t shift = from % kWord;
+  const uint64_t low = row[from / kWord] >> shift;
+  return shift == 0 ? low : low | row[from / kWord + 1] << (kWord - shift);
+}
+
+static inline uint64_t first_bits(int64_t count) {
+  return count >= kWord ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
+}
+
+// Calls f(word, bits) for the words of [begin, end), with the bits of each that are in it.
+template <class F>
+static inline void for_words(int64_t begin, int64_t end, const F& f) {
+  for (int64_t word = begin / kWord; word * kWord < end; ++word) {
+    const int64_t first = std::max<int64_t>(begin - word * kWord, 0);
+    f(word, first_bits(end - word * kWord) & ~uint64_t{0} << first);
+  }
+}
+
+// A sink for give_line; the row is 0 at first.
+struct Bits {
+  uint64_t* row;
+
+  void uniform(int64_t begin, int64_t end, bool value) {
+    if (value) {
+      for_words(begin, end, [&](int64_t word, uint64_t bits) { row[word] |= bits; });
+    }
+  }
+
+  template <class F>
+  void mixed(int64_t begin, int64_t end, const F& bits_of) {
+    for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
+      const int64_t count = std::min<int64_t>(kWidth, end - pixel);
+      const uint64_t bits = bits_of(pixel, count) & first_bits(count);
+      const int64_t shift = pixel % kWord;
+      row[pixel / kWord] |= bits << shift;
+      if (shift + count > kWord) {
+        row[pixel / kWord + 1] |= bits >> (kWord - shift);
+      }
+    }
+  }
+};
+
+// Calls f with the words of an instance in its window: f(its word, that of the pixels taken).
+template <class F>
+static inline void for_window(const Args& args, int64_t image, int64_t instance, const Window& window, const F& f) {
+  for (int64_t y = window.begin; y < window.end; ++y) {
+    uint64_t* bits = bits_of(args, instance, y);
+    uint64_t* taken = taken_of(args, image, y);
+    for (int64_t word = window.first_word; word < window.end_word; ++word) {
+      f(bits[word], taken[word]);
+    }
+  }
+}
+
+static inline FloatVector magnitude(FloatVector values) {
+  return bit_cast<FloatVector>(UIntVector(bit_cast<UIntVector>(values) & 0x7fffffffu));
+}
+
+static inline FloatVector choose(IntVector mask, FloatVector yes, FloatVector no) {
+  return bit_cast<FloatVector>(condinst::CONDINST_ISA::choose(
+      bit_cast<UIntVector>(mask), bit_cast<UIntVector>(yes), bit_cast<UIntVector>(no)));
+}
+
+static inline IntVector choose(IntVector mask, IntVector yes, IntVector no) { return (mask & yes) | (~mask & no); }
+
+// semantic_logit of every lane
+static inline FloatVector semantic_logits(FloatVector logits) {
+  const FloatVector most = FloatVector{} + kMostLogit;
+  const FloatVector numbers = choose(logits > -most, logits, -most);
+  return choose(numbers < most, numbers, most);
+}
+
+// Reads row y of cells, and finds where a channel leads.
+template <class T>
+static void read_row(const Args& args, int64_t image, int64_t y, const CellRows& cells) {
+  const int64_t width = args.semantic_width;
+  const T* from = static_cast<const T*>(args.semantic_logits) +
+                  (image * args.num_channels * args.semantic_height + y) * width;
+  float* to = cells.logits + y % kRing * args.num_channels * cells.pitch;
+  int32_t* channels = cells.channels + y % kRing * cells.pitch;
+  std::fill(cells.best, cells.best + cells.pitch, -HUGE_VALF);
+  std::fill(cells.second, cells.second + cells.pitch, -HUGE_VALF);
+  std::fill(cells.largest, cells.largest + cells.pitch, 0.0f);
+  for (int64_t channel = 0; channel < args.num_channels; ++channel) {
+    for (int64_t x = 0; x < width; x += kWidth) {
+      const int64_t count = width - x;
+      const FloatVector logits =
+          semantic_logits(count < kWidth ? load_first<float>(from + x, count) : load<float>(from + x));
+      store<float, float>(to + x, logits);
+      const FloatVector best = load<float>(cells.best + x);
+      const FloatVector second = load<float>(cells.second + x);
+      const FloatVector largest = load<float>(cells.largest + x);
+      const IntVector is_best = logits > best;
+      const FloatVector loser = choose(is_best, best, logits);
+      store<float, float>(cells.best + x, choose(is_best, logits, best));
+      store<float, float>(cells.second + x, choose(loser > second, loser, second));
+      store<float, float>(cells.largest + x, choose(magnitude(logits) > largest, magnitude(logits), largest));
+      const IntVector leader = choose(is_best, IntVector{} + static_cast<int32_t>(channel),
+                                      load_bits<IntVector>(channels + x));
+      std::memcpy(channels + x, &leader, sizeof(leader));
+    }
+    from += args.semantic_height * width;
+    to += cells.pitch;
+  }
+  for (int64_t x = 0; x < width; ++x) {
+    channels[x] = leads(cells.best[x], cells.second[x], cells.largest[x]) ? channels[x] : kUnsure;
+  }
+}
+
+// Cuts the line of cells that pixels with these three rows look at into runs. Returns their number.
+static int64_t find_runs(const Args& args, int64_t first_row, const CellRows& cells) {
+  const int32_t* of_rows[kTaps];
+  for (int64_t tap = 0; tap < kTaps; ++tap) {
+    of_rows[tap] = cells.channels + std::min(first_row + tap, args.semantic_height - 1) % kRing * cells.pitch;
+  }
+  const int64_t width = args.semantic_width;
+  for (int64_t x = 0; x < width; ++x) {
+    const bool agree = of_rows[0][x] == of_rows[1][x] && of_rows[0][x] == of_rows[2][x];
+    cells.common[x] = agree ? of_rows[0][x] : kUnsure;
+  }
+  cells.common[width] = cells.common[width + 1] = cells.common[width - 1];
+  int64_t count = 0;
+  for (int64_t x = 0; x < width; ++x) {
+    const bool agree = cells.common[x] == cells.common[x + 1] && cells.common[x] == cells.common[x + 2];
+    const int32_t channel = agree ? cells.common[x] : kUnsure;
+    if (count > 0 && cells.runs[count - 1].channel == channel) {
+      cells.runs[count - 1].end = static_cast<int32_t>(x + 1);
+    } else {
+      cells.runs[count++] = {static_cast<int32_t>(x), static_cast<int32_t>(x + 1), channel};
+    }
+  }
+  return count;
+}
+
+// The cells of a row of pixels.
+struct RowTaps {
+  const float* rows[kTaps];  // of the first channel
+  FloatVector weights[kTaps];
+  int64_t pitch;             // between channels
+
+  RowTaps(const Args& args, const Axis& across, int64_t pixel_row, const CellRows& cells) : pitch(cells.pitch) {
+    for (int64_t tap = 0; tap < kTaps; ++tap) {
+      const int64_t row = std::min<int64_t>(across.first[pixel_row] + tap, across.cells - 1);  // beyond, the weight is 0
+      rows[tap] = cells.logits + row % kRing * args.num_channels * pitch;
+      weights[tap] = FloatVector{} + across.weights[tap * int64_t{across.pixels} + pixel_row];
+    }
+  }
+};
+
+static inline FloatVector sum(const FloatVector (&weights)[kTaps], FloatVector a, FloatVector b, FloatVector c) {
+  const FloatVector first = weights[0] * a;
+  const FloatVector both = first + weights[1] * b;
+  return both + weights[2] * c;
+}
+
+// The class of `count` <= kWidth pixels from `pixel` on.
+static IntVector winners(const Args& args, const Axis& along, const RowTaps& taps, int64_t pixel, int64_t count) {
+  const int32_t* first = along.first + pixel;
+  FloatVector weights[kTaps];
+  for (int tap = 0; tap < kTaps; ++tap) {
+    weights[tap] = load<float>(along.weights + tap * int64_t{along.pixels} + pixel);
+  }
+  FloatVector best = FloatVector{} - HUGE_VALF;
+  IntVector winner = {};
+  const auto compete = [&](int64_t channel, FloatVector a, FloatVector b, FloatVector c) {
+    const FloatVector value = sum(weights, a, b, c);
+    const IntVector is_best = value > best;
+    best = choose(is_best, value, best);
+    winner = choose(is_best, IntVector{} + static_cast<int32_t>(channel), winner);
+  };
+  const int32_t base = first[0];
+  if (first[count - 1] + kTaps - 1 - base < kWidth) {
+    const IntVector places = load_bits<IntVector>(first) - base;
+    for (int64_t channel = 0; channel < args.num_channels; ++channel) {
+      const int64_t at = channel * taps.pitch + base;
+      const FloatVector cells = sum(taps.weights, load<float>(taps.rows[0] + at), load<float>(taps.rows[1] + at),
+                                    load<float>(taps.rows[2] + at));
+      compete(channel, permuted(cells, places), permuted(cells, places + 1), permuted(cells, places + 2));
+    }
+    return winner;
+  }
+  for (int64_t channel = 0; channel < args.num_channels; ++channel) {
+    FloatVector columns[kTaps];
+    for (int64_t tap = 0; tap < kTaps; ++tap) {
+      FloatVector rows[kTaps] = {};
+      for (int64_t lane = 0; lane < count; ++lane) {
+        for (int row = 0; row < kTaps; ++row) {
+          rows[row][lane] = taps.rows[row][channel * taps.pitch + first[lane] + tap];
+        }
+      }
+      columns[tap] = sum(taps.weights, rows[0], rows[1], rows[2]);
+    }
+    compete(channel, columns[0], columns[1], columns[2]);
+  }
+  return winner;
+}
+
+// Paints classes into a row of pixels, and counts those that no instance has taken.
+struct Painter {
+  const Args& args;
+  const Axis& along;
+  const uint64_t* taken;
+  int32_t* ids;
+  int64_t* areas;
+
+  void uniform(int64_t begin, int64_t end, int32_t channel) const {
+    std::fill(ids + begin, ids + end, id_of_channel(args, channel));
+    if (channel >= args.num_things) {
+      int64_t count = end - begin;
+      for_words(begin, end, [&](int64_t word, uint64_t bits) { count -= __builtin_popcountll(taken[word] & bits); });
+      areas[channel - args.num_things] += count;
+    }
+  }
+
+  void mixed(int64_t begin, int64_t end, const RowTaps& taps) const {
+    for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
+      const int64_t count = std::min<int64_t>(kWidth, end - pixel);
+      uint64_t free = ~bits_at(taken, pixel) & first_bits(count);
+      if (free == 0) {
+        continue;
+      }
+      const IntVector channels = winners(args, along, taps, pixel, count);
+      for (int64_t lane = 0; lane < count; ++lane) {
+        ids[pixel + lane] = id_of_channel(args, channels[lane]);
+      }
+      for (; free != 0; free &= free - 1) {
+        const int32_t channel = channels[__builtin_ctzll(free)];
+        if (channel >= args.num_things) {
+          ++areas[channel - args.num_things];
+        }
+      }
+    }
+  }
+};
+
+// Paints the pixels of a row that an instance has.
+static void paint_instance(const uint64_t* bits, const Window& window, int32_t id, int32_t* ids) {
+  for (int64_t word = window.first_word; word < window.end_word; ++word) {
+    int32_t* to = ids + word * kWord;
+    for (uint64_t left = bits[word]; left != 0;) {
+      const int begin = __builtin_ctzll(left);
+      const uint64_t after = ~(left >> begin);
+      const int end = after == 0 ? kWord : std::min<int>(begin + __builtin_ctzll(after), kWord);
+      std::fill(to + begin, to + end, id);
+      left = end == kWord ? 0 : left & ~uint64_t{0} << end;
+    }
+  }
+}
+
+}  // namespace
+
+void draw_mask(const Args& args, int64_t instance, const Lines& lines, Window& window) {
+  const Image& image = args.images[args.image_indices[instance]];
+  const Axis& rows = image.mask_rows;
+  const Axis& columns = image.mask_columns;
+  const Bounds bounds = resampling::exactly(args.mask_threshold);
+  with_element_type(args.mask_type, [&](auto element) {
+    using T = decltype(element);
+    if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
+      fill_rows(static_cast<const T*>(args.mask_logits) + instance * args.mask_height * args.mask_width,
+                args.mask_width, bounds, lines);
+    }
+  });
+  // The pixels that look at a cell that may be above the threshold.
+  int32_t top = rows.cells, bottom = -1, left = columns.cells, right = -1;
+  for (int32_t line = static_cast<int32_t>(lines.begin); line < lines.end; ++line) {
+    if (lines.high[line - lines.begin] >= 0) {
+      top = std::min(top, line);
+      bottom = line;
+      left = std::min(left, lines.low[line - lines.begin]);
+      right = std::max(right, lines.high[line - lines.begin]);
+    }
+  }
+  window = {};
+  if (bottom < 0) {
+    return;
+  }
+  window.begin = rows.begin[std::max(top - kTaps + 1, 0)];
+  window.end = rows.begin[bottom + 1];
+  window.first_word = columns.begin[std::max(left - kTaps + 1, 0)] / kWord;
+  window.end_word = (columns.begin[right + 1] + kWord - 1) / kWord;
+  for (int64_t y = window.begin; y < window.end; ++y) {
+    Bits bits{bits_of(args, instance, y)};
+    std::fill(bits.row, bits.row + args.words, 0);
+    give_line(rows, columns, y, bounds, lines, bits);
+    for (int64_t word = window.first_word; word < window.end_word; ++word) {
+      window.area += __builtin_popcountll(bits.row[word]);
+    }
+  }
+}
+
+void settle_image(const Args& args, int64_t image, const Ranking& ranking, Window* windows) {
+  for (int64_t rank = 0; rank < ranking.count; ++rank) {
+    const int64_t instance = ranking.instances[rank];
+    Window& window = windows[instance];
+    int64_t lost = 0;
+    for_window(args, image, instance, window,
+               [&](uint64_t bits, uint64_t taken) { lost += __builtin_popcountll(bits & taken); });
+    if (!is_kept(args, window.area, lost)) {
+      window.area = 0;
+      continue;
+    }
+    for_window(args, image, instance, window, [&](uint64_t& bits, uint64_t& taken) {
+      bits &= ~taken;
+      taken |= bits;
+    });
+    window.area -= lost;
+    args.instance_areas[instance] = window.area;
+  }
+}
+
+void paint_band(const Args& args, const Band& band, const Ranking& ranking, const Window* windows,
+                const CellRows& cells) {
+  const Axis& across = args.images[band.image].semantic_rows;
+  const Axis& along = args.images[band.image].semantic_columns;
+  int64_t rows_read = across.first[band.begin];
+  int64_t num_runs = 0;
+  for (int64_t y = band.begin; y < band.end; ++y) {
+    const int64_t first = across.first[y];
+    if (y == band.begin || first != across.first[y - 1]) {
+      rows_read = std::max(rows_read, first);
+      for (; rows_read < std::min(first + kTaps, args.semantic_height); ++rows_read) {
+        with_element_type(args.semantic_type, [&](auto element) {
+          using T = decltype(element);
+          if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
+            read_row<T>(args, band.image, rows_read, cells);
+          }
+        });
+      }
+      num_runs = find_runs(args, first, cells);
+    }
+    int32_t* ids = args.ids + (band.image * args.height + y) * args.width;
+    const Painter painter{args, along, taken_of(args, band.image, y), ids, band.areas};
+    const RowTaps taps(args, across, y, cells);
+    for (int64_t i = 0; i < num_runs; ++i) {
+      const Run& run = cells.runs[i];
+      const int64_t begin = along.begin[run.begin];
+      const int64_t end = along.begin[run.end];
+      if (run.channel == kUnsure) {
+        painter.mixed(begin, end, taps);
+      } else if (begin < end) {
+        painter.uniform(begin, end, run.channel);
+      }
+    }
+    for (int64_t rank = 0; rank < ranking.count; ++rank) {
+      const int64_t instance = ranking.instances[rank];
+      const Window& window = windows[instance];
+      if (window.area > 0 && y >= window.begin && y < window.end) {
+        paint_instance(bits_of(args, instance, y), window, static_cast<int32_t>(1 + instance), ids);
+      }
+    }
+    std::fill(ids + along.pixels, ids + args.width, 0);
+  }
+  if (band.end == across.pixels) {
+    int32_t* ids = args.ids + band.image * args.height * args.width;
+    std::fill(ids + band.end * args.width, ids + args.height * args.width, 0);
+  }
+}
+
+void erase_stuff(const Args& args, const Band& band, const uint8_t* is_small) {
+  const int64_t width = args.images[band.image].semantic_columns.pixels;
+  for (int64_t y = band.begin; y < band.end; ++y) {
+    int32_t* ids = args.ids + (band.image * args.height + y) * args.width;
+    for (int64_t x = 0; x < width; ++x) {
+      const int64_t stuff = ids[x] - 1 - args.num_instances;
+      if (stuff >= 0 && is_small[stuff] != 0) {
+        ids[x] = 0;
+      }
+    }
+  }
+}
+
+}  // namespace CONDINST_ISA
+}  // namespace condinst::panoptic_merge
