@@ -98,6 +98,12 @@ class CocoPanoptic(AnnotatedImages):
         """The PNG file with the segments of image `index`."""
         return self.segments_dir / self._annotation_of[self.image_ids[index]]["file_name"]
 
+    def check_segments_exist(self, count: int) -> None:
+        """Raises a ValueError when the PNG file of one of the first `count` images is missing."""
+        missing = [path for path in map(self.segments_path, range(count)) if not path.is_file()]
+        if missing:
+            raise ValueError(f"{missing[0]}: no such file; {len(missing)} of {count} images have no PNG with segments")
+
     def segments_info(self, index: int) -> list[dict[str, Any]]:
         """The segments of image `index` as the annotation file has them."""
         return self._annotation_of[self.image_ids[index]]["segments_info"]

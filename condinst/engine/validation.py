@@ -74,9 +74,7 @@ def make_validation(
                 f"{validation.annotations}: expected a panoptic model for panoptic annotations,"
                 f" and {config.name} has no semantic branch"
             )
-        missing = [path for path in map(validation.segments_path, range(len(validation))) if not path.is_file()]
-        if missing:
-            raise ValueError(f"{missing[0]}: no such file ({len(missing)} of {len(validation)} are missing)")
+        validation.check_segments_exist(len(validation))
         return Validation(validation, match_panoptic_categories(validation, _of_data(config, data)), "PQ")
     for index, image_id in enumerate(validation.image_ids):
         for annotation in validation.coco.imgToAnns[image_id]:

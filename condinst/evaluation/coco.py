@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import json
 import math
@@ -22,7 +21,7 @@ from torch import nn
 from condinst.data.coco import CocoInstances, compress
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
-from condinst.evaluation.runner import rank_and_world, report, run_model
+from condinst.evaluation.runner import rank_and_world, report, run_lengths_option, run_model
 
 _AREAS = ("all", "small", "medium", "large")
 _KINDS = {"box": "bbox", "mask": "segm"}
@@ -92,14 +91,12 @@ def evaluate_coco(
     def to_result(index: int, detections: dict[str, Any] | None) -> _Found:
         return _Found(*coco_results(detections, image_ids[index], known)) if detections else _Found([], [])
 
-    # ours has a shorter form for masks than torchvision's models
-    options = {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
     outcomes = run_model(
         model,
         data,
         count,
         to_result,
-        options=options,
+        options=run_lengths_option(model),
         device=torch.device(device),
         progress=progress,
     )

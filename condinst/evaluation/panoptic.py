@@ -18,7 +18,7 @@ from condinst.data.panoptic_results import known_segments, read_panoptic_results
 from condinst.evaluation.categories import few
 from condinst.evaluation.coco import write_json
 from condinst.evaluation.panoptic_quality import Counts, Segments, compare_segments, summarize
-from condinst.evaluation.runner import rank_and_world, report, run_model
+from condinst.evaluation.runner import rank_and_world, report, run_lengths_option, run_model
 
 
 def evaluate_panoptic(
@@ -77,7 +77,13 @@ def evaluate_panoptic(
         return counts, write_panoptic_result(ids, segments, labels, image_id, path)
 
     outcomes = run_model(
-        model, data, count, to_result, options={"panoptic": True}, device=torch.device(device), progress=progress
+        model,
+        data,
+        count,
+        to_result,
+        options={"panoptic": True} | run_lengths_option(model),
+        device=torch.device(device),
+        progress=progress,
     )
     if folder is not None and rank_and_world()[0] == 0:
         write_json(folder / "panoptic.json", {"annotations": [outcome.result[1] for outcome in outcomes]})
@@ -122,9 +128,7 @@ def evaluate_panoptic_results(
 def _count(data: CocoPanoptic, max_images: int) -> int:
     """How many images count, after a look whether their truth is there."""
     count = min(max_images or len(data), len(data))
-    missing = [path for path in map(data.segments_path, range(count)) if not path.is_file()]
-    if missing:
-        raise ValueError(f"{missing[0]}: no such file; {len(missing)} of {count} images have no PNG with segments")
+    data.check_segments_exist(count)
     return count
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -111,6 +112,11 @@ def _skip(data: AnnotatedImages, index: int, error: Exception) -> str:
     reason = str(error).partition("\n")[0].removeprefix(f"{path}: ")
     _logger.warning("skipped, its objects count as missed: %s: %s", path, reason)
     return reason
+
+
+def run_lengths_option(model: nn.Module) -> dict[str, Any]:
+    """The argument that asks for masks as run lengths, of models that have it: ours, but not torchvision's."""
+    return {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
 
 
 def rank_and_world() -> tuple[int, int]:

@@ -1,0 +1,107 @@
+"""What a model is measured by, and data that does not fit it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from condinst import CondInst
+from condinst.data.coco import CocoInstances
+from condinst.data.panoptic import CocoPanoptic
+from condinst.engine.config import TrainingConfig
+from condinst.engine.training import train
+from condinst.engine.validation import make_validation
+from tests.data.synthetic import write_panoptic, write_rectangles
+from tests.models.tiny import TINY, tiny_panoptic_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def panoptic(tmp_path: Path) -> CocoPanoptic:
+    return CocoPanoptic(write_panoptic(tmp_path / "panoptic"), tmp_path / "panoptic/images")
+
+
+@pytest.fixture
+def instances(tmp_path: Path) -> CocoInstances:
+    return CocoInstances(write_rectangles(tmp_path / "instances"), tmp_path / "instances")
+
+
+def panoptic_model(data: CocoPanoptic, **overrides: Any) -> CondInst:
+    torch.manual_seed(0)
+    fields = {
+        "num_classes": 2,
+        "class_names": data.class_names,
+        "num_stuff_classes": 2,
+        "stuff_names": data.stuff_names,
+    }
+    return CondInst(tiny_panoptic_config(**fields | overrides))
+
+
+def test_a_panoptic_model_is_measured_by_pq(panoptic: CocoPanoptic) -> None:
+    model = panoptic_model(panoptic)
+    validation = make_validation(panoptic, panoptic, model.config)
+    row = validation.scores(model, 2, CPU)
+    assert list(row) == ["PQ", "SQ", "RQ", "PQ_things", "PQ_stuff"] and validation.measure == "PQ"
+    assert 0 <= row["PQ"] <= 1 and row["PQ"] == pytest.approx((row["PQ_things"] + row["PQ_stuff"]) / 2)
+    assert validation.category_ids == [1, 6, 4, 9]
+
+
+def test_instances_are_measured_by_ap(instances: CocoInstances) -> None:
+    model = CondInst(TINY.replace(num_classes=len(instances.category_ids)))
+    validation = make_validation(instances, instances, model.config)
+    row = validation.scores(model, 0, CPU)
+    assert validation.measure == "mask_AP" and {"mask_AP", "box_AP", "mask_AP50"} <= set(row)
+
+
+def test_panoptic_validation_of_an_instance_model(panoptic: CocoPanoptic) -> None:
+    with pytest.raises(
+        ValueError, match="expected a panoptic model for panoptic annotations, and tiny has no semantic"
+    ):
+        make_validation(panoptic, panoptic, TINY.replace(num_classes=2))
+
+
+def test_a_missing_png_is_named_before_the_training(panoptic: CocoPanoptic) -> None:
+    missing = panoptic.segments_path(2)
+    missing.unlink()
+    with pytest.raises(ValueError, match=f"{missing.name}: no such file; 1 of 4 images"):
+        make_validation(panoptic, panoptic, panoptic_model(panoptic).config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"num_stuff_classes": 3, "stuff_names": ()}, "num_stuff_classes: expected 2, the categories of .*, got 3"),
+        ({"num_classes": 5, "class_names": ()}, "num_classes: expected 2, the categories of .*, got 5"),
+    ],
+)
+def test_other_classes_than_the_data(
+    panoptic: CocoPanoptic, tmp_path: Path, overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(panoptic_model(panoptic, **overrides), TrainingConfig(steps=1), panoptic, tmp_path / "run")
+
+
+def test_a_panoptic_model_needs_panoptic_data(instances: CocoInstances, tmp_path: Path) -> None:
+    model = CondInst(tiny_panoptic_config(num_classes=1, class_names=()))
+    with pytest.raises(
+        ValueError, match="expected panoptic annotations for tiny_panoptic, a panoptic model, got instan"
+    ):
+        train(model, TrainingConfig(steps=1), instances, tmp_path / "run")
+
+
+def test_damaged_segments_are_passed_over(
+    panoptic: CocoPanoptic, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a damaged image: named, counted, and another one takes its place."""
+    damaged = panoptic.segments_path(1)
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    config = TrainingConfig(steps=3, batch_size=2, num_workers=0, base_batch_size=0, learning_rate=1e-3)
+    with caplog.at_level(logging.WARNING):
+        train(panoptic_model(panoptic), config, panoptic, tmp_path / "run", progress=False)
+    assert [record.getMessage() for record in caplog.records if damaged.name in record.getMessage()]
+    assert (tmp_path / "run/log.csv").read_text().splitlines()[-1].endswith(",1")  # the column `unreadable`
