@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from condinst.data.coco import CocoInstances
+from condinst.data.panoptic import CocoPanoptic
 from condinst.engine.training import train
-from tests.data.synthetic import write_rectangles
+from tests.data.synthetic import write_panoptic, write_rectangles
 from tests.engine.test_training import SHORT, make_student, read_log
 
 CONFIG = dataclasses.replace(
@@ -26,30 +27,51 @@ STUDENT = {
     "mask_loss_locations": "all",
     "semantic_loss": True,
 }
+PANOPTIC = {
+    **STUDENT,
+    "num_classes": 2,
+    "class_names": (),
+    "panoptic": True,
+    "num_stuff_classes": 2,
+    "fpn_in_features": ("res2", "res3", "res4", "res5"),
+    "panoptic_channels": 64,
+    "stuff_area_limit": 64,
+}
 
 SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from tests.engine.test_distributed import CONFIG, STUDENT, CocoInstances, make_student, train
+from tests.engine.test_distributed import train_on
 torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-data = CocoInstances(folder / "data" / "instances.json", folder / "data" / "images")
-train(make_student(**STUDENT), CONFIG, data, folder / "two", validation=data, progress=False)
+train_on(Path(sys.argv[1]), sys.argv[2], "two")
 """
 
 
+def train_on(folder: Path, kind: str, out: str) -> None:
+    """A run on the data that lie in a folder."""
+    data: CocoInstances | CocoPanoptic
+    if kind == "panoptic":
+        data = CocoPanoptic(folder / "data" / "panoptic.json", folder / "data" / "images")
+    else:
+        data = CocoInstances(folder / "data" / "instances.json", folder / "data" / "images")
+    student = make_student(**(PANOPTIC if kind == "panoptic" else STUDENT))
+    train(student, CONFIG, data, folder / out, validation=data, progress=False)
+
+
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    data = CocoInstances(write_rectangles(tmp_path / "data", images=6), tmp_path / "data" / "images")
+@pytest.mark.parametrize("kind", ["instances", "panoptic"])
+def test_two_processes_train_as_one(tmp_path: Path, kind: str) -> None:
+    (write_panoptic if kind == "panoptic" else write_rectangles)(tmp_path / "data", images=6)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script, tmp_path]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launch, script, tmp_path, kind]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     two = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=100)
     assert two.returncode == 0, two.stderr
 
-    train(make_student(**STUDENT), CONFIG, data, tmp_path / "one", validation=data, progress=False)
+    train_on(tmp_path, kind, "one")
     one, both = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("one", "two"))
     for name, value in one["model"].items():
         difference = (both["model"][name].double() - value.double()).norm()
@@ -59,5 +81,5 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         assert len(rows[0]) == len(rows[1]) > 0
         for own, other in zip(*rows, strict=True):
             for key in own:
-                if "loss" in key or "AP" in key:
+                if "loss" in key or "AP" in key or "PQ" in key:
                     assert other[key] == pytest.approx(own[key], rel=1e-4, abs=1e-6, nan_ok=True), key
