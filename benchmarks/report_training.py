@@ -1,7 +1,8 @@
 """Writes the results of trainings and their curves into docs/: ``python benchmarks/report_training.py``.
 
 ``docs/logs/NAME/`` has what a run left: `training.json`, `log.csv` and `validation.csv` of ``condinst train``, or the
-`metrics.json` of ``train_mask_rcnn.py``.
+`metrics.json` of ``train_mask_rcnn.py``. In ``docs/logs/panoptic_sample/`` there is also the `metrics.json` of
+``panoptic_sample.py``.
 """
 
 from __future__ import annotations
@@ -15,25 +16,48 @@ from condinst.visualization import save_learning_curves
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "docs/logs"
+PANOPTIC = LOGS / "panoptic_sample"
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def main() -> None:
     """Rewrite the table and the pictures."""
-    ours = sorted(folder for folder in LOGS.iterdir() if (folder / "validation.csv").exists())
-    others = sorted(folder for folder in LOGS.iterdir() if (folder / "metrics.json").exists())
+    ours = sorted(folder for folder in LOGS.iterdir() if (folder / "validation.csv").exists() and folder != PANOPTIC)
+    others = sorted(folder for folder in LOGS.iterdir() if (folder / "metrics.json").exists() and folder != PANOPTIC)
     table = TextTable(
         "Average precision in percent, of all validation images",
         ["run", "steps x images", "minutes", *(f"mask {name}" for name in METRICS), "box AP"],
         [*map(_our_row, ours), *map(_other_row, others)],
     )
-    pictures = []
-    for folder in ours:
-        picture = ROOT / f"docs/images/training_{folder.name}.png"
-        save_learning_curves({folder.name: folder}, picture)
-        pictures.append(f"![Learning curves of {folder.name}](images/{picture.name})\n\n*{folder.name}*")
-    replace_block(ROOT / "docs/training.md", "results", [table.markdown(), *pictures])
+    replace_block(ROOT / "docs/training.md", "results", [table.markdown(), *map(_curves, ours)])
+    replace_block(ROOT / "docs/panoptic.md", "panoptic", [_panoptic_scores().markdown(), _curves(PANOPTIC)])
     replace_block(ROOT / "docs/condinst_nano.md", "scores", [_scores(LOGS / "condinst_nano_packaged").markdown()])
+
+
+def _curves(folder: Path) -> str:
+    """Draws the learning curves of a run; what shows them on a page."""
+    picture = ROOT / f"docs/images/training_{folder.name}.png"
+    save_learning_curves({folder.name: folder}, picture)
+    return f"![Learning curves of {folder.name}](images/{picture.name})\n\n*{folder.name}*"
+
+
+def _panoptic_scores() -> TextTable:
+    """Panoptic quality of all, things and stuff, and of the classes that are there."""
+    metrics = json.loads((PANOPTIC / "metrics.json").read_text())
+    training = json.loads((PANOPTIC / "training.json").read_text())["training"]
+    last = _rows(PANOPTIC / "log.csv")[-1]
+    of_kinds = {f"{name} ({metrics[name]['categories']} classes)": metrics[name] for name in ("all", "things", "stuff")}
+    classes = {name: one for name, one in metrics["per_class"].items() if one["PQ"] is not None}
+    cells = [
+        [
+            name,
+            *(_percent(one[key]) for key in ("PQ", "SQ", "RQ")),
+            *(str(one.get(key, "")) for key in ("TP", "FP", "FN")),
+        ]
+        for name, one in (of_kinds | classes).items()
+    ]
+    title = f"The training images after {last['step']} steps of {training['batch_size']} images, in percent"
+    return TextTable(title, ["", "PQ", "SQ", "RQ", "TP", "FP", "FN"], cells)
 
 
 def _scores(folder: Path) -> TextTable:

@@ -109,9 +109,7 @@ def benchmark_paper_command(
     else:
         _print_table(result.text())
         print("per instance: filters of one mask head; head: of 100 instances; image: to the run lengths of 100 masks")
-        print(
-            f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100"
-        )
+        print(f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100")
 
 
 def _print_mask_head(result: MaskHeadStudy) -> None:

@@ -114,12 +114,7 @@ def _draw_objects(data: CocoInstances, index: int) -> Image.Image:
 def _draw_segments(data: CocoPanoptic, index: int) -> Image.Image:
     from condinst.visualization import draw_panoptic
 
-    ids, infos = data.segments(index)
-    segments: list[dict[str, Any]] = []
-    for info in infos:
-        label = data.label_of[info["category_id"]]
-        segments.append({"id": info["id"], "label": label, "isthing": label < len(data.category_ids)})
-    return draw_panoptic(data.image(index), ids, segments, data.class_names + data.stuff_names)
+    return draw_panoptic(data.image(index), *data.segments(index), data.class_names + data.stuff_names)
 
 
 def _print_counts(console: Console, report: DataReport | PanopticReport) -> None:

@@ -113,7 +113,7 @@ class CocoPanoptic(AnnotatedImages):
 
         Returns:
             Their ids, int32 [H, W], where 0 is void; and of each segment, in the order of the annotation file, `id`,
-            `category_id`, `iscrowd` (0 or 1) and `area`, its pixels.
+            `category_id`, `iscrowd` (0 or 1), `area`, its pixels, its panoptic `label` and `isthing`.
 
         Raises:
             ValueError: a PNG file that is missing, damaged or of another size, or whose ids are not those of the
@@ -129,6 +129,8 @@ class CocoPanoptic(AnnotatedImages):
                 "category_id": info["category_id"],
                 "iscrowd": int(info.get("iscrowd", 0)),
                 "area": areas[info["id"]],
+                "label": self.label_of[info["category_id"]],
+                "isthing": self.label_of[info["category_id"]] < len(self.category_ids),
             }
             for info in infos
         ]

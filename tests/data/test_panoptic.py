@@ -95,7 +95,8 @@ def test_segments(tmp_path: Path) -> None:
     assert ids.dtype == torch.int32 and torch.equal(ids.long(), torch.from_numpy(make_ids()))
     assert [info["id"] for info in infos] == [13, 1000, 11, 12, 14, 70_001]
     assert [info["area"] for info in infos] == [int((ids == info["id"]).sum()) for info in infos]
-    assert infos[4] == {"id": 14, "category_id": 90, "iscrowd": 1, "area": 6}
+    assert infos[4] == {"id": 14, "category_id": 90, "iscrowd": 1, "area": 6, "label": 1, "isthing": True}
+    assert [info["isthing"] for info in infos] == [True, False, True, True, True, False]
 
 
 def test_objects_near_a_window(tmp_path: Path) -> None:
