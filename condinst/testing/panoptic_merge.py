@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from condinst.reference.panoptic_merge import fixed_sigmoid
+
 from .masks_to_image import blobs
 from .spec import BadInput, OpSpec, Sample
 
@@ -44,6 +46,53 @@ def inputs(
     scores = torch.tensor([0.2, 0.45, 0.45, 0.7, 0.7, 0.9])[torch.randint(6, (num_instances,), generator=generator)]
     images = torch.randint(-1, semantics[0], (num_instances,), generator=generator)
     return masks.to(device, dtype), scores.to(device, dtype), images.to(device), normal(*semantics).to(device, dtype)
+
+
+def random_sample(seed: int) -> Sample:
+    """A call in which rounding decides: logits that tie, nearly tie, or lie at the threshold; any sizes and strides."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def integer(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    def logits(*shape: int) -> Tensor:
+        normal = torch.randn(shape, generator=generator)
+        kind = integer(0, 5)
+        if kind == 0:
+            return normal
+        if kind == 1:
+            return normal.round()
+        if kind == 2:  # nearly all the same, or all the same
+            return torch.randn((), generator=generator) * (1 + integer(0, 1) * 2**-22 * normal)
+        if kind == 3:  # large numbers that differ by their last bits
+            return 1e4 + normal / 256
+        if kind == 4:
+            return normal * 10.0 ** torch.randint(-40, 39, shape, generator=generator)
+        odd = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0])
+        return torch.where(
+            torch.rand(shape, generator=generator) < 0.1, odd[torch.randint(4, shape, generator=generator)], normal
+        )
+
+    strides = integer(1, 5), integer(1, 5)
+    covered = integer(1, 60), integer(1, 90)
+    num_images, num_channels, num_instances = integer(1, 3), integer(1, 9), integer(0, 9)
+    cells = [tuple(-(-side // stride) for side in covered) for stride in strides]
+    masks = logits(num_instances, *cells[0])
+    threshold = fixed_sigmoid(masks).flatten()[:1].clamp(0, 1).sum().item()  # of the first cell
+    options: dict[str, Any] = {
+        "network_sizes": [(integer(1, covered[0]), integer(1, covered[1])) for _ in range(num_images)],
+        "output_sizes": [(integer(1, 90), integer(1, 200)) for _ in range(num_images)],
+        "num_thing_channels": integer(0, num_channels),
+        "mask_stride": strides[0],
+        "semantic_stride": strides[1],
+        "mask_threshold": (0.5, threshold)[integer(0, 1)],
+        "overlap_threshold": (0.4, 0.9)[integer(0, 1)],
+        "stuff_area_limit": (0, 100)[integer(0, 1)],
+    }
+    scores = torch.tensor([0.3, 0.45, 0.6, 0.9])[torch.randint(4, (num_instances,), generator=generator)]
+    images = torch.randint(-1, num_images, (num_instances,), generator=generator)
+    semantics = logits(num_images, num_channels, *cells[1])
+    return Sample(f"seed {seed}", (masks, scores, images, semantics), options)
 
 
 def _options(
@@ -174,7 +223,7 @@ def _benchmark_samples(dtype: torch.dtype, device: torch.device) -> list[Sample]
     return [
         Sample("54 channels", (masks, scores, images, regions(1, 54, 200, 272).to(device, dtype)), stuff),
         Sample("133 channels", (masks, scores, images, regions(1, 133, 200, 272).to(device, dtype)), both),
-        Sample("random logits", (noise[:100] - 4, scores, images, noise[None, 100:]), both),
+        Sample("random logits", (noise[:100] - 1, scores, images, noise[None, 100:]), both),
     ]
 
 

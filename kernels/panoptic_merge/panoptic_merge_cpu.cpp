@@ -44,14 +44,14 @@ struct Bits {
 
   template <class F>
   void mixed(int64_t begin, int64_t end, const F& bits_of) {
-    for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
-      const int64_t count = std::min<int64_t>(kWidth, end - pixel);
-      const uint64_t bits = bits_of(pixel, count) & first_bits(count);
-      const int64_t shift = pixel % kWord;
-      row[pixel / kWord] |= bits << shift;
-      if (shift + count > kWord) {
-        row[pixel / kWord + 1] |= bits >> (kWord - shift);
+    for (int64_t pixel = begin; pixel < end;) {
+      uint64_t& word = row[pixel / kWord];
+      const int64_t end_of_word = std::min<int64_t>(end, (pixel / kWord + 1) * kWord);
+      for (; pixel < end_of_word; pixel += kWidth) {
+        const int64_t count = std::min<int64_t>(kWidth, end_of_word - pixel);
+        word |= (bits_of(pixel, count) & first_bits(count)) << (pixel % kWord);
       }
+      pixel = end_of_word;
     }
   }
 };
@@ -72,18 +72,11 @@ static inline FloatVector magnitude(FloatVector values) {
   return bit_cast<FloatVector>(UIntVector(bit_cast<UIntVector>(values) & 0x7fffffffu));
 }
 
-static inline FloatVector choose(IntVector mask, FloatVector yes, FloatVector no) {
-  return bit_cast<FloatVector>(condinst::CONDINST_ISA::choose(
-      bit_cast<UIntVector>(mask), bit_cast<UIntVector>(yes), bit_cast<UIntVector>(no)));
-}
-
-static inline IntVector choose(IntVector mask, IntVector yes, IntVector no) { return (mask & yes) | (~mask & no); }
-
 // semantic_logit of every lane
 static inline FloatVector semantic_logits(FloatVector logits) {
   const FloatVector most = FloatVector{} + kMostLogit;
-  const FloatVector numbers = choose(logits > -most, logits, -most);
-  return choose(numbers < most, numbers, most);
+  const FloatVector numbers = logits > -most ? logits : -most;  // NaN is not above it
+  return numbers < most ? numbers : most;
 }
 
 // Reads row y of cells, and finds where a channel leads.
@@ -106,13 +99,11 @@ static void read_row(const Args& args, int64_t image, int64_t y, const CellRows&
       const FloatVector best = load<float>(cells.best + x);
       const FloatVector second = load<float>(cells.second + x);
       const FloatVector largest = load<float>(cells.largest + x);
-      const IntVector is_best = logits > best;
-      const FloatVector loser = choose(is_best, best, logits);
-      store<float, float>(cells.best + x, choose(is_best, logits, best));
-      store<float, float>(cells.second + x, choose(loser > second, loser, second));
-      store<float, float>(cells.largest + x, choose(magnitude(logits) > largest, magnitude(logits), largest));
-      const IntVector leader = choose(is_best, IntVector{} + static_cast<int32_t>(channel),
-                                      load_bits<IntVector>(channels + x));
+      store<float, float>(cells.best + x, at_least(best, logits));
+      store<float, float>(cells.second + x, at_least(second, at_most(best, logits)));
+      store<float, float>(cells.largest + x, at_least(largest, magnitude(logits)));
+      const IntVector leader =
+          logits > best ? IntVector{} + static_cast<int32_t>(channel) : load_bits<IntVector>(channels + x);
       std::memcpy(channels + x, &leader, sizeof(leader));
     }
     from += args.semantic_height * width;
@@ -180,9 +171,8 @@ static IntVector winners(const Args& args, const Axis& along, const RowTaps& tap
   IntVector winner = {};
   const auto compete = [&](int64_t channel, FloatVector a, FloatVector b, FloatVector c) {
     const FloatVector value = sum(weights, a, b, c);
-    const IntVector is_best = value > best;
-    best = choose(is_best, value, best);
-    winner = choose(is_best, IntVector{} + static_cast<int32_t>(channel), winner);
+    winner = value > best ? IntVector{} + static_cast<int32_t>(channel) : winner;
+    best = at_least(best, value);
   };
   const int32_t base = first[0];
   if (first[count - 1] + kTaps - 1 - base < kWidth) {
