@@ -64,8 +64,9 @@ def random_sample(seed: int) -> Sample:
             return normal.round()
         if kind == 2:  # nearly all the same, or all the same
             return torch.randn((), generator=generator) * (1 + integer(0, 1) * 2**-22 * normal)
-        if kind == 3:  # large numbers that differ by their last bits
-            return 1e4 + normal / 256
+        if kind == 3:  # maps that differ by the last bits of all their cells
+            steps = torch.randint(4, (*shape[:-2], 1, 1), generator=generator)
+            return torch.randn(shape[-2:], generator=generator) * (1 + 2**-23 * steps)
         if kind == 4:
             return normal * 10.0 ** torch.randint(-40, 39, shape, generator=generator)
         odd = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0])
