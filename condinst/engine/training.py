@@ -155,7 +155,12 @@ def train(
                     end = min(end, told.number + delay)
             is_last = state.step >= end
             if measured is not None and validates and not is_last:
-                _validate(state, measured, config.validation_images, fabric, out, log)
+                try:
+                    _validate(state, measured, config.validation_images, fabric, out, log)
+                except Exception:
+                    if is_first:  # the steps that are done must not be lost with it
+                        _save(state, checkpoint, must=False)
+                    raise
             if is_first and (saves or is_last):
                 _save(state, checkpoint, must=is_last)
                 saved_at = time.monotonic()

@@ -125,12 +125,15 @@ class CondInst(nn.Module):
         """Where the weights are."""
         return self.pixel_mean.device
 
-    def predict(self, source: Any, *, score_threshold: float | None = None) -> Predictions | list[Predictions]:
+    def predict(
+        self, source: Any, *, score_threshold: float | None = None, panoptic: bool = True
+    ) -> Predictions | list[Predictions]:
         """Segment one image, or a list of them, and get something to look at and to save.
 
         Args:
             source: a path, PIL image, uint8 array [H, W, 3] or tensor [3, H, W]; or a list of these.
             score_threshold: drop detections that score lower; by default the config's `score_threshold` alone counts.
+            panoptic: let a `panoptic` model merge its instances with stuff, too.
 
         Returns:
             `Predictions`, or a list of them for a list. The model's mode is left as it was.
@@ -140,7 +143,7 @@ class CondInst(nn.Module):
         """
         from .predictions import predict
 
-        return predict(self, source, score_threshold=score_threshold)
+        return predict(self, source, score_threshold=score_threshold, panoptic=panoptic)
 
     def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, dict[str, Tensor]]:
         """The network without its dynamic part.

@@ -94,6 +94,24 @@ def test_a_panoptic_model_needs_panoptic_data(instances: CocoInstances, tmp_path
         train(model, TrainingConfig(steps=1), instances, tmp_path / "run")
 
 
+def test_a_validation_that_fails_loses_no_steps(panoptic: CocoPanoptic, tmp_path: Path) -> None:
+    """A file that is damaged while the training runs."""
+    model, run = panoptic_model(panoptic), tmp_path / "run"
+    config = TrainingConfig(steps=4, validate_every=2, batch_size=2, num_workers=0, base_batch_size=0)
+    validation = CocoPanoptic(write_panoptic(tmp_path / "other"), tmp_path / "other/images")
+    forward = model.forward
+
+    def damage(*args: Any, **options: Any) -> Any:
+        if not model.training:
+            validation.segments_path(3).write_bytes(b"no PNG")
+        return forward(*args, **options)
+
+    model.forward = damage  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="3.png"):
+        train(model, config, panoptic, run, validation=validation, progress=False)
+    assert torch.load(run / "last.pt", weights_only=True)["step"] == 2
+
+
 def test_damaged_segments_are_passed_over(
     panoptic: CocoPanoptic, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
