@@ -88,6 +88,8 @@ def train_command(
     validation = None
     if validation_data is not None:
         validation = _open(panoptic, validation_data, validation_images, validation_segments, "val")
+    if not dataset.category_ids:
+        raise ValueError(f"{dataset.annotations}: expected at least one category of things to train on, got none")
     torch.manual_seed(training.seed)
     overrides |= {
         "num_classes": len(dataset.category_ids),

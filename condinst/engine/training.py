@@ -365,6 +365,7 @@ def _validate(
     count = images or len(validation.data)
     log.validation(state.step, {**row, "images": count, "seconds": time.monotonic() - start})
     score = row[validation.measure]
+    score = -1.0 if math.isnan(score) else score  # of images without anything that counts
     if count == state.best_images and score <= state.best_score:
         return
     state.best_images, state.best_score = count, score  # a score on other images is no measure

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import ops
 from .config import CondInstConfig
 from .detections import Detections, MaskLogits
-from .results import ImageSizes
+from .results import ImageSizes, on_the_image
 
 
 def with_panoptic(
@@ -26,16 +26,22 @@ def with_panoptic(
 
     Args:
         results: of each image.
-        found: the detections of the batch.
+        found: the detections of the batch; those that the results leave out are left out here, too.
         mask_logits: gives the logits of their masks; asked for the confident ones only.
         semantic_logits: [B, channels, h, w] of the semantic branch.
         sizes: of each image.
         config: of the model.
     """
     confident = found.scores >= config.panoptic_score_threshold
-    images, scores, labels = found.image_indices[confident], found.scores[confident], found.labels[confident]
+    merged = torch.cat(
+        [
+            on_the_image(found, torch.nonzero(confident & (found.image_indices == index)).squeeze(1), size)[0]
+            for index, size in enumerate(sizes)
+        ]
+    )
+    images, scores, labels = found.image_indices[merged], found.scores[merged], found.labels[merged]
     maps = ops.panoptic_merge(
-        mask_logits(images, found.location_indices[confident]),
+        mask_logits(images, found.location_indices[merged]),
         scores,
         images,
         semantic_logits,

@@ -34,7 +34,7 @@ def with_masks(
         sizes: of the image.
         config: of the model.
     """
-    own, boxes = _on_the_image(found, own, sizes)
+    own, boxes = on_the_image(found, own, sizes)
     masks = torch.empty(len(own), *sizes.output, dtype=torch.bool, device=own.device)
     for start in range(0, len(own), MASKS_AT_ONCE):
         chunk = own[start : start + MASKS_AT_ONCE]
@@ -51,7 +51,7 @@ def with_rles(
     found: Detections, own: Tensor, mask_logits: MaskLogits, sizes: ImageSizes, config: CondInstConfig
 ) -> dict[str, Any]:
     """The same with run lengths. Few logits exist together and nothing has the size of the image."""
-    own, boxes = _on_the_image(found, own, sizes)
+    own, boxes = on_the_image(found, own, sizes)
     rles: list[dict[str, Any]] = []
     boxes_of_rles = [torch.zeros(0, 4)]
     for chunk in own.split(MASKS_AT_ONCE):
@@ -68,8 +68,8 @@ def with_rles(
     return {"boxes": boxes, "scores": found.scores[own], "labels": found.labels[own], "rles": rles}
 
 
-def _on_the_image(found: Detections, own: Tensor, sizes: ImageSizes) -> tuple[Tensor, Tensor | None]:
-    """Those of the detections whose box has an area on the image, and these boxes; None where there are no boxes."""
+def on_the_image(found: Detections, own: Tensor, sizes: ImageSizes) -> tuple[Tensor, Tensor | None]:
+    """Those of an image's detections whose box has an area on it, and these boxes; None where there are no boxes."""
     if found.boxes is None:
         return own, None
     boxes = scale_boxes(found.boxes[own], sizes.network, sizes.output)

@@ -185,6 +185,22 @@ def test_the_first_segment_is_the_mask_of_the_best_instance() -> None:
     assert torch.equal(result["panoptic"]["ids"] == 1, result["masks"][best])
 
 
+def test_things_are_among_the_results() -> None:
+    """A detection whose box is beside the image is no result, and takes no pixels in the map either."""
+    left_out = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        model = make_panoptic_model(max_detections=20)
+        torch.nn.init.normal_(model.head.bbox_pred.weight, std=0.3)
+        image = make_image(40, 70, seed)
+        (result,) = model([image], panoptic=True)
+        reported = set(zip(result["labels"].tolist(), result["scores"].tolist(), strict=True))
+        things = [info for info in result["panoptic"]["segments_info"] if info["isthing"]]
+        assert things and {(info["label"], info["score"]) for info in things} <= reported
+        left_out += model.config.max_detections > len(reported)
+    assert left_out
+
+
 def test_instances_are_the_same_with_and_without() -> None:
     model = make_panoptic_model()
     (with_map,), (without,) = model([make_image(50, 80)], panoptic=True), model([make_image(50, 80)])
@@ -239,6 +255,13 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     instances = load(tmp_path / "model.safetensors", panoptic=False)
     assert instances.semantic_branch is None
     assert torch.equal(instances([make_image(50, 80)])[0]["masks"], one["masks"])
+    # P2 is there, and nothing reads it: whatever is to be trained gets a gradient
+    losses = instances.train()([make_image(64, 64)], [make_panoptic_target(64, 64)])
+    torch.stack(list(losses.values())).sum().backward()
+    without = {name for name, one in instances.named_parameters() if one.requires_grad and one.grad is None}
+    frozen = {name for name, one in instances.named_parameters() if not one.requires_grad}
+    assert not without
+    assert {name[: len("neck.inner_blocks.0")] for name in frozen} == {"neck.inner_blocks.0", "neck.layer_blocks.0"}
 
 
 def test_an_instance_model_becomes_panoptic(tmp_path: Path) -> None:
@@ -261,12 +284,22 @@ def test_an_instance_model_becomes_panoptic(tmp_path: Path) -> None:
     assert model([make_image(64, 64)], [make_panoptic_target(64, 64)])["loss_panoptic"] > 0
 
 
-def test_other_stuff_starts_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_stuff_classes": 1},
+        {"num_classes": 4, "num_stuff_classes": 2},  # as many channels as before, with other meanings
+        {"panoptic_things": "one", "num_stuff_classes": 5},
+    ],
+)
+def test_other_classes_start_anew(tmp_path: Path, fields: dict[str, Any]) -> None:
     start = make_panoptic_model()
     save_checkpoint(start, tmp_path / "model.safetensors")
-    model = fine_tune(tmp_path / "model.safetensors", num_stuff_classes=1)
+    torch.manual_seed(1)
+    model = fine_tune(tmp_path / "model.safetensors", **fields)
     assert model.semantic_branch is not None and start.semantic_branch is not None
-    assert model.semantic_branch.logits.out_channels == NUM_THINGS + 1
+    logits = [branch.logits.weight for branch in (model.semantic_branch, start.semantic_branch)]
+    assert logits[0].shape != logits[1].shape or not torch.equal(*logits)
     assert model.config.stuff_names == ()
     first = [branch.levels[3][0][0].weight for branch in (model.semantic_branch, start.semantic_branch)]  # type: ignore[index]
     assert torch.equal(*first)

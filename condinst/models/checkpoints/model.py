@@ -24,7 +24,8 @@ from .files import read_state
 CONFIG_KEY = "condinst_config"
 """Where our safetensors files keep the config, as JSON, in their metadata."""
 
-_CLASSES = ("head.cls_logits.", "mask_branch.logits.", "semantic_branch.logits.")
+_CLASSES = ("head.cls_logits.", "mask_branch.logits.")
+_PANOPTIC_CLASSES = ("semantic_branch.logits.",)
 _SEMANTIC = ("mask_branch.seg_head.", "mask_branch.logits.")
 _PANOPTIC = ("semantic_branch.",)
 _FPN_LEVEL = re.compile(r"^(neck\.(?:inner|layer)_blocks)\.(\d+)\.")
@@ -111,9 +112,15 @@ def fine_tune(source: str | Path, config: str | Path | None = None, **overrides:
         for key in own
         if (key not in given and (key.startswith(_SEMANTIC + _PANOPTIC) or _level(key) < finer))
         or (key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape)
+        or (key.startswith(_PANOPTIC_CLASSES) and _channels(model.config) != _channels(found.config))
     ]
     load_state(model, given | {key: own[key] for key in fresh}, str(source))
     return model
+
+
+def _channels(config: CondInstConfig) -> tuple[int, int]:
+    """Of the semantic branch, things and stuff: what a channel stands for."""
+    return config.num_thing_channels, config.num_stuff_classes
 
 
 def _level(key: str) -> float:

@@ -24,4 +24,18 @@ def make_neck(config: CondInstConfig, in_channels: list[int]) -> BiFPN | Feature
             num_repeats=config.bifpn_repeats,
             norm=config.neck_norm,
         )
-    return make_fpn(in_channels, config.fpn_channels, config.fpn_top_levels)
+    fpn = make_fpn(in_channels, config.fpn_channels, config.fpn_top_levels)
+    _freeze_unused(fpn, config)
+    return fpn
+
+
+def _freeze_unused(fpn: FeaturePyramidNetwork, config: CondInstConfig) -> None:
+    """Takes the gradient from levels that nothing reads: several processes would wait for it forever."""
+    used = {*config.head_in_features, *config.mask_branch_in_features}
+    used |= {*config.panoptic_in_features} if config.panoptic else set()
+    is_read = False  # a lateral convolution feeds its own level and all finer ones
+    levels = zip(config.fpn_levels, fpn.inner_blocks, fpn.layer_blocks, strict=False)
+    for level, lateral, output in levels:
+        is_read |= level in used
+        lateral.requires_grad_(is_read)
+        output.requires_grad_(level in used)
