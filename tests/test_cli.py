@@ -412,6 +412,54 @@ def test_evaluate_panoptic_results(panoptic_truth: Path, capsys: pytest.CaptureF
     for more in (["--weights", "condinst_nano"], ["--config", "condinst_nano"], ["--task", "instance"]):
         assert _run(*words, results, *more) == 1
         assert "results: expected --task panoptic and neither --config nor --weights" in _error(capsys)
+    assert _run(*words, results, "--max-dets", 5) == 1
+    assert "nor --max-dets" in _error(capsys)
+
+
+def test_evaluate_panoptic_results_of_a_folder_without_images(
+    panoptic_truth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = panoptic_truth.parent / "annotations"
+    folder.mkdir()
+    panoptic_truth.rename(folder / "panoptic_val2017.json")
+    (panoptic_truth.parent / "panoptic").rename(folder / "panoptic_val2017")
+    words = ["evaluate", "--data", folder.parent, "--json", "--results", folder / "panoptic_val2017.json"]
+    assert _run(*words) == 0
+    assert json.loads(capsys.readouterr().out)["all"]["PQ"] == 1
+
+
+def test_one_process_scores_panoptic_results(
+    panoptic_truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, scores in (("1", False), ("0", True)):
+        monkeypatch.setenv("RANK", rank)
+        words = ["--data", panoptic_truth, "--results", panoptic_truth, "--out", tmp_path / "out"]
+        assert _run("evaluate", *words) == 0
+        assert ("PQ" in capsys.readouterr().out) == (tmp_path / "out" / "metrics.json").exists() == scores
+
+
+def test_evaluate_overwrites_no_input(
+    weights: str, panoptic_weights: str, images: Path, truth: Path, panoptic_truth: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    results = truth.rename(truth.with_name("results.json"))
+    folder = panoptic_truth.parent
+    metrics = folder / "metrics.json"
+    metrics.write_text(panoptic_truth.read_text())
+    panoptic = ["--images", folder / "images", "--weights", panoptic_weights, "--out", folder]
+    segments = ["--segments", folder / "panoptic"]
+    before = {path: path.read_bytes() for path in images.parent.rglob("*.*")}
+    for words, path in (
+        (["--data", results, "--images", images, "--weights", weights, "--no-plot", "--out", images.parent], results),
+        (["--data", panoptic_truth, *panoptic], panoptic_truth),
+        (["--data", metrics, *segments, *panoptic], metrics),
+        (["--data", metrics, *segments, "--results", panoptic_truth, "--out", folder], metrics),
+        (["--data", panoptic_truth, *segments, "--results", metrics, "--out", folder], metrics),
+    ):
+        assert _run("evaluate", *words) == 1
+        assert f"{path}: expected results elsewhere" in _error(capsys)
+    assert {path: path.read_bytes() for path in images.parent.rglob("*.*")} == before
 
 
 def test_evaluate_the_task_of_a_model(

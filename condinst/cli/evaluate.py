@@ -77,9 +77,12 @@ def evaluate_command(
     from condinst.evaluation.curves import check_can_plot, save_curves
 
     if results is not None:
-        if task == "instance" or config is not None or weights is not None:
-            raise ValueError("results: expected --task panoptic and neither --config nor --weights beside it")
-        panoptic_data = open_panoptic(data, images, segments, split, progress=not as_json)
+        if _is_launched() and os.environ["RANK"] != "0":
+            return  # no model runs, so the first process needs no help
+        if task == "instance" or any(option is not None for option in (config, weights, max_dets)):
+            raise ValueError("results: expected --task panoptic and neither --config nor --weights nor --max-dets")
+        panoptic_data = open_panoptic(data, images, segments, split, progress=not as_json, need_images=False)
+        _check_out(out, [panoptic_data.annotations, results])
         scores = evaluate_panoptic.score_results(results, panoptic_data, limit, progress=not as_json)
         _report(scores, out, as_json, evaluate_panoptic.print_scores)
         return
@@ -93,6 +96,7 @@ def evaluate_command(
             picture = None
             panoptic_data = open_panoptic(data, images, segments, split, progress=not as_json and rank == 0)
             _check_images(panoptic_data, limit)
+            _check_out(out, [panoptic_data.annotations])
             scores = evaluate_panoptic.score_model(
                 model, panoptic_data, limit, device=chosen_device, progress=not as_json, out=out
             )
@@ -104,6 +108,7 @@ def evaluate_command(
             dataset = open_instances(data, images, split, progress=not as_json and rank == 0)
             _check_annotations(dataset, limit)
             _check_images(dataset, limit)
+            _check_out(out, [dataset.annotations])
             scores = _score_instances(model, dataset, limit, device=chosen_device, progress=not as_json, out=out)
     if rank == 0:
         if picture is not None:
@@ -182,6 +187,14 @@ def _check_images(data: AnnotatedImages, limit: int) -> None:
         raise ValueError(f"images: expected the folder of the images of {data.annotations}{example}")
 
 
+def _check_out(out: Path | None, inputs: list[Path]) -> None:
+    """Raises where metrics.json would overwrite an input."""
+    from condinst.evaluation.runner import check_output
+
+    if out is not None:
+        check_output(out / "metrics.json", inputs)
+
+
 def _load(config: str | None, weights: str | None, device: str, overrides: dict[str, Any]) -> CondInst:
     """The model of a config, of weights, or of both."""
     import torch
@@ -198,13 +211,18 @@ def _load(config: str | None, weights: str | None, device: str, overrides: dict[
     return model.to(device).eval()
 
 
+def _is_launched() -> bool:
+    """Whether torchrun started this process and others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
 @contextlib.contextmanager
 def _processes(device: str) -> Iterator[tuple[str, int]]:
     """Joins the other processes that torchrun started, if it did. Yields this one's device and rank."""
     import torch
     from torch import distributed
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+    if not _is_launched():
         yield choose_device(device), 0
         return
     chosen = choose_device(device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,29 @@ from condinst.data.objects import Objects
 
 Target = dict[str, Any]
 Window = tuple[int, int, int, int]
+Check = tuple[str, Callable[[Any], bool]]
+
+_ID: Check = ("a whole number or text", lambda value: type(value) in (int, str))
+_FLAG: Check = ("0 or 1", lambda value: value in (0, 1))
+_CHECKS: dict[str, Check] = {
+    "id": _ID,
+    "image_id": _ID,
+    "category_id": _ID,
+    "file_name": ("text", lambda value: type(value) is str),
+    "iscrowd": _FLAG,
+    "isthing": _FLAG,
+}
+"""What the fields of an entry hold; others may hold anything."""
+_SEGMENT_CHECKS = _CHECKS | {
+    "id": ("a whole number of at least 1", lambda value: type(value) is int and value > 0),
+    "category_id": ("a whole number", lambda value: type(value) is int),
+}
+_OPTIONAL = ("iscrowd",)
+_OTHER_KIND = {
+    "instances": ("segments_info", "a panoptic file, for --task panoptic or for a panoptic model or config"),
+    "panoptic": ("segmentation", "an instances file, for --task instance or for a model or config without stuff"),
+}
+"""A field that tells a file of the other kind, and what fits that."""
 
 
 class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
@@ -118,15 +142,24 @@ def check_content(path: Path, content: Any, kind: str, fields: dict[str, tuple[s
         path: the file, for messages.
         content: what it holds.
         kind: "instances" or "panoptic", for messages.
-        fields: of the entries of each list of the file. Images need a height and a width of whole pixels, too.
+        fields: of the entries of each list of the file. Images need a height and a width of whole pixels, too, and ids
+            of one type, as categories do.
 
     Raises:
-        ValueError: naming the entry.
+        ValueError: naming entry and field.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object with {', '.join(fields)}")
     for key, names in fields.items():
         check_entries(path, content.get(key), key, names, kind)
+    for key in ("images", "categories"):
+        entries = content[key]
+        for position, entry in enumerate(entries):
+            if type(entry["id"]) is not type(entries[0]["id"]):
+                raise ValueError(
+                    f"{path}: {key}[{position}]: id: expected all whole numbers or all text, got {entry['id']!r} after"
+                    f" {entries[0]['id']!r}"
+                )
     for image in content["images"]:
         if not all(type(image[side]) is int and image[side] > 0 for side in ("height", "width")):
             raise ValueError(
@@ -135,13 +168,31 @@ def check_content(path: Path, content: Any, kind: str, fields: dict[str, tuple[s
             )
 
 
-def check_entries(path: Path, entries: Any, key: str, fields: tuple[str, ...], kind: str) -> None:
-    """Checks one list of an annotation file; see `check_content`."""
+def check_entries(
+    path: Path,
+    entries: Any,
+    key: str,
+    fields: tuple[str, ...],
+    kind: str,
+    checks: Mapping[str, Check] = _CHECKS,
+) -> None:
+    """Checks one list of an annotation file and the values of its fields; see `check_content`."""
     if not isinstance(entries, list):
         raise ValueError(f"{path}: expected a list under {key!r}, as in a COCO {kind} file")
+    checked = [(field, *checks[field]) for field in fields + _OPTIONAL if field in checks]
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise ValueError(f"{path}: {key}[{position}]: expected an object with {', '.join(fields)}")
         missing = [field for field in fields if field not in entry]
         if missing:
-            raise ValueError(f"{path}: {key}[{position}]: missing {', '.join(missing)} of a COCO {kind} file")
+            sign, other = _OTHER_KIND.get(kind, ("", ""))
+            hint = f"; it looks like {other}" if sign in entry else ""
+            raise ValueError(f"{path}: {key}[{position}]: missing {', '.join(missing)} of a COCO {kind} file{hint}")
+        for field, expected, fits in checked:
+            if field in entry and not fits(entry[field]):
+                raise ValueError(f"{path}: {key}[{position}]: {field}: expected {expected}, got {entry[field]!r}")
+
+
+def check_segments_info(path: Path, infos: Any, key: str, kind: str) -> None:
+    """Checks the list of segments of one image; see `check_content`."""
+    check_entries(path, infos, key, ("id", "category_id"), kind, _SEGMENT_CHECKS)

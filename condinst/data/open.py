@@ -42,6 +42,7 @@ def open_panoptic(
     split: str = "train",
     *,
     progress: bool = False,
+    need_images: bool = True,
 ) -> CocoPanoptic:
     """Opens images with the segments of things and stuff.
 
@@ -54,6 +55,7 @@ def open_panoptic(
             name without `.json`.
         split: which part of a folder: "train", "val", or a longer name such as "train2017".
         progress: show a progress bar where reading takes minutes, as for Cityscapes.
+        need_images: ask for the folder of the images in COCO's layout, which may be missing where nothing reads them.
 
     Raises:
         ValueError: no such data; the message says what was looked for.
@@ -62,7 +64,7 @@ def open_panoptic(
     if _is_cityscapes(data, images=images, segments=segments):
         content = cityscapes_panoptic_content(data, split, progress=progress)
         return CocoPanoptic.from_content(content, data, data / "gtFine" / split, segments_dir=data)
-    annotations, folder = _coco_files(data, images, "panoptic", split)
+    annotations, folder = _coco_files(data, images, "panoptic", split, need_images=need_images)
     return CocoPanoptic(annotations, folder, segments)
 
 
@@ -123,7 +125,9 @@ def _is_cityscapes(data: Path, **folders: str | Path | None) -> bool:
     return True
 
 
-def _coco_files(data: Path, images: str | Path | None, kind: str, split: str) -> tuple[Path, Path]:
+def _coco_files(
+    data: Path, images: str | Path | None, kind: str, split: str, *, need_images: bool = True
+) -> tuple[Path, Path]:
     """The JSON file, and the folder of its images, that a path leads to."""
     if data.is_file():
         return data, Path(images or data.parent)
@@ -131,7 +135,7 @@ def _coco_files(data: Path, images: str | Path | None, kind: str, split: str) ->
         raise ValueError(f"{data}: no such file or folder")
     annotations = _find_annotations(data, kind, split)
     folder = Path(images) if images is not None else data / annotations.stem.removeprefix(f"{kind}_")
-    if not folder.is_dir():
+    if need_images and not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected the images of {annotations} there")
     return annotations, folder
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 
-from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, check_entries, read_json
+from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, check_segments_info, read_json
 from condinst.data.objects import Objects
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.data.rles import boxes_of_rles, mask_pixels
@@ -88,6 +91,7 @@ class CocoPanoptic(AnnotatedImages):
         self.label_of = {number: label for label, number in enumerate(self.category_ids + self.stuff_category_ids)}
         self._annotation_of = {annotation["image_id"]: annotation for annotation in content["annotations"]}
         self._unlisted_are_void = bool(content.get(UNLISTED_IDS_ARE_VOID, False))
+        self._right: set[int] = set()
 
     @property
     def num_annotations(self) -> int:
@@ -103,6 +107,41 @@ class CocoPanoptic(AnnotatedImages):
         missing = [path for path in map(self.segments_path, range(count)) if not path.is_file()]
         if missing:
             raise ValueError(f"{missing[0]}: no such file; {len(missing)} of {count} images have no PNG with segments")
+
+    def check_segments(self, count: int, *, progress: bool = False) -> None:
+        """Reads the PNG files of the first `count` images; those that were right once are not read again.
+
+        Args:
+            count: how many images.
+            progress: show a progress bar on stderr, if that is a terminal.
+
+        Raises:
+            ValueError: files that `segments` would refuse; the message names the first and says how many they are.
+        """
+        self.check_segments_exist(count)
+        unread = [index for index in range(count) if index not in self._right]
+        if not unread:
+            return
+        console = Console(stderr=True)
+        hidden = not progress or not console.is_terminal
+        problems = []
+        with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
+            checked = zip(unread, pool.map(self._segments_problem, unread), strict=True)
+            for index, problem in track(checked, "Reading segments", len(unread), console=console, disable=hidden):
+                if problem is None:
+                    self._right.add(index)
+                else:
+                    problems.append(problem)
+        if problems:
+            raise ValueError(f"{problems[0]}; {len(problems)} of {count} images have a bad PNG with segments")
+
+    def _segments_problem(self, index: int) -> str | None:
+        """Why the PNG file of an image cannot be used, if so."""
+        try:
+            self.check_ids(index, self.segment_runs(index))
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
 
     def segments_info(self, index: int) -> list[dict[str, Any]]:
         """The segments of image `index` as the annotation file has them."""
@@ -219,13 +258,12 @@ def _check(content: Any, path: Path) -> None:
     for annotation in content["annotations"]:
         where = f"image {annotation['image_id']}: segments_info"
         infos = annotation["segments_info"]
-        check_entries(path, infos, where, ("id", "category_id"), "panoptic")
+        check_segments_info(path, infos, where, "panoptic")
         for info in infos:
-            number, category = info["id"], info["category_id"]
-            if type(number) is not int or number < 1:
-                raise ValueError(f"{path}: {where}: expected whole numbers of at least 1 as ids, got {number!r}")
-            if category not in categories:
-                raise ValueError(f"{path}: {where}: id {number}: category_id {category} is not among the categories")
+            if info["category_id"] not in categories:
+                raise ValueError(
+                    f"{path}: {where}: id {info['id']}: category_id {info['category_id']} is not among the categories"
+                )
         twice = _repeated(info["id"] for info in infos)
         if twice:
             raise ValueError(f"{path}: {where}: ids that are used twice: {_some(twice)}")
@@ -236,7 +274,7 @@ def _repeated(values: Iterable[Any]) -> set[Any]:
 
 
 def _some(values: set[Any]) -> str:
-    """The first few of some numbers, as text."""
-    numbers = sorted(values)
+    """The first few of some ids, numbers before text."""
+    numbers = sorted(values, key=lambda value: (isinstance(value, str), value))
     rest = len(numbers) - _NAMED_IDS
     return ", ".join(map(str, numbers[:_NAMED_IDS])) + (f" and {rest} more" if rest > 0 else "")

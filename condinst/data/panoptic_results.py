@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 from torch import Tensor
 
-from condinst.data.annotated import check_entries, read_json
+from condinst.data.annotated import check_entries, check_segments_info, read_json
 from condinst.data.panoptic_png import write_segment_ids
 
 Segments = list[dict[str, Any]]
@@ -49,6 +50,11 @@ def known_segments(ids: Tensor, segments_info: Segments, category_ids: Sequence[
     return ids, kept
 
 
+def png_name(image_id: int | str) -> str:
+    """The name of the PNG of an image: 12 digits, or the text with %2F for / and so on; another for each id."""
+    return f"{image_id:012d}.png" if isinstance(image_id, int) else f"{quote(image_id, safe='')}.png"
+
+
 def write_panoptic_result(
     ids: Tensor, segments_info: Segments, category_ids: Sequence[int | None], image_id: int | str, path: str | Path
 ) -> dict[str, Any]:
@@ -77,18 +83,23 @@ def write_panoptic_result(
     return {"image_id": image_id, "file_name": path.name, "segments_info": segments}
 
 
-def read_panoptic_results(path: str | Path) -> dict[int | str, tuple[Path, Segments]]:
+def read_panoptic_results(
+    path: str | Path, images: Mapping[Any, dict[str, Any]] | None = None
+) -> dict[int | str, tuple[Path, Segments]]:
     """What a results file says of each image.
 
     Args:
         path: the JSON file. Its PNGs are in the folder beside it with its stem, or where their `file_name` leads from
             the JSON file.
+        images: the data's entry of each image id. Where the results list `images`, too, their file names must be the
+            same but for the folder, or they are of other images.
 
     Returns:
         Image id -> path of the PNG, and `id` and `category_id` of each segment.
 
     Raises:
-        ValueError: a missing file, entries without the needed fields, or two for one image; the message names them.
+        ValueError: a missing file, entries without the needed fields or with other values in them, two for one image,
+            or other file names; the message names them.
     """
     path = Path(path)
     content = read_json(path)
@@ -97,10 +108,24 @@ def read_panoptic_results(path: str | Path) -> dict[int | str, tuple[Path, Segme
     found: dict[int | str, tuple[Path, Segments]] = {}
     for position, entry in enumerate(entries or ()):
         key = f"annotations[{position}].segments_info"
-        check_entries(path, entry["segments_info"], key, ("id", "category_id"), "panoptic results")
+        check_segments_info(path, entry["segments_info"], key, "panoptic results")
         if entry["image_id"] in found:
             raise ValueError(f"{path}: expected one entry for each image, got two for image {entry['image_id']}")
         beside = path.with_suffix("") / entry["file_name"]
         png = beside if beside.is_file() else path.parent / entry["file_name"]
         found[entry["image_id"]] = (png if png.is_file() else beside, entry["segments_info"])
+    if images is not None and "images" in content:
+        _check_names(path, content["images"], images)
     return found
+
+
+def _check_names(path: Path, entries: Any, images: Mapping[Any, dict[str, Any]]) -> None:
+    """Raises where the file name of an image is another in the data."""
+    check_entries(path, entries, "images", ("id", "file_name"), "panoptic results")
+    for entry in entries:
+        name = images[entry["id"]]["file_name"] if entry["id"] in images else entry["file_name"]
+        if Path(entry["file_name"]).name != Path(name).name:
+            raise ValueError(
+                f"{path}: image {entry['id']}: expected results of {Path(name).name!r} as in the data, got"
+                f" {entry['file_name']!r}"
+            )

@@ -21,7 +21,14 @@ from torch import nn
 from condinst.data.coco import CocoInstances, compress
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
-from condinst.evaluation.runner import rank_and_world, report, run_lengths_option, run_model
+from condinst.evaluation.runner import (
+    check_output,
+    image_count,
+    rank_and_world,
+    report,
+    run_lengths_option,
+    run_model,
+)
 
 _AREAS = ("all", "small", "medium", "large")
 _KINDS = {"box": "bbox", "mask": "segm"}
@@ -80,10 +87,13 @@ def evaluate_coco(
         images; with `curves`, `curves`: {"box": ..., "mask": ...}, see `precision_recall`.
 
     Raises:
-        ValueError: an annotation without a valid mask, before the model runs; a label beyond the categories.
+        ValueError: a negative `max_images`, `results_path` that is the annotation file, an annotation without a valid
+            mask, before the model runs; a label beyond the categories.
     """
     backend = choose_evaluator(backend)
-    count = min(max_images or len(data), len(data))
+    count = image_count(data, max_images)
+    if results_path is not None:
+        check_output(Path(results_path), [data.annotations])
     image_ids = data.image_ids[:count]
     truth = _complete_truth(data, image_ids)
     known: Sequence[int | None] = data.category_ids if category_ids is None else category_ids

@@ -14,11 +14,18 @@ from torch import nn
 
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
-from condinst.data.panoptic_results import known_segments, read_panoptic_results, write_panoptic_result
+from condinst.data.panoptic_results import known_segments, png_name, read_panoptic_results, write_panoptic_result
 from condinst.evaluation.categories import few
 from condinst.evaluation.coco import write_json
 from condinst.evaluation.panoptic_quality import Counts, Segments, compare_segments, summarize
-from condinst.evaluation.runner import rank_and_world, report, run_lengths_option, run_model
+from condinst.evaluation.runner import (
+    check_output,
+    image_count,
+    rank_and_world,
+    report,
+    run_lengths_option,
+    run_model,
+)
 
 
 def evaluate_panoptic(
@@ -56,14 +63,19 @@ def evaluate_panoptic(
         "reason"}; `timing`, the mean seconds of an image in the `model` and in `total`, NaN without images.
 
     Raises:
-        ValueError: a missing segment PNG, before the model runs; one that does not fit its annotation, a label beyond
-            the categories, or segments of the model that do not fit their map, when their image comes.
+        ValueError: before the model runs: a negative `max_images`, a segment PNG that is missing, damaged or does not
+            fit its annotation, or `results_dir` whose files would overwrite the ground truth. When its image comes: a
+            label beyond the categories, or segments of the model that do not fit their map.
     """
-    count = _count(data, max_images)
+    count = image_count(data, max_images)
     labels: Sequence[int | None] = [*data.category_ids, *data.stuff_category_ids]
     if category_ids is not None:
         labels = category_ids
     folder = None if results_dir is None else Path(results_dir)
+    if folder is not None:
+        check_output(folder / "panoptic.json", [data.annotations])
+        check_output(folder / "panoptic", _folders(data))
+    data.check_segments(count, progress=progress and rank_and_world()[0] == 0)
 
     def to_result(index: int, detections: dict[str, Any] | None) -> tuple[dict[int, Counts], dict[str, Any] | None]:
         ids, segments = torch.zeros(data.image_size(index), dtype=torch.int32), []
@@ -73,7 +85,7 @@ def evaluate_panoptic(
         if folder is None:
             return counts, None
         image_id = data.image_ids[index]
-        path = folder / "panoptic" / f"{image_id:012d}.png"
+        path = folder / "panoptic" / png_name(image_id)
         return counts, write_panoptic_result(ids, segments, labels, image_id, path)
 
     outcomes = run_model(
@@ -105,13 +117,15 @@ def evaluate_panoptic_results(
         `all`, `things`, `stuff` and `per_class`, see `summarize`.
 
     Raises:
-        ValueError: an image without results, damaged PNGs, segments that do not fit their map, unknown categories.
+        ValueError: a negative `max_images`; bad segments in the data; an image without results or with those of another
+            file, damaged PNGs, segments that do not fit their map, unknown categories.
     """
-    count = _count(data, max_images)
-    found = read_panoptic_results(results)
+    count = image_count(data, max_images)
+    found = read_panoptic_results(results, data.images)
     missing = [image_id for image_id in data.image_ids[:count] if image_id not in found]
     if missing:
         raise ValueError(f"{results}: expected results of each image, got none of {few(missing)}")
+    data.check_segments(count, progress=progress)
 
     def compare(index: int) -> dict[int, Counts]:
         path, segments = found[data.image_ids[index]]
@@ -125,11 +139,9 @@ def evaluate_panoptic_results(
     return _summary(data, per_image)
 
 
-def _count(data: CocoPanoptic, max_images: int) -> int:
-    """How many images count, after a look whether their truth is there."""
-    count = min(max_images or len(data), len(data))
-    data.check_segments_exist(count)
-    return count
+def _folders(data: CocoPanoptic) -> set[Path]:
+    """Where the data's own files are: images and segments."""
+    return {path(index).parent for path in (data.image_path, data.segments_path) for index in range(len(data))}
 
 
 def _compare(data: CocoPanoptic, index: int, ids: torch.Tensor, segments: Segments) -> dict[int, Counts]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -117,6 +118,23 @@ def _skip(data: AnnotatedImages, index: int, error: Exception) -> str:
 def run_lengths_option(model: nn.Module) -> dict[str, Any]:
     """The argument that asks for masks as run lengths, of models that have it: ours, but not torchvision's."""
     return {"mask_format": "rle"} if "mask_format" in inspect.signature(model.forward).parameters else {}
+
+
+def image_count(data: AnnotatedImages, max_images: int) -> int:
+    """How many images count: the first `max_images`, 0 for all.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    if max_images < 0:
+        raise ValueError(f"max_images: expected at least 0 (0: all images), got {max_images}")
+    return min(max_images or len(data), len(data))
+
+
+def check_output(path: Path, inputs: Iterable[Path]) -> None:
+    """Raises a ValueError where a file or folder of results is one of the inputs."""
+    if path.resolve() in {one.resolve() for one in inputs}:
+        raise ValueError(f"{path}: expected results elsewhere; these would overwrite data that is read")
 
 
 def rank_and_world() -> tuple[int, int]:

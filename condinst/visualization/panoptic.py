@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -41,15 +42,17 @@ def draw_panoptic(
         An RGB image of W x H pixels; the same for the same arguments.
 
     Raises:
-        ValueError: shapes that do not fit each other, pixels of a segment that `segments_info` lacks, an id twice, an
-            id out of range, or a label without a name.
+        ValueError: a wrong dtype, shapes that do not fit each other, pixels of a segment that `segments_info` lacks, an
+            id twice, an id out of range, or a label without a name.
     """
+    if image.dtype != torch.uint8:
+        raise ValueError(f"image: expected torch.uint8, got {image.dtype}")
+    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
+        raise ValueError(f"ids: expected integers, got {ids.dtype}")
     if image.ndim != 3 or len(image) != 3:
         raise ValueError(f"image: expected [3, H, W], got {list(image.shape)}")
     if ids.shape != image.shape[1:]:
         raise ValueError(f"ids: expected {list(image.shape[1:])} as the image, got {list(ids.shape)}")
-    if ids.dtype.is_floating_point or ids.dtype.is_complex:
-        raise ValueError(f"ids: expected integers, got {ids.dtype}")
     segments = _segments(segments_info, names)
     places = _places(ids.cpu().numpy(), [segment["id"] for segment in segments_info])
     pixels = image.permute(1, 2, 0).cpu().numpy().copy()

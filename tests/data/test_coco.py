@@ -168,6 +168,30 @@ def test_a_bad_annotation_is_named(tmp_path: Path, change: dict[str, Any], messa
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": [1]}, r"annotations\[0\]: id: expected a whole number or text, got \[1\]"),
+        ({"image_id": [7]}, r"annotations\[0\]: image_id: expected a whole number or text, got \[7\]"),
+        ({"category_id": {}}, r"annotations\[0\]: category_id: expected a whole number or text, got {}"),
+        ({"iscrowd": "0"}, r"annotations\[0\]: iscrowd: expected 0 or 1, got '0'"),
+    ],
+)
+def test_a_field_of_another_type_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    box = (3, 4, 10, 6)
+    with pytest.raises(ValueError, match=rf"instances\.json: {message}"):
+        write(tmp_path, [{**annotation(1, 7, box, polygon(box)), **change}])
+
+
+def test_ids_of_several_types(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "a.png", "height": 5, "width": 5}
+    content: dict[str, Any] = {"images": [image, {**image, "id": "2"}], "annotations": [], "categories": []}
+    with pytest.raises(
+        ValueError, match=r"it: images\[1\]: id: expected all whole numbers or all text, got '2' after 1"
+    ):
+        CocoInstances.from_content(content, tmp_path, "it")
+
+
+@pytest.mark.parametrize(
     "segmentation",
     [
         [[1, 2]],

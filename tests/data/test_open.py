@@ -94,9 +94,17 @@ def test_cocos_panoptic_layout(tmp_path: Path) -> None:
     (tmp_path / "train2017").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="train2017: no such folder"):
         open_panoptic(tmp_path)
+    assert len(open_panoptic(tmp_path, need_images=False).segments(0)[1]) == 4
     (tmp_path / "leftImg8bit").mkdir()
     with pytest.raises(ValueError, match="segments: expected none with Cityscapes"):
         open_panoptic(tmp_path, segments=tmp_path)
+
+
+def test_a_file_of_the_other_kind_says_what_fits_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"looks like an instances file, for --task instance or .* without stuff$"):
+        open_panoptic(write_rectangles(tmp_path / "instances"))
+    with pytest.raises(ValueError, match="looks like a panoptic file, for --task panoptic or for a panoptic model"):
+        open_instances(write_panoptic(tmp_path / "panoptic"))
 
 
 def test_either_kind(tmp_path: Path) -> None:

@@ -188,6 +188,39 @@ def test_other_sizes_and_missing_files_are_named(tmp_path: Path) -> None:
         data.segments(0)
 
 
+def test_all_png_files_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def note(path: Path) -> torch.Tensor:
+        read.append(path.name)
+        return read_segment_ids(path)
+
+    monkeypatch.setattr("condinst.data.panoptic.read_segment_ids", note)
+    data = CocoPanoptic(write_panoptic(tmp_path, images=6), tmp_path / "images")
+    paths = [data.segments_path(index) for index in range(6)]
+    good = [path.read_bytes() for path in paths]
+    paths[2].write_bytes(good[2][:60])
+    save_ids(paths[3], np.zeros((64, 63), np.int64))
+    save_ids(paths[4], np.zeros((64, 64), np.int64))
+    data.check_segments(2)
+    assert sorted(read) == ["0.png", "1.png"]
+    for count, number, of in ((3, 2, "1 of 3"), (6, 2, "3 of 6")):
+        with pytest.raises(ValueError, match=rf"{number}\.png: damaged .*; {of} images have a bad PNG"):
+            data.check_segments(count)
+    for index, message in ((2, r"3\.png: expected 64 x 64 pixels .*; 2 of 6"), (3, r"4\.png: no pixel .*; 1 of 6")):
+        paths[index].write_bytes(good[index])
+        with pytest.raises(ValueError, match=message):
+            data.check_segments(6)
+    paths[4].write_bytes(good[4])
+    data.check_segments(6)
+    read.clear()
+    data.check_segments(6)
+    assert read == []
+    paths[5].unlink()
+    with pytest.raises(ValueError, match=r"5\.png: no such file; 1 of 6 images have no PNG"):
+        data.check_segments(6)
+
+
 def drop(key: str, *path: Any) -> Callable[[Any], None]:
     def change(content: Any) -> None:
         for step in path:
@@ -220,13 +253,48 @@ def assign(value: Any, *path: Any) -> Callable[[Any], None]:
         (assign(0, "images", 0, "width"), "image 8: expected a height and a width"),
         (assign(7, "annotations", 0, "segments_info", 2, "category_id"), "image 8.*id 11: category_id 7 is not among"),
         (assign(12, "annotations", 0, "segments_info", 2, "id"), "image 8: segments_info: ids that are used twice: 12"),
-        (assign(0, "annotations", 0, "segments_info", 2, "id"), "image 8: .*: expected whole numbers .* got 0"),
-        (assign("5", "annotations", 0, "segments_info", 2, "id"), "image 8: .*: expected whole numbers .* got '5'"),
+        (
+            assign(0, "annotations", 0, "segments_info", 2, "id"),
+            r"image 8: .*\[2\]: id: expected a whole number of at .* got 0",
+        ),
+        (
+            assign("5", "annotations", 0, "segments_info", 2, "id"),
+            r"image 8: .*\[2\]: id: expected a whole number of at .* got '5'",
+        ),
         (assign(9, "annotations", 0, "image_id"), "annotations: image_id that are not among the images: 9"),
         (assign([], "annotations"), "images without an annotation: 8"),
         (
             lambda content: content["annotations"].append(content["annotations"][0]),
             "annotations: image_id that are used twice: 8",
+        ),
+        (assign([1], "annotations", 0, "segments_info", 2, "id"), r"image 8: .*\[2\]: id: expected .* got \[1\]"),
+        (
+            assign([1], "annotations", 0, "segments_info", 2, "category_id"),
+            r".*\[2\]: category_id: expected .* got \[1\]",
+        ),
+        (assign(None, "annotations", 0, "segments_info", 2, "iscrowd"), r".*\[2\]: iscrowd: expected 0 or 1, got None"),
+        (
+            assign("yes", "annotations", 0, "segments_info", 2, "iscrowd"),
+            r".*\[2\]: iscrowd: expected 0 or 1, got 'yes'",
+        ),
+        (assign(None, "annotations", 0, "file_name"), r"annotations\[0\]: file_name: expected text, got None"),
+        (assign(7, "images", 0, "file_name"), r"images\[0\]: file_name: expected text, got 7"),
+        (assign([8], "images", 0, "id"), r"images\[0\]: id: expected a whole number or text, got \[8\]"),
+        (
+            assign({}, "annotations", 0, "image_id"),
+            r"annotations\[0\]: image_id: expected a whole number or text, got {}",
+        ),
+        (assign("0", "categories", 1, "isthing"), r"categories\[1\]: isthing: expected 0 or 1, got '0'"),
+        (assign("3", "categories", 2, "id"), r"categories\[2\]: id: expected all .* or all text, got '3' after 200"),
+        (
+            lambda content: content["images"].append({**content["images"][0], "id": "8"}),
+            r"images\[1\]: id: expected all whole numbers or all text, got '8' after 8",
+        ),
+        (
+            lambda content: content["annotations"].extend(
+                {**content["annotations"][0], "image_id": i} for i in ("b", 9)
+            ),
+            "annotations: image_id that are not among the images: 9, b",
         ),
         (lambda content: content["images"].append(content["images"][0]), "images: id that are used twice: 8"),
         (assign(3, "categories", 0, "id"), "categories: id that are used twice: 3"),

@@ -269,3 +269,10 @@ def test_labels_without_a_category_are_dropped(data: CocoInstances) -> None:
     scores = evaluate_coco(Shifted(data), data, category_ids=[None, 1])
     assert scores["mask"]["AP"] == pytest.approx(1.0)
     assert evaluate_coco(Shifted(data), data, category_ids=[None, None])["mask"]["AP"] == 0
+
+
+def test_what_is_refused_before_the_model_runs(data: CocoInstances) -> None:
+    with pytest.raises(ValueError, match="max_images: expected at least 0 .* got -1"):
+        evaluate_coco(nn.Identity(), data, max_images=-1)
+    with pytest.raises(ValueError, match=r"instances\.json: expected results elsewhere"):
+        evaluate_coco(nn.Identity(), data, results_path=data.images_dir / ".." / "instances.json")

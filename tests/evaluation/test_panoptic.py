@@ -15,7 +15,7 @@ from torch.multiprocessing.spawn import spawn
 
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
-from condinst.data.panoptic_results import known_segments, read_panoptic_results, write_panoptic_result
+from condinst.data.panoptic_results import known_segments, png_name, read_panoptic_results, write_panoptic_result
 from condinst.evaluation.categories import match_panoptic_categories
 from condinst.evaluation.coco import json_ready
 from condinst.evaluation.panoptic import evaluate_panoptic, evaluate_panoptic_results
@@ -146,8 +146,14 @@ def test_bad_truth(data: CocoPanoptic) -> None:
     path = data.segments_path(3)
     ids = read_segment_ids(path).numpy().astype(np.int64)
     save_ids(path, np.where(ids == 5, 77, ids))
-    with pytest.raises(ValueError, match=r"3\.png: .*77"):
-        evaluate_panoptic(Oracle(data, shift=0), data)
+    save_ids(data.segments_path(4), ids[1:])
+    results = data.segments_path(0).with_name("results.json")  # for themselves
+    results.write_text(
+        json.dumps({"annotations": [{"image_id": i, "file_name": f"{i}.png", "segments_info": []} for i in range(5)]})
+    )
+    for evaluate in (lambda: evaluate_panoptic(nn.Identity(), data), lambda: evaluate_panoptic_results(results, data)):
+        with pytest.raises(ValueError, match=r"3\.png: .*77; 2 of 5 images"):  # nothing was run or compared before
+            evaluate()
     path.unlink()
     with pytest.raises(ValueError, match=r"3\.png: no such file; 1 of 5 images"):
         evaluate_panoptic(nn.Identity(), data)
@@ -155,8 +161,8 @@ def test_bad_truth(data: CocoPanoptic) -> None:
 
 
 def test_bad_results(data: CocoPanoptic, tmp_path: Path) -> None:
-    evaluate_panoptic(Oracle(data), data, results_dir=tmp_path)
-    results = tmp_path / "panoptic.json"
+    evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")
+    results = tmp_path / "out" / "panoptic.json"
     content = json.loads(results.read_text())
 
     def expect(message: str, annotations: Any) -> None:
@@ -178,14 +184,79 @@ def test_bad_results(data: CocoPanoptic, tmp_path: Path) -> None:
     )
     more = [*first, {"id": 99, "category_id": 1}]
     expect("image 0: prediction: .* got none for 99", [{**good[0], "segments_info": more}, *good[1:]])
+    expect(r"annotations\[0\]: image_id: expected .* got \[0\]", [{**good[0], "image_id": [0]}, *good[1:]])
+    expect(r"annotations\[0\]: file_name: expected text, got 5", [{**good[0], "file_name": 5}, *good[1:]])
+    for field, value in (("id", [1]), ("id", "1"), ("id", None), ("category_id", {}), ("category_id", "1")):
+        bad = {**good[0], "segments_info": [*first[:1], {**first[1], field: value}, *first[2:]]}
+        expect(
+            rf"panoptic.json: annotations\[0\].segments_info\[1\]: {field}: expected a whole number", [bad, *good[1:]]
+        )
     expect("nowhere.png: no such file", [{**good[0], "file_name": "nowhere.png"}, *good[1:]])
-    save_ids(tmp_path / "panoptic" / good[0]["file_name"], np.ones((8, 9), int))
+    save_ids(tmp_path / "out" / "panoptic" / good[0]["file_name"], np.ones((8, 9), int))
     expect("image 0: expected predicted segments of 64 x 64 pixels .* got 8 x 9", good)
     results.write_text("[")
     with pytest.raises(ValueError, match="not a JSON file"):
         evaluate_panoptic_results(results, data)
     with pytest.raises(ValueError, match=r"missing\.json: no such file"):
         evaluate_panoptic_results(tmp_path / "missing.json", data)
+
+
+def test_results_of_other_images(data: CocoPanoptic, tmp_path: Path) -> None:
+    evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")
+    results = tmp_path / "out" / "panoptic.json"
+    content = json.loads(results.read_text())
+
+    def score(*images: Any) -> float:
+        results.write_text(json.dumps({**content, "images": images}))
+        return evaluate_panoptic_results(results, data)["all"]["PQ"]
+
+    assert score({"id": 0, "file_name": "elsewhere/0.jpg"}, {"id": 77, "file_name": "77.jpg"}) == 1
+    with pytest.raises(
+        ValueError, match=r"panoptic.json: image 2: expected results of '2\.jpg' .* got 'elsewhere/1\.jpg'"
+    ):
+        score({"id": 0, "file_name": "0.jpg"}, {"id": 2, "file_name": "elsewhere/1.jpg"})
+    with pytest.raises(ValueError, match=r"images\[0\]: file_name: expected text, got None"):
+        score({"id": 0, "file_name": None})
+
+
+def test_text_as_image_ids(tmp_path: Path) -> None:
+    path = write_panoptic(tmp_path, images=3)
+    content = json.loads(path.read_text())
+    ids = ["../a/b", "..%2Fa%2Fb", ".._a_b"]
+    for entry, annotation, image_id in zip(content["images"], content["annotations"], ids, strict=True):
+        entry["id"] = annotation["image_id"] = image_id
+    path.write_text(json.dumps(content))
+    data = CocoPanoptic(path, tmp_path / "images")
+    assert sorted(data.image_ids) == sorted(map(str, ids))
+    assert evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")["all"]["PQ"] == 1
+    assert len(list((tmp_path / "out" / "panoptic").iterdir())) == 3
+    assert evaluate_panoptic_results(tmp_path / "out" / "panoptic.json", data)["all"]["PQ"] == 1
+
+
+def test_names_of_png_files() -> None:
+    assert png_name(139) == "000000000139.png" and png_name("a_b-1.c") == "a_b-1.c.png"
+    assert png_name("a/b\\c") == "a%2Fb%5Cc.png"
+
+
+def test_the_ground_truth_is_not_overwritten(data: CocoPanoptic, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "link", tmp_path / "images" / ".."):
+        with pytest.raises(ValueError, match=r"panoptic\.json: expected results elsewhere"):
+            evaluate_panoptic(nn.Identity(), data, results_dir=folder)
+    data.annotations = data.annotations.rename(tmp_path / "truth.json")
+    with pytest.raises(ValueError, match="panoptic: expected results elsewhere"):
+        evaluate_panoptic(nn.Identity(), data, results_dir=tmp_path)
+    data.annotations.rename(tmp_path / "panoptic.json")
+    (tmp_path / "link").unlink()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+def test_a_negative_number_of_images(data: CocoPanoptic) -> None:
+    with pytest.raises(ValueError, match="max_images: expected at least 0 .* got -1"):
+        evaluate_panoptic(nn.Identity(), data, max_images=-1)
+    with pytest.raises(ValueError, match="max_images: expected at least 0 .* got -1"):
+        evaluate_panoptic_results(data.annotations, data, max_images=-1)
 
 
 def test_png_files_beside_the_results(tmp_path: Path) -> None:

@@ -177,6 +177,8 @@ def test_stuff_colours_carry_black_text_and_differ() -> None:
     [
         ({"ids": torch.ones(4, 6, dtype=torch.int32)}, r"ids: expected \[4, 5\] as the image, got \[4, 6\]"),
         ({"ids": torch.ones(4, 5)}, "ids: expected integers, got torch.float32"),
+        ({"ids": torch.ones(4, 5, dtype=torch.bool)}, "ids: expected integers, got torch.bool"),
+        ({"image": torch.zeros(3, 4, 5)}, "image: expected torch.uint8, got torch.float32"),
         ({"ids": torch.full((4, 5), 2)}, "ids: expected 0 and the 1 ids of segments_info, got 2"),
         ({"ids": torch.full((4, 5), -1)}, "ids: expected 0 and the 1 ids of segments_info, got -1"),
         ({"segments_info": [_thing(3)]}, "ids: expected 0 and the 1 ids of segments_info, got 1"),
