@@ -115,8 +115,8 @@ static inline Blocks mark_blocks(const T* logits, int64_t width, int64_t row, in
 }
 
 // The lines of cells [lines.begin, lines.end) are rows of the mask.
-template <class T>
-void fill_rows(const T* logits, int64_t width, const Bounds& bounds, const Lines& lines) {
+template <class T, bool exact>
+void fill_rows(const T* logits, int64_t width, const Bounds<exact>& bounds, const Lines& lines) {
   const FloatVector bound = FloatVector{} + bounds.low;
   const Blocks blocks = mark_blocks(logits, width, lines.begin, lines.end, 0, width, bounds.low, lines.marks);
   for (int64_t line = lines.begin; line < lines.end; ++line) {
@@ -164,8 +164,8 @@ static inline void transpose(FloatVector* rows) {
 }
 
 // The lines of cells [lines.begin, lines.end) are columns of the mask.
-template <class T>
-void fill_columns(const T* logits, int64_t height, int64_t width, const Bounds& bounds, const Lines& lines) {
+template <class T, bool exact>
+void fill_columns(const T* logits, int64_t height, int64_t width, const Bounds<exact>& bounds, const Lines& lines) {
   const FloatVector bound = FloatVector{} + bounds.low;
   const Blocks blocks = mark_blocks(logits, width, 0, height, lines.begin, lines.end, bounds.low, lines.marks);
   for (int64_t y = 0; y < height; y += kWidth) {
@@ -232,9 +232,9 @@ static inline uint32_t pixels_above(const Axis& along, const float* cells, int64
 
 // Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
 // mixed(begin, end, bits), where bits(pixel, count) are those of count <= kWidth pixels.
-template <class Sink>
-void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds& bounds, const Lines& lines,
-               Sink& sink) {
+template <bool exact, class Sink>
+void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds<exact>& bounds,
+               const Lines& lines, Sink& sink) {
   const int64_t line = across.first[pixel_line];
   const float* taps[kTaps];
   FloatVector weights[kTaps];
@@ -253,10 +253,8 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
 
   // Combine. Two cells on both sides of those above are taps, too.
   const int64_t words = along.cells / 64 + 2;
-  const bool has_one_bound = bounds.low == bounds.high;
-  const uint64_t* possible = has_one_bound ? lines.above : lines.possible;
   std::fill(lines.above, lines.above + words, 0);
-  if (!has_one_bound) {
+  if constexpr (exact) {
     std::fill(lines.possible, lines.possible + words, 0);
   }
   const FloatVector bound = FloatVector{} + bounds.threshold;
@@ -267,7 +265,7 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
     value = weights[2] * load<float>(taps[2] + cell) + value;
     store<float, float>(lines.combined + cell, value);
     lines.above[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.high)} << (cell % 64);
-    if (!has_one_bound) {
+    if constexpr (exact) {
       lines.possible[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.low)} << (cell % 64);
     }
   }
@@ -276,10 +274,15 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
   for (int64_t word = 0; word + 1 < words; ++word) {
     const uint64_t here = lines.above[word];
     const uint64_t next = lines.above[word + 1];
-    const uint64_t all = here & (here >> 1 | next << 63) & (here >> 2 | next << 62);
-    const uint64_t any = possible[word] | (possible[word] >> 1 | possible[word + 1] << 63) |
-                         (possible[word] >> 2 | possible[word + 1] << 62);
-    const uint64_t mixed = any & ~all;
+    uint64_t mixed;
+    if constexpr (exact) {
+      const uint64_t all = here & (here >> 1 | next << 63) & (here >> 2 | next << 62);
+      const uint64_t some = lines.possible[word];
+      const uint64_t more = lines.possible[word + 1];
+      mixed = (some | (some >> 1 | more << 63) | (some >> 2 | more << 62)) & ~all;
+    } else {
+      mixed = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
+    }
     const bool is_dense = __builtin_popcountll(mixed) > kDense;
     lines.mixed[word] =
         is_dense ? ~uint64_t{0} << __builtin_ctzll(mixed) & ~uint64_t{0} >> __builtin_clzll(mixed) : mixed;

@@ -36,7 +36,7 @@ struct Bytes {
 
 void resize(const resampling::Args& args, int64_t mask, int64_t begin, int64_t end, const resampling::Lines& lines,
             uint8_t* masks) {
-  const resampling::Bounds bounds = resampling::nearly(args.threshold);
+  const resampling::Bounds<false> bounds(args.threshold);
   with_element_type(args.type, [&](auto element) {
     using T = decltype(element);
     if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {

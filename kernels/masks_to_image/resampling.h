@@ -122,18 +122,19 @@ static inline Axis axis_of(const int32_t* table, const Scale& scale) {
 
 // Cells that decide about the pixels between them without these being computed: where three by three are all above
 // `high` the pixels are above the threshold, and where none is above `low` they are not.
+//
+// exact = false, for masks_to_image and masks_to_rle: both are the threshold, and pixels within rounding of it may be on
+// either side. exact = true, for panoptic_merge: sums taken without fused operations would say the same. A sum of 3 x 3
+// products of probabilities is off by less than 9 roundings of 2^-24.
+template <bool exact>
 struct Bounds {
   float threshold, low, high;
+
+  explicit CONDINST_HOST_DEVICE Bounds(float threshold)
+      : threshold(threshold),
+        low(exact ? threshold * (1 - 2e-6f) - 1e-30f : threshold),
+        high(exact ? threshold * (1 + 2e-6f) + 1e-30f : threshold) {}
 };
-
-// For masks_to_image and masks_to_rle: pixels within rounding of the threshold may be on either side of it.
-static inline CONDINST_HOST_DEVICE Bounds nearly(float threshold) { return {threshold, threshold, threshold}; }
-
-// For panoptic_merge: sums taken without fused operations would say the same. A sum of 3 x 3 products of probabilities
-// is off by less than 9 roundings of 2^-24.
-static inline CONDINST_HOST_DEVICE Bounds exactly(float threshold) {
-  return {threshold, threshold * (1 - 2e-6f) - 1e-30f, threshold * (1 + 2e-6f) + 1e-30f};
-}
 
 // Masks and what becomes of them. All arrays are contiguous.
 struct Args {

@@ -50,27 +50,29 @@ struct Changes {
 }  // namespace
 
 void start(const resampling::Args& args, Band& band) {
+  const resampling::Bounds<false> bounds(args.threshold);
   with_element_type(args.type, [&](auto element) {
     using T = decltype(element);
     if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
       const int64_t height = args.rows.cells;
       const int64_t width = args.columns.cells;
-      fill_columns(static_cast<const T*>(args.logits) + band.mask * height * width, height, width,
-                   resampling::nearly(args.threshold), band.lines);
+      fill_columns(static_cast<const T*>(args.logits) + band.mask * height * width, height, width, bounds,
+                   band.lines);
     }
   });
   Changes before{band.positions, 0, 0, false};
   if (band.begin > 0) {
-    give_line(args.columns, args.rows, first_column(band.begin), resampling::nearly(args.threshold), band.lines, before);
+    give_line(args.columns, args.rows, first_column(band.begin), bounds, band.lines, before);
   }
   band.inside = before.value;
 }
 
 void find_changes(const resampling::Args& args, Band& band) {
+  const resampling::Bounds<false> bounds(args.threshold);
   Changes changes{band.positions, 0, 0, band.inside};
   for (; band.begin < band.end && band.capacity - changes.count >= column_capacity(args); ++band.begin) {
     changes.column = static_cast<int32_t>(band.begin * args.rows.pixels);
-    give_line(args.columns, args.rows, band.begin, resampling::nearly(args.threshold), band.lines, changes);
+    give_line(args.columns, args.rows, band.begin, bounds, band.lines, changes);
   }
   band.count = changes.count;
   band.inside = changes.value;

@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads) draw_bands(Args args, Scratch scratc
     return;  // the whole block
   }
   const Image& image = args.images[args.image_indices[instance]];
-  const Bounds bounds = exactly(args.mask_threshold);
+  const Bounds<true> bounds(args.mask_threshold);
   const View view{image.mask_rows, image.mask_columns, args.mask_width, 1};
   const LineTile tile = line_tile(view.along, rows);
   const T* logits = static_cast<const T*>(args.mask_logits) + instance * args.mask_height * args.mask_width;

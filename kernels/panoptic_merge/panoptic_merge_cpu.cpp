@@ -7,7 +7,6 @@ namespace CONDINST_ISA {
 namespace {
 
 using namespace resampling::CONDINST_ISA;
-using resampling::Bounds;
 using resampling::Lines;
 
 constexpr int64_t kWord = 64;
@@ -259,7 +258,7 @@ void draw_mask(const Args& args, int64_t instance, const Lines& lines, Window& w
   const Image& image = args.images[args.image_indices[instance]];
   const Axis& rows = image.mask_rows;
   const Axis& columns = image.mask_columns;
-  const Bounds bounds = resampling::exactly(args.mask_threshold);
+  const resampling::Bounds<true> bounds(args.mask_threshold);
   with_element_type(args.mask_type, [&](auto element) {
     using T = decltype(element);
     if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
