@@ -217,14 +217,14 @@ def _benchmark_samples(dtype: torch.dtype, device: torch.device) -> list[Sample]
     scores = (0.45 + 0.55 * torch.rand(100, generator=generator)).to(device, dtype)
     images = torch.zeros(100, dtype=torch.int64, device=device)
     masks = blobs(100, 200, 272).to(device, dtype)
-    noise = torch.randn(100 + 133, 200, 272, generator=generator).to(device, dtype)
+    noise = 2 * torch.randn(100 + 133, 200, 272, generator=generator).to(device, dtype)
     sizes = [(800, 1088)]
     stuff = _options(sizes, sizes, 1, stuff_area_limit=4096)
     both = _options(sizes, sizes, 80, stuff_area_limit=4096)
     return [
         Sample("54 channels", (masks, scores, images, regions(1, 54, 200, 272).to(device, dtype)), stuff),
         Sample("133 channels", (masks, scores, images, regions(1, 133, 200, 272).to(device, dtype)), both),
-        Sample("random logits", (noise[:100] - 1, scores, images, noise[None, 100:]), both),
+        Sample("random logits", (noise[:100], scores, images, noise[None, 100:]), both),
     ]
 
 
