@@ -102,12 +102,6 @@ class CocoPanoptic(AnnotatedImages):
         """The PNG file with the segments of image `index`."""
         return self.segments_dir / self._annotation_of[self.image_ids[index]]["file_name"]
 
-    def check_segments_exist(self, count: int) -> None:
-        """Raises a ValueError when the PNG file of one of the first `count` images is missing."""
-        missing = [path for path in map(self.segments_path, range(count)) if not path.is_file()]
-        if missing:
-            raise ValueError(f"{missing[0]}: no such file; {len(missing)} of {count} images have no PNG with segments")
-
     def check_segments(self, count: int, *, progress: bool = False) -> None:
         """Reads the PNG files of the first `count` images; those that were right once are not read again.
 
@@ -118,7 +112,9 @@ class CocoPanoptic(AnnotatedImages):
         Raises:
             ValueError: files that `segments` would refuse; the message names the first and says how many they are.
         """
-        self.check_segments_exist(count)
+        missing = [path for path in map(self.segments_path, range(count)) if not path.is_file()]
+        if missing:
+            raise ValueError(f"{missing[0]}: no such file; {len(missing)} of {count} images have no PNG with segments")
         unread = [index for index in range(count) if index not in self._right]
         if not unread:
             return
@@ -186,12 +182,12 @@ class CocoPanoptic(AnnotatedImages):
         """Raises a ValueError when the ids of a PNG file are not those of the annotation file."""
         path = self.segments_path(index)
         listed = {info["id"] for info in self.segments_info(index)}
-        unknown = set(runs.ids) - listed - {0}
-        if unknown and not self._unlisted_are_void:
-            raise ValueError(f"{path}: segment ids that {self.annotations} lacks: {_some(unknown)}")
+        unknown = set() if self._unlisted_are_void else set(runs.ids) - listed - {0}
         missing = listed - set(runs.ids)
-        if missing:
-            raise ValueError(f"{path}: no pixel of the segment ids {_some(missing)} of {self.annotations}")
+        problems = [f"segment ids that {self.annotations} lacks: {_some(unknown)}"] * bool(unknown)
+        problems += [f"no pixel of the segment ids {_some(missing)} of {self.annotations}"] * bool(missing)
+        if problems:
+            raise ValueError(f"{path}: {'; '.join(problems)}")
 
     def objects(self, index: int, window: Window | None = None) -> Objects:
         """The things of image `index`, crowd regions left out, and its panoptic labels.

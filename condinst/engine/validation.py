@@ -74,7 +74,7 @@ def make_validation(
                 f"{validation.annotations}: expected a panoptic model for panoptic annotations,"
                 f" and {config.name} has no semantic branch"
             )
-        validation.check_segments_exist(len(validation))
+        validation.check_segments(len(validation))
         return Validation(validation, match_panoptic_categories(validation, _of_data(config, data)), "PQ")
     for index, image_id in enumerate(validation.image_ids):
         for annotation in validation.coco.imgToAnns[image_id]:

@@ -80,7 +80,10 @@ def test_what_breaks_training(tmp_path: Path) -> None:
     assert kinds(report) == {UNREADABLE: 1, UNREADABLE_SEGMENTS: 3, OTHER_SEGMENTS: 2, "images that are all void": 1}
     examples = {finding.kind: " ".join(finding.examples) for finding in report.findings}
     assert all(text in examples[UNREADABLE_SEGMENTS] for text in ("0.png: no such", "1.png: exp", "2.png: dam"))
-    assert "3.png: segment ids that" in examples[OTHER_SEGMENTS] and ": 77 " in examples[OTHER_SEGMENTS]
+    assert (
+        "3.png: segment ids that" in examples[OTHER_SEGMENTS]
+        and ": 77; no pixel of the segment ids 5 of" in examples[OTHER_SEGMENTS]
+    )
     assert "4.png: no pixel of the segment ids 5, 300" in examples[OTHER_SEGMENTS]
 
 
