@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MASK_HEAD = ROOT / "docs/mask_head.md"
 DETECTION = ROOT / "docs/detection.md"
 MASKS = ROOT / "docs/masks.md"
+PANOPTIC = ROOT / "docs/panoptic.md"
 TRAINING = ROOT / "docs/training.md"
 PLOT = ROOT / "docs/images/mask_head.png"
 HEAD_STUDIES = ("instances", "depth", "width", "factor")
@@ -54,9 +55,12 @@ def main(arguments: list[str]) -> None:
             tables = [operator_table(of_op).markdown() for of_op in measured if of_op]
             replace_block(DETECTION, name, [_origin(measured[-1]), *tables])
     _report_masks(rows)
+    merge = latest(rows, "panoptic_merge", "operator")
+    if merge:
+        replace_block(PANOPTIC, "merge", [_origin(merge), operator_table(merge).markdown()])
     _report_training(rows)
     save_plot(instances, PLOT)
-    pages = ", ".join(str(page.relative_to(ROOT)) for page in (MASK_HEAD, DETECTION, MASKS, TRAINING))
+    pages = ", ".join(str(page.relative_to(ROOT)) for page in (MASK_HEAD, DETECTION, MASKS, PANOPTIC, TRAINING))
     print(f"{pages} and the plot written from {path.name}")
 
 

@@ -123,9 +123,9 @@ static inline Axis axis_of(const int32_t* table, const Scale& scale) {
 // Cells that decide about the pixels between them without these being computed: where three by three are all above
 // `high` the pixels are above the threshold, and where none is above `low` they are not.
 //
-// exact = false, for masks_to_image and masks_to_rle: both are the threshold, and pixels within rounding of it may be on
-// either side. exact = true, for panoptic_merge: sums taken without fused operations would say the same. A sum of 3 x 3
-// products of probabilities is off by less than 9 roundings of 2^-24.
+// exact = false, for masks_to_image and masks_to_rle: both are the threshold, and pixels within rounding of it may be
+// on either side. exact = true, for panoptic_merge: sums taken without fused operations would say the same. A sum of
+// 3 x 3 products of probabilities is off by less than 9 roundings of 2^-24.
 template <bool exact>
 struct Bounds {
   float threshold, low, high;

@@ -3,8 +3,8 @@
 #include "../masks_to_image/lines_cuda.h"
 #include "panoptic_merge_cuda.h"
 
-// Whole numbers alone are added by atomics, so that no result depends on the order. The one step in which instances wait
-// for each other is a block's work per image: a look at the bits of each mask.
+// Whole numbers alone are added by atomics, so that no result depends on the order. The one step in which instances
+// wait for each other is a block's work per image: a look at the bits of each mask.
 namespace condinst::panoptic_merge::cuda {
 namespace {
 

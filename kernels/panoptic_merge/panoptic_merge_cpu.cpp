@@ -146,7 +146,8 @@ struct RowTaps {
 
   RowTaps(const Args& args, const Axis& across, int64_t pixel_row, const CellRows& cells) : pitch(cells.pitch) {
     for (int64_t tap = 0; tap < kTaps; ++tap) {
-      const int64_t row = std::min<int64_t>(across.first[pixel_row] + tap, across.cells - 1);  // beyond, the weight is 0
+      // After the last row the weight is 0.
+      const int64_t row = std::min<int64_t>(across.first[pixel_row] + tap, across.cells - 1);
       rows[tap] = cells.logits + row % kRing * args.num_channels * pitch;
       weights[tap] = FloatVector{} + across.weights[tap * int64_t{across.pixels} + pixel_row];
     }
