@@ -11,13 +11,6 @@ using resampling::Lines;
 
 constexpr int64_t kWord = 64;
 
-// Bits [from, from + 64) of a row, which has a word after its last.
-static inline uint64_t bits_at(const uint64_t* row, int64_t from) {
-  const int64_t shift = from % kWord;
-  const uint64_t low = row[from / kWord] >> shift;
-  return shift == 0 ? low : low | row[from / kWord + 1] << (kWord - shift);
-}
-
 static inline uint64_t first_bits(int64_t count) {
   return count >= kWord ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
 }
@@ -138,67 +131,69 @@ static int64_t find_runs(const Args& args, int64_t first_row, const CellRows& ce
   return count;
 }
 
+// Weighted sum of the first `taps` cells. Without the third, whose weight is 0 then, it is equal: cells are finite, and
+// to add a zero can only change the sign of a zero, which no comparison sees.
+template <int taps>
+static inline FloatVector sum(const FloatVector (&weights)[kTaps], const FloatVector (&cells)[kTaps]) {
+  const FloatVector first = weights[0] * cells[0];
+  const FloatVector both = first + weights[1] * cells[1];
+  if constexpr (taps == 2) {
+    return both;
+  }
+  return both + weights[2] * cells[2];
+}
+
 // The cells of a row of pixels.
 struct RowTaps {
   const float* rows[kTaps];  // of the first channel
   FloatVector weights[kTaps];
-  int64_t pitch;             // between channels
 
-  RowTaps(const Args& args, const Axis& across, int64_t pixel_row, const CellRows& cells) : pitch(cells.pitch) {
+  RowTaps(const Args& args, const Axis& across, int64_t pixel_row, const CellRows& cells) {
     for (int64_t tap = 0; tap < kTaps; ++tap) {
       // After the last row the weight is 0.
       const int64_t row = std::min<int64_t>(across.first[pixel_row] + tap, across.cells - 1);
-      rows[tap] = cells.logits + row % kRing * args.num_channels * pitch;
+      rows[tap] = cells.logits + row % kRing * args.num_channels * cells.pitch;
       weights[tap] = FloatVector{} + across.weights[tap * int64_t{across.pixels} + pixel_row];
     }
   }
 };
 
-static inline FloatVector sum(const FloatVector (&weights)[kTaps], FloatVector a, FloatVector b, FloatVector c) {
-  const FloatVector first = weights[0] * a;
-  const FloatVector both = first + weights[1] * b;
-  return both + weights[2] * c;
-}
+constexpr int kTile = kWidth - kTaps + 1;  // cells that pixels begin at, so that all of theirs are in one vector
+constexpr int kMostVectors = 4;            // of pixels at a time
 
-// The class of `count` <= kWidth pixels from `pixel` on.
-static IntVector winners(const Args& args, const Axis& along, const RowTaps& taps, int64_t pixel, int64_t count) {
-  const int32_t* first = along.first + pixel;
-  FloatVector weights[kTaps];
-  for (int tap = 0; tap < kTaps; ++tap) {
-    weights[tap] = load<float>(along.weights + tap * int64_t{along.pixels} + pixel);
-  }
-  FloatVector best = FloatVector{} - HUGE_VALF;
-  IntVector winner = {};
-  const auto compete = [&](int64_t channel, FloatVector a, FloatVector b, FloatVector c) {
-    const FloatVector value = sum(weights, a, b, c);
-    winner = value > best ? IntVector{} + static_cast<int32_t>(channel) : winner;
-    best = at_least(best, value);
-  };
-  const int32_t base = first[0];
-  if (first[count - 1] + kTaps - 1 - base < kWidth) {
-    const IntVector places = load_bits<IntVector>(first) - base;
-    for (int64_t channel = 0; channel < args.num_channels; ++channel) {
-      const int64_t at = channel * taps.pitch + base;
-      const FloatVector cells = sum(taps.weights, load<float>(taps.rows[0] + at), load<float>(taps.rows[1] + at),
-                                    load<float>(taps.rows[2] + at));
-      compete(channel, permuted(cells, places), permuted(cells, places + 1), permuted(cells, places + 2));
+// The classes of pixels at `places` [count] of a row, count <= vectors * kWidth, whose first cells are `cell` or the
+// kTile - 1 after it.
+template <int vectors, int taps>
+static void find_winners(const Args& args, const Axis& along, const RowTaps& rows, int64_t pitch, int64_t cell,
+                         const int32_t* places, int64_t count, int32_t* winners) {
+  IntVector from[vectors] = {};
+  FloatVector weights[vectors][kTaps] = {};
+  for (int64_t i = 0; i < count; ++i) {
+    from[i / kWidth][i % kWidth] = along.first[places[i]] - static_cast<int32_t>(cell);
+    for (int tap = 0; tap < taps; ++tap) {
+      weights[i / kWidth][tap][i % kWidth] = along.weights[tap * int64_t{along.pixels} + places[i]];
     }
-    return winner;
   }
+  FloatVector best[vectors];
+  IntVector winner[vectors] = {};
+  std::fill(best, best + vectors, FloatVector{} - HUGE_VALF);
   for (int64_t channel = 0; channel < args.num_channels; ++channel) {
-    FloatVector columns[kTaps];
-    for (int64_t tap = 0; tap < kTaps; ++tap) {
-      FloatVector rows[kTaps] = {};
-      for (int64_t lane = 0; lane < count; ++lane) {
-        for (int row = 0; row < kTaps; ++row) {
-          rows[row][lane] = taps.rows[row][channel * taps.pitch + first[lane] + tap];
-        }
-      }
-      columns[tap] = sum(taps.weights, rows[0], rows[1], rows[2]);
+    FloatVector of_rows[kTaps];
+    for (int tap = 0; tap < taps; ++tap) {
+      of_rows[tap] = load<float>(rows.rows[tap] + channel * pitch + cell);
     }
-    compete(channel, columns[0], columns[1], columns[2]);
+    const FloatVector cells = sum<taps>(rows.weights, of_rows);
+    for (int i = 0; i < vectors; ++i) {
+      FloatVector columns[kTaps];
+      for (int tap = 0; tap < taps; ++tap) {
+        columns[tap] = permuted(cells, from[i] + tap);
+      }
+      const FloatVector value = sum<taps>(weights[i], columns);
+      winner[i] = value > best[i] ? IntVector{} + static_cast<int32_t>(channel) : winner[i];
+      best[i] = at_least(best[i], value);
+    }
   }
-  return winner;
+  std::memcpy(winners, winner, sizeof(winner));
 }
 
 // Paints classes into a row of pixels, and counts those that no instance has taken.
@@ -218,26 +213,67 @@ struct Painter {
     }
   }
 
-  void mixed(int64_t begin, int64_t end, const RowTaps& taps) const {
-    for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
-      const int64_t count = std::min<int64_t>(kWidth, end - pixel);
-      uint64_t free = ~bits_at(taken, pixel) & first_bits(count);
-      if (free == 0) {
-        continue;
-      }
-      const IntVector channels = winners(args, along, taps, pixel, count);
-      for (int64_t lane = 0; lane < count; ++lane) {
-        ids[pixel + lane] = id_of_channel(args, channels[lane]);
-      }
-      for (; free != 0; free &= free - 1) {
-        const int32_t channel = channels[__builtin_ctzll(free)];
-        if (channel >= args.num_things) {
-          ++areas[channel - args.num_things];
+  // The pixels that begin at cells [cell, cell + kTile) and before cell `end`, without those taken.
+  template <int taps>
+  void mixed(int64_t cell, int64_t end, const RowTaps& rows, int64_t pitch) const {
+    int32_t places[kMostVectors * kWidth];
+    int64_t count = 0;
+    const auto paint = [&] {
+      int32_t winners[kMostVectors * kWidth];
+      const auto find = count <= kWidth       ? find_winners<1, taps>
+                        : count <= 2 * kWidth ? find_winners<2, taps>
+                                              : find_winners<kMostVectors, taps>;
+      find(args, along, rows, pitch, cell, places, count, winners);
+      for (int64_t i = 0; i < count; ++i) {
+        ids[places[i]] = id_of_channel(args, winners[i]);
+        if (winners[i] >= args.num_things) {
+          ++areas[winners[i] - args.num_things];
         }
       }
+      count = 0;
+    };
+    for_words(along.begin[cell], along.begin[end], [&](int64_t word, uint64_t bits) {
+      for (uint64_t free = ~taken[word] & bits; free != 0; free &= free - 1) {
+        places[count++] = static_cast<int32_t>(word * kWord) + __builtin_ctzll(free);
+        if (count == kMostVectors * kWidth) {
+          paint();
+        }
+      }
+    });
+    if (count > 0) {
+      paint();
     }
   }
 };
+
+// Paints the classes of rows [begin, end), which have the same rows of cells.
+template <int taps>
+static void paint_classes(const Args& args, const Band& band, int64_t begin, int64_t end, const CellRows& cells,
+                          int64_t num_runs) {
+  const Axis& across = args.images[band.image].semantic_rows;
+  const Axis& along = args.images[band.image].semantic_columns;
+  const auto for_rows = [&](const auto& f) {
+    for (int64_t y = begin; y < end; ++y) {
+      f(Painter{args, along, taken_of(args, band.image, y), args.ids + (band.image * args.height + y) * args.width,
+                band.areas},
+        y);
+    }
+  };
+  for (const Run* run = cells.runs; run < cells.runs + num_runs; ++run) {
+    if (run->channel != kUnsure) {
+      for_rows([&](const Painter& painter, int64_t) {
+        painter.uniform(along.begin[run->begin], along.begin[run->end], run->channel);
+      });
+      continue;
+    }
+    for (int64_t cell = run->begin; cell < run->end; cell += kTile) {  // all its rows, while the cells are in the cache
+      for_rows([&](const Painter& painter, int64_t y) {
+        painter.template mixed<taps>(cell, std::min<int64_t>(cell + kTile, run->end), RowTaps(args, across, y, cells),
+                                     cells.pitch);
+      });
+    }
+  }
+}
 
 // Paints the pixels of a row that an instance has.
 static void paint_instance(const uint64_t* bits, const Window& window, int32_t id, int32_t* ids) {
@@ -319,35 +355,25 @@ void paint_band(const Args& args, const Band& band, const Ranking& ranking, cons
                 const CellRows& cells) {
   const Axis& across = args.images[band.image].semantic_rows;
   const Axis& along = args.images[band.image].semantic_columns;
+  const auto paint_rows = across.taps == 2 && along.taps == 2 ? paint_classes<2> : paint_classes<kTaps>;
   int64_t rows_read = across.first[band.begin];
-  int64_t num_runs = 0;
+  for (int64_t begin = band.begin; begin < band.end;) {
+    const int64_t first = across.first[begin];
+    const int64_t end = std::min<int64_t>(across.begin[first + 1], band.end);
+    rows_read = std::max(rows_read, first);
+    for (; rows_read < std::min(first + kTaps, args.semantic_height); ++rows_read) {
+      with_element_type(args.semantic_type, [&](auto element) {
+        using T = decltype(element);
+        if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
+          read_row<T>(args, band.image, rows_read, cells);
+        }
+      });
+    }
+    paint_rows(args, band, begin, end, cells, find_runs(args, first, cells));
+    begin = end;
+  }
   for (int64_t y = band.begin; y < band.end; ++y) {
-    const int64_t first = across.first[y];
-    if (y == band.begin || first != across.first[y - 1]) {
-      rows_read = std::max(rows_read, first);
-      for (; rows_read < std::min(first + kTaps, args.semantic_height); ++rows_read) {
-        with_element_type(args.semantic_type, [&](auto element) {
-          using T = decltype(element);
-          if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
-            read_row<T>(args, band.image, rows_read, cells);
-          }
-        });
-      }
-      num_runs = find_runs(args, first, cells);
-    }
     int32_t* ids = args.ids + (band.image * args.height + y) * args.width;
-    const Painter painter{args, along, taken_of(args, band.image, y), ids, band.areas};
-    const RowTaps taps(args, across, y, cells);
-    for (int64_t i = 0; i < num_runs; ++i) {
-      const Run& run = cells.runs[i];
-      const int64_t begin = along.begin[run.begin];
-      const int64_t end = along.begin[run.end];
-      if (run.channel == kUnsure) {
-        painter.mixed(begin, end, taps);
-      } else if (begin < end) {
-        painter.uniform(begin, end, run.channel);
-      }
-    }
     for (int64_t rank = 0; rank < ranking.count; ++rank) {
       const int64_t instance = ranking.instances[rank];
       const Window& window = windows[instance];
