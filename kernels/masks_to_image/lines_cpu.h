@@ -204,30 +204,39 @@ static inline int64_t next_set(const uint64_t* words, int64_t from, int64_t end,
   return std::min<int64_t>(end, word * 64 + __builtin_ctzll(bits));
 }
 
-// Bits of kWidth pixels from `pixel` on, of which the first `count` are wanted.
+// Bits of kWidth pixels from `pixel` on, of which the first `count` are wanted. Without the third cell, whose weight is
+// 0 then, the sums are equal: the cells are finite.
+template <int taps>
 static inline uint32_t pixels_above(const Axis& along, const float* cells, int64_t pixel, int64_t count,
                                     FloatVector bound) {
   const int32_t* first = along.first + pixel;
-  const float* weights = along.weights + pixel;
-  const auto sum = [&](FloatVector a, FloatVector b, FloatVector c) {
-    FloatVector value = load<float>(weights) * a;
-    value = load<float>(weights + along.pixels) * b + value;
-    value = load<float>(weights + 2 * int64_t{along.pixels}) * c + value;
-    return bits_above(value, bound);
-  };
   const int32_t base = first[0];
-  if (first[count - 1] - base < kWidth) {
+  const int32_t span = first[count - 1] - base;
+  FloatVector columns[kTaps] = {};
+  if (span + taps <= kWidth) {
+    const FloatVector from = load<float>(cells + base);
     const IntVector places = load_bits<IntVector>(first) - base;
-    return sum(permuted(load<float>(cells + base), places), permuted(load<float>(cells + base + 1), places),
-               permuted(load<float>(cells + base + 2), places));
-  }
-  FloatVector taps[kTaps] = {};
-  for (int64_t lane = 0; lane < count; ++lane) {
-    for (int tap = 0; tap < kTaps; ++tap) {
-      taps[tap][lane] = cells[first[lane] + tap];
+    for (int tap = 0; tap < taps; ++tap) {
+      columns[tap] = permuted(from, places + tap);
+    }
+  } else if (span < kWidth) {
+    const IntVector places = load_bits<IntVector>(first) - base;
+    for (int tap = 0; tap < taps; ++tap) {
+      columns[tap] = permuted(load<float>(cells + base + tap), places);
+    }
+  } else {
+    for (int64_t lane = 0; lane < count; ++lane) {
+      for (int tap = 0; tap < taps; ++tap) {
+        columns[tap][lane] = cells[first[lane] + tap];
+      }
     }
   }
-  return sum(taps[0], taps[1], taps[2]);
+  const float* weights = along.weights + pixel;
+  FloatVector value = load<float>(weights) * columns[0];
+  for (int tap = 1; tap < taps; ++tap) {
+    value = load<float>(weights + tap * int64_t{along.pixels}) * columns[tap] + value;
+  }
+  return bits_above(value, bound);
 }
 
 // Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
@@ -259,14 +268,26 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
   }
   const FloatVector bound = FloatVector{} + bounds.threshold;
   const int64_t last = std::min(high + 2, along.cells - 1);
-  for (int64_t cell = std::max(low - 2, 0) / kWidth * kWidth; cell <= last; cell += kWidth) {
-    FloatVector value = weights[0] * load<float>(taps[0] + cell);
-    value = weights[1] * load<float>(taps[1] + cell) + value;
-    value = weights[2] * load<float>(taps[2] + cell) + value;
-    store<float, float>(lines.combined + cell, value);
-    lines.above[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.high)} << (cell % 64);
+  float* const combined = lines.combined;
+  for (int64_t cell = std::max(low - 2, 0) / kWidth * kWidth; cell <= last;) {
+    const int64_t word = cell / 64;
+    uint64_t above = 0;
+    [[maybe_unused]] uint64_t possible = 0;
+    for (const int64_t end = std::min(last + 1, (word + 1) * 64); cell < end; cell += kWidth) {
+      FloatVector value = weights[0] * load<float>(taps[0] + cell);
+      value = weights[1] * load<float>(taps[1] + cell) + value;
+      if (across.taps == kTaps) {
+        value = weights[2] * load<float>(taps[2] + cell) + value;
+      }
+      store<float, float>(combined + cell, value);
+      above |= uint64_t{bits_above(value, FloatVector{} + bounds.high)} << (cell % 64);
+      if constexpr (exact) {
+        possible |= uint64_t{bits_above(value, FloatVector{} + bounds.low)} << (cell % 64);
+      }
+    }
+    lines.above[word] = above;
     if constexpr (exact) {
-      lines.possible[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.low)} << (cell % 64);
+      lines.possible[word] = possible;
     }
   }
   lines.combined[along.cells] = lines.combined[along.cells + 1] = 0;  // taps after the last cell: not NaN
@@ -298,7 +319,8 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
     }
     cell = next_set(lines.mixed, begin, along.cells, ~uint64_t{0});
     sink.mixed(along.begin[begin], along.begin[cell], [&](int64_t pixel, int64_t count) {
-      return pixels_above(along, lines.combined, pixel, count, bound);
+      return along.taps == 2 ? pixels_above<2>(along, lines.combined, pixel, count, bound)
+                             : pixels_above<kTaps>(along, lines.combined, pixel, count, bound);
     });
   }
 }

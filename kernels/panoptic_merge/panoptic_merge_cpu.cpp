@@ -37,12 +37,13 @@ struct Bits {
   template <class F>
   void mixed(int64_t begin, int64_t end, const F& bits_of) {
     for (int64_t pixel = begin; pixel < end;) {
-      uint64_t& word = row[pixel / kWord];
-      const int64_t end_of_word = std::min<int64_t>(end, (pixel / kWord + 1) * kWord);
+      const int64_t word = pixel / kWord;
+      const int64_t end_of_word = std::min<int64_t>(end, (word + 1) * kWord);
+      uint64_t bits = 0;
       for (; pixel < end_of_word; pixel += kWidth) {
-        const int64_t count = std::min<int64_t>(kWidth, end_of_word - pixel);
-        word |= (bits_of(pixel, count) & first_bits(count)) << (pixel % kWord);
+        bits |= uint64_t{bits_of(pixel, std::min<int64_t>(kWidth, end_of_word - pixel))} << (pixel % kWord);
       }
+      row[word] |= bits & first_bits(end_of_word - word * kWord);
       pixel = end_of_word;
     }
   }
@@ -85,6 +86,7 @@ static void read_row(const Args& args, int64_t image, int64_t y, const CellRows&
   for (int64_t channel = 0; channel < args.num_channels; ++channel) {
     for (int64_t x = 0; x < width; x += kWidth) {
       const int64_t count = width - x;
+      __builtin_prefetch(from + x + width);  // of the next row: those of the next channel are far away
       const FloatVector logits =
           semantic_logits(count < kWidth ? load_first<float>(from + x, count) : load<float>(from + x));
       store<float, float>(to + x, logits);
