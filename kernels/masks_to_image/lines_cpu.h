@@ -204,39 +204,35 @@ static inline int64_t next_set(const uint64_t* words, int64_t from, int64_t end,
   return std::min<int64_t>(end, word * 64 + __builtin_ctzll(bits));
 }
 
+// Cell `tap` of each of `count` pixels, which may be anywhere.
+static inline FloatVector gathered(const float* cells, const int32_t* first, int64_t count, int tap) {
+  FloatVector of_lanes = {};
+  for (int64_t lane = 0; lane < count; ++lane) {
+    of_lanes[lane] = cells[first[lane] + tap];
+  }
+  return of_lanes;
+}
+
 // Bits of kWidth pixels from `pixel` on, of which the first `count` are wanted. Without the third cell, whose weight is
 // 0 then, the sums are equal: the cells are finite.
 template <int taps>
 static inline uint32_t pixels_above(const Axis& along, const float* cells, int64_t pixel, int64_t count,
                                     FloatVector bound) {
   const int32_t* first = along.first + pixel;
-  const int32_t base = first[0];
-  const int32_t span = first[count - 1] - base;
-  FloatVector columns[kTaps] = {};
-  if (span + taps <= kWidth) {
-    const FloatVector from = load<float>(cells + base);
-    const IntVector places = load_bits<IntVector>(first) - base;
-    for (int tap = 0; tap < taps; ++tap) {
-      columns[tap] = permuted(from, places + tap);
-    }
-  } else if (span < kWidth) {
-    const IntVector places = load_bits<IntVector>(first) - base;
-    for (int tap = 0; tap < taps; ++tap) {
-      columns[tap] = permuted(load<float>(cells + base + tap), places);
-    }
-  } else {
-    for (int64_t lane = 0; lane < count; ++lane) {
-      for (int tap = 0; tap < taps; ++tap) {
-        columns[tap][lane] = cells[first[lane] + tap];
-      }
-    }
-  }
   const float* weights = along.weights + pixel;
-  FloatVector value = load<float>(weights) * columns[0];
-  for (int tap = 1; tap < taps; ++tap) {
-    value = load<float>(weights + tap * int64_t{along.pixels}) * columns[tap] + value;
+  const auto sum = [&](const auto& cells_of) {
+    FloatVector value = load<float>(weights) * cells_of(0);
+    for (int tap = 1; tap < taps; ++tap) {
+      value = load<float>(weights + tap * int64_t{along.pixels}) * cells_of(tap) + value;
+    }
+    return bits_above(value, bound);
+  };
+  const int32_t base = first[0];
+  if (first[count - 1] - base < kWidth) {
+    const IntVector places = load_bits<IntVector>(first) - base;
+    return sum([&](int tap) { return permuted(load<float>(cells + base + tap), places); });
   }
-  return bits_above(value, bound);
+  return sum([&](int tap) { return gathered(cells, first, count, tap); });
 }
 
 // Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and

@@ -11,6 +11,13 @@ using resampling::Lines;
 
 constexpr int64_t kWord = 64;
 
+// Bits [from, from + 64) of a row, which has a word after its last.
+static inline uint64_t bits_at(const uint64_t* row, int64_t from) {
+  const int64_t shift = from % kWord;
+  const uint64_t low = row[from / kWord] >> shift;
+  return shift == 0 ? low : low | row[from / kWord + 1] << (kWord - shift);
+}
+
 static inline uint64_t first_bits(int64_t count) {
   return count >= kWord ? ~uint64_t{0} : (uint64_t{1} << count) - 1;
 }
@@ -24,30 +31,132 @@ static inline void for_words(int64_t begin, int64_t end, const F& f) {
   }
 }
 
-// A sink for give_line; the row is 0 at first.
-struct Bits {
-  uint64_t* row;
+// Weighted sum of the first `taps` cells. Without the third, whose weight is 0 then, it is equal: cells are finite, and
+// to add a zero can only change the sign of a zero, which no comparison sees.
+template <int taps>
+static inline FloatVector sum(const FloatVector (&weights)[kTaps], const FloatVector (&cells)[kTaps]) {
+  const FloatVector first = weights[0] * cells[0];
+  const FloatVector both = first + weights[1] * cells[1];
+  if constexpr (taps == 2) {
+    return both;
+  }
+  return both + weights[2] * cells[2];
+}
 
-  void uniform(int64_t begin, int64_t end, bool value) {
-    if (value) {
-      for_words(begin, end, [&](int64_t word, uint64_t bits) { row[word] |= bits; });
+constexpr int kTile = kWidth - kTaps + 1;  // cells that pixels begin at, so that all of theirs are in one vector
+constexpr int kMostVectors = 4;            // of pixels at a time
+
+// Draws `count` <= vectors * kWidth pixels from `pixel` on into rows [begin, end), which look at the same three rows of
+// cells. The first cells of the pixels are `cell` or the kTile - 1 after it. Returns the pixels that are set.
+template <int vectors, int taps>
+static int64_t draw_pixels(const Image& image, const float* const* cells, int64_t begin, int64_t end, int64_t cell,
+                           int64_t pixel, int64_t count, FloatVector bound, uint64_t* bits, int64_t words) {
+  const Axis& across = image.mask_rows;
+  const Axis& along = image.mask_columns;
+  IntVector from[vectors] = {};
+  FloatVector weights[vectors][kTaps] = {};
+  for (int i = 0; i < vectors && i * kWidth < count; ++i) {
+    from[i] = load_bits<IntVector>(along.first + pixel + i * kWidth) - static_cast<int32_t>(cell);
+    for (int tap = 0; tap < taps; ++tap) {
+      weights[i][tap] = load<float>(along.weights + tap * int64_t{along.pixels} + pixel + i * kWidth);
     }
   }
-
-  template <class F>
-  void mixed(int64_t begin, int64_t end, const F& bits_of) {
-    for (int64_t pixel = begin; pixel < end;) {
-      const int64_t word = pixel / kWord;
-      const int64_t end_of_word = std::min<int64_t>(end, (word + 1) * kWord);
-      uint64_t bits = 0;
-      for (; pixel < end_of_word; pixel += kWidth) {
-        bits |= uint64_t{bits_of(pixel, std::min<int64_t>(kWidth, end_of_word - pixel))} << (pixel % kWord);
+  FloatVector of_rows[kTaps];
+  for (int tap = 0; tap < taps; ++tap) {
+    of_rows[tap] = load<float>(cells[tap] + cell);
+  }
+  int64_t area = 0;
+  uint64_t* to = bits + pixel / kWord;
+  for (int64_t y = begin; y < end; ++y, to += words) {
+    FloatVector of_row[kTaps];
+    for (int tap = 0; tap < taps; ++tap) {
+      of_row[tap] = FloatVector{} + across.weights[tap * int64_t{across.pixels} + y];
+    }
+    const FloatVector combined = sum<taps>(of_row, of_rows);
+    uint64_t above = 0;
+    for (int i = 0; i < vectors; ++i) {
+      FloatVector columns[kTaps];
+      for (int tap = 0; tap < taps; ++tap) {
+        columns[tap] = permuted(combined, from[i] + tap);
       }
-      row[word] |= bits & first_bits(end_of_word - word * kWord);
-      pixel = end_of_word;
+      above |= uint64_t{bits_above(sum<taps>(weights[i], columns), bound)} << (i * kWidth);
+    }
+    above &= first_bits(count);
+    area += __builtin_popcountll(above);
+    to[0] |= above << (pixel % kWord);
+    if (pixel % kWord + count > kWord) {
+      to[1] |= above >> (kWord - pixel % kWord);
     }
   }
-};
+  return area;
+}
+
+// Draws rows [begin, end) of a mask, which look at the same three rows of cells; their bits are 0 at first. Where three
+// by three cells are on one side of the threshold, so are the pixels. Returns the pixels that are set.
+template <int taps>
+static int64_t draw_rows(const Image& image, int64_t begin, int64_t end, const resampling::Bounds<true>& bounds,
+                         const Lines& lines, uint64_t* bits, int64_t words) {
+  const Axis& along = image.mask_columns;
+  const float* cells[kTaps];
+  int32_t low = along.cells;
+  int32_t high = -1;
+  for (int32_t tap = 0; tap < kTaps; ++tap) {
+    const int64_t line = std::min(image.mask_rows.first[begin] + tap, image.mask_rows.cells - 1);  // the weight is 0
+    cells[tap] = lines.cells_of(line);
+    low = std::min(low, lines.low[line - lines.begin]);
+    high = std::max(high, lines.high[line - lines.begin]);
+  }
+  if (high < low) {
+    return 0;
+  }
+  const int64_t words_of_cells = along.cells / kWord + 2;
+  std::fill(lines.above, lines.above + words_of_cells, 0);
+  std::fill(lines.possible, lines.possible + words_of_cells, 0);
+  for (int64_t cell = low / kWidth * kWidth; cell <= high; cell += kWidth) {
+    const FloatVector a = load<float>(cells[0] + cell);
+    const FloatVector b = load<float>(cells[1] + cell);
+    const FloatVector c = load<float>(cells[2] + cell);
+    const FloatVector least = at_most(at_most(a, b), c);
+    const FloatVector most = at_least(at_least(a, b), c);
+    lines.above[cell / kWord] |= uint64_t{bits_above(least, FloatVector{} + bounds.high)} << (cell % kWord);
+    lines.possible[cell / kWord] |= uint64_t{bits_above(most, FloatVector{} + bounds.low)} << (cell % kWord);
+  }
+  for (int64_t word = 0; word + 1 < words_of_cells; ++word) {
+    const uint64_t all = lines.above[word] & bits_at(lines.above, word * kWord + 1) &
+                         bits_at(lines.above, word * kWord + 2);
+    const uint64_t some = lines.possible[word] | bits_at(lines.possible, word * kWord + 1) |
+                          bits_at(lines.possible, word * kWord + 2);
+    lines.mixed[word] = some & ~all;
+  }
+  lines.mixed[words_of_cells - 1] = 0;
+
+  const FloatVector bound = FloatVector{} + bounds.threshold;
+  int64_t area = 0;
+  for (int64_t cell = 0; cell < along.cells;) {
+    const int64_t mixed = next_set(lines.mixed, cell, along.cells, 0);
+    if (lines.above[cell / kWord] >> (cell % kWord) & 1 && cell < mixed) {
+      for_words(along.begin[cell], along.begin[mixed], [&](int64_t word, uint64_t some) {
+        area += (end - begin) * __builtin_popcountll(some);
+        for (int64_t y = 0; y < end - begin; ++y) {
+          bits[y * words + word] |= some;
+        }
+      });
+    }
+    if (mixed == along.cells) {
+      break;
+    }
+    const uint64_t of_tile = bits_at(lines.mixed, mixed) & first_bits(kTile);
+    cell = std::min<int64_t>(mixed + kWord - __builtin_clzll(of_tile), along.cells);
+    for (int64_t pixel = along.begin[mixed]; pixel < along.begin[cell]; pixel += kMostVectors * kWidth) {
+      const int64_t count = std::min<int64_t>(along.begin[cell] - pixel, kMostVectors * kWidth);
+      const auto draw = count <= kWidth       ? draw_pixels<1, taps>
+                        : count <= 2 * kWidth ? draw_pixels<2, taps>
+                                              : draw_pixels<kMostVectors, taps>;
+      area += draw(image, cells, begin, end, mixed, pixel, count, bound, bits, words);
+    }
+  }
+  return area;
+}
 
 // Calls f with the words of an instance in its window: f(its word, that of the pixels taken).
 template <class F>
@@ -133,18 +242,6 @@ static int64_t find_runs(const Args& args, int64_t first_row, const CellRows& ce
   return count;
 }
 
-// Weighted sum of the first `taps` cells. Without the third, whose weight is 0 then, it is equal: cells are finite, and
-// to add a zero can only change the sign of a zero, which no comparison sees.
-template <int taps>
-static inline FloatVector sum(const FloatVector (&weights)[kTaps], const FloatVector (&cells)[kTaps]) {
-  const FloatVector first = weights[0] * cells[0];
-  const FloatVector both = first + weights[1] * cells[1];
-  if constexpr (taps == 2) {
-    return both;
-  }
-  return both + weights[2] * cells[2];
-}
-
 // The cells of a row of pixels.
 struct RowTaps {
   const float* rows[kTaps];  // of the first channel
@@ -159,9 +256,6 @@ struct RowTaps {
     }
   }
 };
-
-constexpr int kTile = kWidth - kTaps + 1;  // cells that pixels begin at, so that all of theirs are in one vector
-constexpr int kMostVectors = 4;            // of pixels at a time
 
 // The classes of pixels at `places` [count] of a row, count <= vectors * kWidth, whose first cells are `cell` or the
 // kTile - 1 after it.
@@ -195,7 +289,10 @@ static void find_winners(const Args& args, const Axis& along, const RowTaps& row
       best[i] = at_least(best[i], value);
     }
   }
-  std::memcpy(winners, winner, sizeof(winner));
+  for (int i = 0; i < vectors; ++i) {
+    const IntVector found = winner[i];
+    std::memcpy(winners + i * kWidth, &found, sizeof(found));
+  }
 }
 
 // Paints classes into a row of pixels, and counts those that no instance has taken.
@@ -323,13 +420,16 @@ void draw_mask(const Args& args, int64_t instance, const Lines& lines, Window& w
   window.end = rows.begin[bottom + 1];
   window.first_word = columns.begin[std::max(left - kTaps + 1, 0)] / kWord;
   window.end_word = (columns.begin[right + 1] + kWord - 1) / kWord;
-  for (int64_t y = window.begin; y < window.end; ++y) {
-    Bits bits{bits_of(args, instance, y)};
-    std::fill(bits.row, bits.row + args.words, 0);
-    give_line(rows, columns, y, bounds, lines, bits);
-    for (int64_t word = window.first_word; word < window.end_word; ++word) {
-      window.area += __builtin_popcountll(bits.row[word]);
-    }
+  for (int64_t line = lines.begin; line < lines.end; ++line) {
+    std::fill(lines.cells_of(line) + columns.cells, lines.cells_of(line) + columns.cells + kTaps - 1, 0.0f);  // not NaN
+  }
+  const auto draw = rows.taps == 2 && columns.taps == 2 ? draw_rows<2> : draw_rows<kTaps>;
+  for (int64_t begin = window.begin; begin < window.end;) {
+    const int64_t end = std::min<int64_t>(rows.begin[rows.first[begin] + 1], window.end);
+    uint64_t* bits = bits_of(args, instance, begin);
+    std::fill(bits, bits + (end - begin) * args.words, 0);
+    window.area += draw(image, begin, end, bounds, lines, bits, args.words);
+    begin = end;
   }
 }
 
