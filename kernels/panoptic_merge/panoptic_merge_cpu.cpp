@@ -53,12 +53,13 @@ static int64_t draw_pixels(const Image& image, const float* const* cells, int64_
                            int64_t pixel, int64_t count, FloatVector bound, uint64_t* bits, int64_t words) {
   const Axis& across = image.mask_rows;
   const Axis& along = image.mask_columns;
-  IntVector from[vectors] = {};
-  FloatVector weights[vectors][kTaps] = {};
-  for (int i = 0; i < vectors && i * kWidth < count; ++i) {
-    from[i] = load_bits<IntVector>(along.first + pixel + i * kWidth) - static_cast<int32_t>(cell);
+  IntVector from[vectors];
+  FloatVector weights[vectors][kTaps];
+  for (int i = 0; i < vectors; ++i) {
+    const int64_t at = pixel + (i * kWidth < count ? i * kWidth : 0);  // of the others any will do
+    from[i] = load_bits<IntVector>(along.first + at) - static_cast<int32_t>(cell);
     for (int tap = 0; tap < taps; ++tap) {
-      weights[i][tap] = load<float>(along.weights + tap * int64_t{along.pixels} + pixel + i * kWidth);
+      weights[i][tap] = load<float>(along.weights + tap * int64_t{along.pixels} + at);
     }
   }
   FloatVector of_rows[kTaps];
