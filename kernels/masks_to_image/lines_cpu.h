@@ -204,41 +204,36 @@ static inline int64_t next_set(const uint64_t* words, int64_t from, int64_t end,
   return std::min<int64_t>(end, word * 64 + __builtin_ctzll(bits));
 }
 
-// Cell `tap` of each of `count` pixels, which may be anywhere.
-static inline FloatVector gathered(const float* cells, const int32_t* first, int64_t count, int tap) {
-  FloatVector of_lanes = {};
-  for (int64_t lane = 0; lane < count; ++lane) {
-    of_lanes[lane] = cells[first[lane] + tap];
-  }
-  return of_lanes;
-}
-
-// Bits of kWidth pixels from `pixel` on, of which the first `count` are wanted. Without the third cell, whose weight is
-// 0 then, the sums are equal: the cells are finite.
-template <int taps>
+// Bits of kWidth pixels from `pixel` on, of which the first `count` are wanted.
 static inline uint32_t pixels_above(const Axis& along, const float* cells, int64_t pixel, int64_t count,
                                     FloatVector bound) {
   const int32_t* first = along.first + pixel;
   const float* weights = along.weights + pixel;
-  const auto sum = [&](const auto& cells_of) {
-    FloatVector value = load<float>(weights) * cells_of(0);
-    for (int tap = 1; tap < taps; ++tap) {
-      value = load<float>(weights + tap * int64_t{along.pixels}) * cells_of(tap) + value;
-    }
+  const auto sum = [&](FloatVector a, FloatVector b, FloatVector c) {
+    FloatVector value = load<float>(weights) * a;
+    value = load<float>(weights + along.pixels) * b + value;
+    value = load<float>(weights + 2 * int64_t{along.pixels}) * c + value;
     return bits_above(value, bound);
   };
   const int32_t base = first[0];
   if (first[count - 1] - base < kWidth) {
     const IntVector places = load_bits<IntVector>(first) - base;
-    return sum([&](int tap) { return permuted(load<float>(cells + base + tap), places); });
+    return sum(permuted(load<float>(cells + base), places), permuted(load<float>(cells + base + 1), places),
+               permuted(load<float>(cells + base + 2), places));
   }
-  return sum([&](int tap) { return gathered(cells, first, count, tap); });
+  FloatVector taps[kTaps] = {};
+  for (int64_t lane = 0; lane < count; ++lane) {
+    for (int tap = 0; tap < kTaps; ++tap) {
+      taps[tap][lane] = cells[first[lane] + tap];
+    }
+  }
+  return sum(taps[0], taps[1], taps[2]);
 }
 
 // Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
 // mixed(begin, end, bits), where bits(pixel, count) are those of count <= kWidth pixels.
-template <bool exact, class Sink>
-void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds<exact>& bounds,
+template <class Sink>
+void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds<false>& bounds,
                const Lines& lines, Sink& sink) {
   const int64_t line = across.first[pixel_line];
   const float* taps[kTaps];
@@ -259,47 +254,21 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
   // Combine. Two cells on both sides of those above are taps, too.
   const int64_t words = along.cells / 64 + 2;
   std::fill(lines.above, lines.above + words, 0);
-  if constexpr (exact) {
-    std::fill(lines.possible, lines.possible + words, 0);
-  }
   const FloatVector bound = FloatVector{} + bounds.threshold;
   const int64_t last = std::min(high + 2, along.cells - 1);
-  float* const combined = lines.combined;
-  for (int64_t cell = std::max(low - 2, 0) / kWidth * kWidth; cell <= last;) {
-    const int64_t word = cell / 64;
-    uint64_t above = 0;
-    [[maybe_unused]] uint64_t possible = 0;
-    for (const int64_t end = std::min(last + 1, (word + 1) * 64); cell < end; cell += kWidth) {
-      FloatVector value = weights[0] * load<float>(taps[0] + cell);
-      value = weights[1] * load<float>(taps[1] + cell) + value;
-      if (across.taps == kTaps) {
-        value = weights[2] * load<float>(taps[2] + cell) + value;
-      }
-      store<float, float>(combined + cell, value);
-      above |= uint64_t{bits_above(value, FloatVector{} + bounds.high)} << (cell % 64);
-      if constexpr (exact) {
-        possible |= uint64_t{bits_above(value, FloatVector{} + bounds.low)} << (cell % 64);
-      }
-    }
-    lines.above[word] = above;
-    if constexpr (exact) {
-      lines.possible[word] = possible;
-    }
+  for (int64_t cell = std::max(low - 2, 0) / kWidth * kWidth; cell <= last; cell += kWidth) {
+    FloatVector value = weights[0] * load<float>(taps[0] + cell);
+    value = weights[1] * load<float>(taps[1] + cell) + value;
+    value = weights[2] * load<float>(taps[2] + cell) + value;
+    store<float, float>(lines.combined + cell, value);
+    lines.above[cell / 64] |= uint64_t{bits_above(value, bound)} << (cell % 64);
   }
   lines.combined[along.cells] = lines.combined[along.cells + 1] = 0;  // taps after the last cell: not NaN
   // Three cells that are not on one side. Where many are not, to compute all pixels takes less than to choose.
   for (int64_t word = 0; word + 1 < words; ++word) {
     const uint64_t here = lines.above[word];
     const uint64_t next = lines.above[word + 1];
-    uint64_t mixed;
-    if constexpr (exact) {
-      const uint64_t all = here & (here >> 1 | next << 63) & (here >> 2 | next << 62);
-      const uint64_t some = lines.possible[word];
-      const uint64_t more = lines.possible[word + 1];
-      mixed = (some | (some >> 1 | more << 63) | (some >> 2 | more << 62)) & ~all;
-    } else {
-      mixed = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
-    }
+    const uint64_t mixed = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
     const bool is_dense = __builtin_popcountll(mixed) > kDense;
     lines.mixed[word] =
         is_dense ? ~uint64_t{0} << __builtin_ctzll(mixed) & ~uint64_t{0} >> __builtin_clzll(mixed) : mixed;
@@ -315,8 +284,7 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
     }
     cell = next_set(lines.mixed, begin, along.cells, ~uint64_t{0});
     sink.mixed(along.begin[begin], along.begin[cell], [&](int64_t pixel, int64_t count) {
-      return along.taps == 2 ? pixels_above<2>(along, lines.combined, pixel, count, bound)
-                             : pixels_above<kTaps>(along, lines.combined, pixel, count, bound);
+      return pixels_above(along, lines.combined, pixel, count, bound);
     });
   }
 }
