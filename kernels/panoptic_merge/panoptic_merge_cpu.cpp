@@ -182,39 +182,51 @@ static inline FloatVector semantic_logits(FloatVector logits) {
   return numbers < most ? numbers : most;
 }
 
-// Reads row y of cells, and finds where a channel leads.
+// Reads cells [x, x + vectors * kWidth) of a row, of which `width` are left, and finds where a channel leads.
+template <int vectors, class T>
+static void read_cells(const Args& args, const T* from, int64_t width, float* to, int64_t pitch, int32_t* channels) {
+  FloatVector best[vectors], second[vectors], largest[vectors];
+  IntVector leader[vectors];
+  for (int i = 0; i < vectors; ++i) {
+    best[i] = second[i] = FloatVector{} - HUGE_VALF;
+    largest[i] = FloatVector{};
+    leader[i] = IntVector{};
+  }
+  for (int64_t channel = 0; channel < args.num_channels; ++channel) {
+    for (int i = 0; i < vectors; ++i) {
+      const int64_t left = width - i * kWidth;
+      __builtin_prefetch(from + i * kWidth + args.semantic_width);  // of the next row: the next channel is far away
+      const FloatVector logits = semantic_logits(vectors == 1 && left < kWidth ? load_first<float>(from, left)
+                                                                               : load<float>(from + i * kWidth));
+      store<float, float>(to + i * kWidth, logits);
+      leader[i] = logits > best[i] ? IntVector{} + static_cast<int32_t>(channel) : leader[i];
+      second[i] = at_least(second[i], at_most(best[i], logits));
+      best[i] = at_least(best[i], logits);
+      largest[i] = at_least(largest[i], magnitude(logits));
+    }
+    from += args.semantic_height * args.semantic_width;
+    to += pitch;
+  }
+  for (int i = 0; i < vectors; ++i) {
+    for (int lane = 0; lane < kWidth; ++lane) {
+      channels[i * kWidth + lane] = leads(best[i][lane], second[i][lane], largest[i][lane]) ? leader[i][lane] : kUnsure;
+    }
+  }
+}
+
 template <class T>
 static void read_row(const Args& args, int64_t image, int64_t y, const CellRows& cells) {
+  constexpr int kVectors = 4;
   const int64_t width = args.semantic_width;
   const T* from = static_cast<const T*>(args.semantic_logits) +
                   (image * args.num_channels * args.semantic_height + y) * width;
   float* to = cells.logits + y % kRing * args.num_channels * cells.pitch;
   int32_t* channels = cells.channels + y % kRing * cells.pitch;
-  std::fill(cells.best, cells.best + cells.pitch, -HUGE_VALF);
-  std::fill(cells.second, cells.second + cells.pitch, -HUGE_VALF);
-  std::fill(cells.largest, cells.largest + cells.pitch, 0.0f);
-  for (int64_t channel = 0; channel < args.num_channels; ++channel) {
-    for (int64_t x = 0; x < width; x += kWidth) {
-      const int64_t count = width - x;
-      __builtin_prefetch(from + x + width);  // of the next row: those of the next channel are far away
-      const FloatVector logits =
-          semantic_logits(count < kWidth ? load_first<float>(from + x, count) : load<float>(from + x));
-      store<float, float>(to + x, logits);
-      const FloatVector best = load<float>(cells.best + x);
-      const FloatVector second = load<float>(cells.second + x);
-      const FloatVector largest = load<float>(cells.largest + x);
-      store<float, float>(cells.best + x, at_least(best, logits));
-      store<float, float>(cells.second + x, at_least(second, at_most(best, logits)));
-      store<float, float>(cells.largest + x, at_least(largest, magnitude(logits)));
-      const IntVector leader =
-          logits > best ? IntVector{} + static_cast<int32_t>(channel) : load_bits<IntVector>(channels + x);
-      std::memcpy(channels + x, &leader, sizeof(leader));
-    }
-    from += args.semantic_height * width;
-    to += cells.pitch;
-  }
-  for (int64_t x = 0; x < width; ++x) {
-    channels[x] = leads(cells.best[x], cells.second[x], cells.largest[x]) ? channels[x] : kUnsure;
+  for (int64_t x = 0; x < width;) {
+    const bool many = width - x >= kVectors * kWidth;
+    const auto read = many ? read_cells<kVectors, T> : read_cells<1, T>;
+    read(args, from + x, width - x, to + x, cells.pitch, channels + x);
+    x += (many ? kVectors : 1) * kWidth;
   }
 }
 
