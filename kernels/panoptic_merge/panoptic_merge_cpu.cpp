@@ -182,7 +182,8 @@ static inline FloatVector semantic_logits(FloatVector logits) {
   return numbers < most ? numbers : most;
 }
 
-// Reads cells [x, x + vectors * kWidth) of a row, of which `width` are left, and finds where a channel leads.
+// Reads vectors * kWidth cells of a row, which has `width` left, and finds where a channel leads. Only a single vector
+// may be longer than the rest.
 template <int vectors, class T>
 static void read_cells(const Args& args, const T* from, int64_t width, float* to, int64_t pitch, int32_t* channels) {
   FloatVector best[vectors], second[vectors], largest[vectors];
@@ -214,6 +215,7 @@ static void read_cells(const Args& args, const T* from, int64_t width, float* to
   }
 }
 
+// Reads row y of cells.
 template <class T>
 static void read_row(const Args& args, int64_t image, int64_t y, const CellRows& cells) {
   constexpr int kVectors = 4;
