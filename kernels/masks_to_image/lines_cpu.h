@@ -232,8 +232,8 @@ static inline uint32_t pixels_above(const Axis& along, const float* cells, int64
 
 // Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
 // mixed(begin, end, bits), where bits(pixel, count) are those of count <= kWidth pixels.
-template <bool exact, class Sink>
-void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds<exact>& bounds,
+template <class Sink>
+void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds<false>& bounds,
                const Lines& lines, Sink& sink) {
   const int64_t line = across.first[pixel_line];
   const float* taps[kTaps];
@@ -254,9 +254,6 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
   // Combine. Two cells on both sides of those above are taps, too.
   const int64_t words = along.cells / 64 + 2;
   std::fill(lines.above, lines.above + words, 0);
-  if constexpr (exact) {
-    std::fill(lines.possible, lines.possible + words, 0);
-  }
   const FloatVector bound = FloatVector{} + bounds.threshold;
   const int64_t last = std::min(high + 2, along.cells - 1);
   for (int64_t cell = std::max(low - 2, 0) / kWidth * kWidth; cell <= last; cell += kWidth) {
@@ -264,25 +261,14 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
     value = weights[1] * load<float>(taps[1] + cell) + value;
     value = weights[2] * load<float>(taps[2] + cell) + value;
     store<float, float>(lines.combined + cell, value);
-    lines.above[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.high)} << (cell % 64);
-    if constexpr (exact) {
-      lines.possible[cell / 64] |= uint64_t{bits_above(value, FloatVector{} + bounds.low)} << (cell % 64);
-    }
+    lines.above[cell / 64] |= uint64_t{bits_above(value, bound)} << (cell % 64);
   }
   lines.combined[along.cells] = lines.combined[along.cells + 1] = 0;  // taps after the last cell: not NaN
   // Three cells that are not on one side. Where many are not, to compute all pixels takes less than to choose.
   for (int64_t word = 0; word + 1 < words; ++word) {
     const uint64_t here = lines.above[word];
     const uint64_t next = lines.above[word + 1];
-    uint64_t mixed;
-    if constexpr (exact) {
-      const uint64_t all = here & (here >> 1 | next << 63) & (here >> 2 | next << 62);
-      const uint64_t some = lines.possible[word];
-      const uint64_t more = lines.possible[word + 1];
-      mixed = (some | (some >> 1 | more << 63) | (some >> 2 | more << 62)) & ~all;
-    } else {
-      mixed = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
-    }
+    const uint64_t mixed = (here ^ (here >> 1 | next << 63)) | (here ^ (here >> 2 | next << 62));
     const bool is_dense = __builtin_popcountll(mixed) > kDense;
     lines.mixed[word] =
         is_dense ? ~uint64_t{0} << __builtin_ctzll(mixed) & ~uint64_t{0} >> __builtin_clzll(mixed) : mixed;

@@ -28,6 +28,7 @@ struct Axis {
   const int32_t* first;    // [pixels], ascending
   const float* weights;    // [kTaps, pixels]
   const int32_t* begin;    // [cells + 1]: the first pixel with `first` of at least this
+  int32_t taps;            // kTaps, or 2: the last weight of every pixel is 0
 };
 
 // How an axis comes about, in numbers of cells and pixels.
@@ -117,7 +118,8 @@ static inline void fill_table(const Scale& scale, int32_t* table) {
 // The axis whose table is at `table`, on the host or on a device.
 static inline Axis axis_of(const int32_t* table, const Scale& scale) {
   return {static_cast<int32_t>(scale.cells), static_cast<int32_t>(scale.pixels), table,
-          reinterpret_cast<const float*>(table + scale.pixels), table + (1 + kTaps) * scale.pixels};
+          reinterpret_cast<const float*>(table + scale.pixels), table + (1 + kTaps) * scale.pixels,
+          scale.network == scale.pixels ? 2 : kTaps};
 }
 
 // Cells that decide about the pixels between them without these being computed: where three by three are all above

@@ -31,29 +31,133 @@ static inline void for_words(int64_t begin, int64_t end, const F& f) {
   }
 }
 
-// A sink for give_line; the row is 0 at first.
-struct Bits {
-  uint64_t* row;
+// Weighted sum of the first `taps` cells. Without the third, whose weight is 0 then, it is equal: cells are finite, and
+// to add a zero can only change the sign of a zero, which no comparison sees.
+template <int taps>
+static inline FloatVector sum(const FloatVector (&weights)[kTaps], const FloatVector (&cells)[kTaps]) {
+  const FloatVector first = weights[0] * cells[0];
+  const FloatVector both = first + weights[1] * cells[1];
+  if constexpr (taps == 2) {
+    return both;
+  }
+  return both + weights[2] * cells[2];
+}
 
-  void uniform(int64_t begin, int64_t end, bool value) {
-    if (value) {
-      for_words(begin, end, [&](int64_t word, uint64_t bits) { row[word] |= bits; });
+constexpr int kTile = kWidth - kTaps + 1;  // cells that pixels begin at, so that all of theirs are in one vector
+constexpr int kMostVectors = 4;            // of pixels at a time
+
+// Draws `count` <= vectors * kWidth pixels from `pixel` on into rows [begin, end), which look at the same three rows of
+// cells. The first cells of the pixels are `cell` or the kTile - 1 after it. Returns the pixels that are set.
+template <int vectors, int taps>
+static int64_t draw_pixels(const Image& image, const float* const* cells, int64_t begin, int64_t end, int64_t cell,
+                           int64_t pixel, int64_t count, FloatVector bound, uint64_t* bits, int64_t words) {
+  const Axis& across = image.mask_rows;
+  const Axis& along = image.mask_columns;
+  IntVector from[vectors];
+  FloatVector weights[vectors][kTaps];
+  for (int i = 0; i < vectors; ++i) {
+    const int64_t at = pixel + (i * kWidth < count ? i * kWidth : 0);  // of the others any will do
+    from[i] = load_bits<IntVector>(along.first + at) - static_cast<int32_t>(cell);
+    for (int tap = 0; tap < taps; ++tap) {
+      weights[i][tap] = load<float>(along.weights + tap * int64_t{along.pixels} + at);
     }
   }
-
-  template <class F>
-  void mixed(int64_t begin, int64_t end, const F& bits_of) {
-    for (int64_t pixel = begin; pixel < end;) {
-      uint64_t& word = row[pixel / kWord];
-      const int64_t end_of_word = std::min<int64_t>(end, (pixel / kWord + 1) * kWord);
-      for (; pixel < end_of_word; pixel += kWidth) {
-        const int64_t count = std::min<int64_t>(kWidth, end_of_word - pixel);
-        word |= (bits_of(pixel, count) & first_bits(count)) << (pixel % kWord);
+  FloatVector of_rows[kTaps];
+  for (int tap = 0; tap < taps; ++tap) {
+    of_rows[tap] = load<float>(cells[tap] + cell);
+  }
+  int64_t area = 0;
+  uint64_t* to = bits + pixel / kWord;
+  for (int64_t y = begin; y < end; ++y, to += words) {
+    FloatVector of_row[kTaps];
+    for (int tap = 0; tap < taps; ++tap) {
+      of_row[tap] = FloatVector{} + across.weights[tap * int64_t{across.pixels} + y];
+    }
+    const FloatVector combined = sum<taps>(of_row, of_rows);
+    uint64_t above = 0;
+    for (int i = 0; i < vectors; ++i) {
+      FloatVector columns[kTaps];
+      for (int tap = 0; tap < taps; ++tap) {
+        columns[tap] = permuted(combined, from[i] + tap);
       }
-      pixel = end_of_word;
+      above |= uint64_t{bits_above(sum<taps>(weights[i], columns), bound)} << (i * kWidth);
+    }
+    above &= first_bits(count);
+    area += __builtin_popcountll(above);
+    to[0] |= above << (pixel % kWord);
+    if (pixel % kWord + count > kWord) {
+      to[1] |= above >> (kWord - pixel % kWord);
     }
   }
-};
+  return area;
+}
+
+// Draws rows [begin, end) of a mask, which look at the same three rows of cells; their bits are 0 at first. Where three
+// by three cells are on one side of the threshold, so are the pixels. Returns the pixels that are set.
+template <int taps>
+static int64_t draw_rows(const Image& image, int64_t begin, int64_t end, const resampling::Bounds<true>& bounds,
+                         const Lines& lines, uint64_t* bits, int64_t words) {
+  const Axis& along = image.mask_columns;
+  const float* cells[kTaps];
+  int32_t low = along.cells;
+  int32_t high = -1;
+  for (int32_t tap = 0; tap < kTaps; ++tap) {
+    const int64_t line = std::min(image.mask_rows.first[begin] + tap, image.mask_rows.cells - 1);  // the weight is 0
+    cells[tap] = lines.cells_of(line);
+    low = std::min(low, lines.low[line - lines.begin]);
+    high = std::max(high, lines.high[line - lines.begin]);
+  }
+  if (high < low) {
+    return 0;
+  }
+  const int64_t words_of_cells = along.cells / kWord + 2;
+  std::fill(lines.above, lines.above + words_of_cells, 0);
+  std::fill(lines.possible, lines.possible + words_of_cells, 0);
+  for (int64_t cell = low / kWidth * kWidth; cell <= high; cell += kWidth) {
+    const FloatVector a = load<float>(cells[0] + cell);
+    const FloatVector b = load<float>(cells[1] + cell);
+    const FloatVector c = load<float>(cells[2] + cell);
+    const FloatVector least = at_most(at_most(a, b), c);
+    const FloatVector most = at_least(at_least(a, b), c);
+    lines.above[cell / kWord] |= uint64_t{bits_above(least, FloatVector{} + bounds.high)} << (cell % kWord);
+    lines.possible[cell / kWord] |= uint64_t{bits_above(most, FloatVector{} + bounds.low)} << (cell % kWord);
+  }
+  for (int64_t word = 0; word + 1 < words_of_cells; ++word) {
+    const uint64_t all = lines.above[word] & bits_at(lines.above, word * kWord + 1) &
+                         bits_at(lines.above, word * kWord + 2);
+    const uint64_t some = lines.possible[word] | bits_at(lines.possible, word * kWord + 1) |
+                          bits_at(lines.possible, word * kWord + 2);
+    lines.mixed[word] = some & ~all;
+  }
+  lines.mixed[words_of_cells - 1] = 0;
+
+  const FloatVector bound = FloatVector{} + bounds.threshold;
+  int64_t area = 0;
+  for (int64_t cell = 0; cell < along.cells;) {
+    const int64_t mixed = next_set(lines.mixed, cell, along.cells, 0);
+    if (lines.above[cell / kWord] >> (cell % kWord) & 1 && cell < mixed) {
+      for_words(along.begin[cell], along.begin[mixed], [&](int64_t word, uint64_t some) {
+        area += (end - begin) * __builtin_popcountll(some);
+        for (int64_t y = 0; y < end - begin; ++y) {
+          bits[y * words + word] |= some;
+        }
+      });
+    }
+    if (mixed == along.cells) {
+      break;
+    }
+    const uint64_t of_tile = bits_at(lines.mixed, mixed) & first_bits(kTile);
+    cell = std::min<int64_t>(mixed + kWord - __builtin_clzll(of_tile), along.cells);
+    for (int64_t pixel = along.begin[mixed]; pixel < along.begin[cell]; pixel += kMostVectors * kWidth) {
+      const int64_t count = std::min<int64_t>(along.begin[cell] - pixel, kMostVectors * kWidth);
+      const auto draw = count <= kWidth       ? draw_pixels<1, taps>
+                        : count <= 2 * kWidth ? draw_pixels<2, taps>
+                                              : draw_pixels<kMostVectors, taps>;
+      area += draw(image, cells, begin, end, mixed, pixel, count, bound, bits, words);
+    }
+  }
+  return area;
+}
 
 // Calls f with the words of an instance in its window: f(its word, that of the pixels taken).
 template <class F>
@@ -78,38 +182,53 @@ static inline FloatVector semantic_logits(FloatVector logits) {
   return numbers < most ? numbers : most;
 }
 
-// Reads row y of cells, and finds where a channel leads.
+// Reads vectors * kWidth cells of a row, which has `width` left, and finds where a channel leads. Only a single vector
+// may be longer than the rest.
+template <int vectors, class T>
+static void read_cells(const Args& args, const T* from, int64_t width, float* to, int64_t pitch, int32_t* channels) {
+  FloatVector best[vectors], second[vectors], largest[vectors];
+  IntVector leader[vectors];
+  for (int i = 0; i < vectors; ++i) {
+    best[i] = second[i] = FloatVector{} - HUGE_VALF;
+    largest[i] = FloatVector{};
+    leader[i] = IntVector{};
+  }
+  for (int64_t channel = 0; channel < args.num_channels; ++channel) {
+    for (int i = 0; i < vectors; ++i) {
+      const int64_t left = width - i * kWidth;
+      __builtin_prefetch(from + i * kWidth + args.semantic_width);  // of the next row: the next channel is far away
+      const FloatVector logits = semantic_logits(vectors == 1 && left < kWidth ? load_first<float>(from, left)
+                                                                               : load<float>(from + i * kWidth));
+      store<float, float>(to + i * kWidth, logits);
+      leader[i] = logits > best[i] ? IntVector{} + static_cast<int32_t>(channel) : leader[i];
+      second[i] = at_least(second[i], at_most(best[i], logits));
+      best[i] = at_least(best[i], logits);
+      largest[i] = at_least(largest[i], magnitude(logits));
+    }
+    from += args.semantic_height * args.semantic_width;
+    to += pitch;
+  }
+  for (int i = 0; i < vectors; ++i) {
+    for (int lane = 0; lane < kWidth; ++lane) {
+      channels[i * kWidth + lane] = leads(best[i][lane], second[i][lane], largest[i][lane]) ? leader[i][lane] : kUnsure;
+    }
+  }
+}
+
+// Reads row y of cells.
 template <class T>
 static void read_row(const Args& args, int64_t image, int64_t y, const CellRows& cells) {
+  constexpr int kVectors = 4;
   const int64_t width = args.semantic_width;
   const T* from = static_cast<const T*>(args.semantic_logits) +
                   (image * args.num_channels * args.semantic_height + y) * width;
   float* to = cells.logits + y % kRing * args.num_channels * cells.pitch;
   int32_t* channels = cells.channels + y % kRing * cells.pitch;
-  std::fill(cells.best, cells.best + cells.pitch, -HUGE_VALF);
-  std::fill(cells.second, cells.second + cells.pitch, -HUGE_VALF);
-  std::fill(cells.largest, cells.largest + cells.pitch, 0.0f);
-  for (int64_t channel = 0; channel < args.num_channels; ++channel) {
-    for (int64_t x = 0; x < width; x += kWidth) {
-      const int64_t count = width - x;
-      const FloatVector logits =
-          semantic_logits(count < kWidth ? load_first<float>(from + x, count) : load<float>(from + x));
-      store<float, float>(to + x, logits);
-      const FloatVector best = load<float>(cells.best + x);
-      const FloatVector second = load<float>(cells.second + x);
-      const FloatVector largest = load<float>(cells.largest + x);
-      store<float, float>(cells.best + x, at_least(best, logits));
-      store<float, float>(cells.second + x, at_least(second, at_most(best, logits)));
-      store<float, float>(cells.largest + x, at_least(largest, magnitude(logits)));
-      const IntVector leader =
-          logits > best ? IntVector{} + static_cast<int32_t>(channel) : load_bits<IntVector>(channels + x);
-      std::memcpy(channels + x, &leader, sizeof(leader));
-    }
-    from += args.semantic_height * width;
-    to += cells.pitch;
-  }
-  for (int64_t x = 0; x < width; ++x) {
-    channels[x] = leads(cells.best[x], cells.second[x], cells.largest[x]) ? channels[x] : kUnsure;
+  for (int64_t x = 0; x < width;) {
+    const bool many = width - x >= kVectors * kWidth;
+    const auto read = many ? read_cells<kVectors, T> : read_cells<1, T>;
+    read(args, from + x, width - x, to + x, cells.pitch, channels + x);
+    x += (many ? kVectors : 1) * kWidth;
   }
 }
 
@@ -142,63 +261,53 @@ static int64_t find_runs(const Args& args, int64_t first_row, const CellRows& ce
 struct RowTaps {
   const float* rows[kTaps];  // of the first channel
   FloatVector weights[kTaps];
-  int64_t pitch;             // between channels
 
-  RowTaps(const Args& args, const Axis& across, int64_t pixel_row, const CellRows& cells) : pitch(cells.pitch) {
+  RowTaps(const Args& args, const Axis& across, int64_t pixel_row, const CellRows& cells) {
     for (int64_t tap = 0; tap < kTaps; ++tap) {
       // After the last row the weight is 0.
       const int64_t row = std::min<int64_t>(across.first[pixel_row] + tap, across.cells - 1);
-      rows[tap] = cells.logits + row % kRing * args.num_channels * pitch;
+      rows[tap] = cells.logits + row % kRing * args.num_channels * cells.pitch;
       weights[tap] = FloatVector{} + across.weights[tap * int64_t{across.pixels} + pixel_row];
     }
   }
 };
 
-static inline FloatVector sum(const FloatVector (&weights)[kTaps], FloatVector a, FloatVector b, FloatVector c) {
-  const FloatVector first = weights[0] * a;
-  const FloatVector both = first + weights[1] * b;
-  return both + weights[2] * c;
-}
-
-// The class of `count` <= kWidth pixels from `pixel` on.
-static IntVector winners(const Args& args, const Axis& along, const RowTaps& taps, int64_t pixel, int64_t count) {
-  const int32_t* first = along.first + pixel;
-  FloatVector weights[kTaps];
-  for (int tap = 0; tap < kTaps; ++tap) {
-    weights[tap] = load<float>(along.weights + tap * int64_t{along.pixels} + pixel);
-  }
-  FloatVector best = FloatVector{} - HUGE_VALF;
-  IntVector winner = {};
-  const auto compete = [&](int64_t channel, FloatVector a, FloatVector b, FloatVector c) {
-    const FloatVector value = sum(weights, a, b, c);
-    winner = value > best ? IntVector{} + static_cast<int32_t>(channel) : winner;
-    best = at_least(best, value);
-  };
-  const int32_t base = first[0];
-  if (first[count - 1] + kTaps - 1 - base < kWidth) {
-    const IntVector places = load_bits<IntVector>(first) - base;
-    for (int64_t channel = 0; channel < args.num_channels; ++channel) {
-      const int64_t at = channel * taps.pitch + base;
-      const FloatVector cells = sum(taps.weights, load<float>(taps.rows[0] + at), load<float>(taps.rows[1] + at),
-                                    load<float>(taps.rows[2] + at));
-      compete(channel, permuted(cells, places), permuted(cells, places + 1), permuted(cells, places + 2));
+// The classes of pixels at `places` [count] of a row, count <= vectors * kWidth, whose first cells are `cell` or the
+// kTile - 1 after it.
+template <int vectors, int taps>
+static void find_winners(const Args& args, const Axis& along, const RowTaps& rows, int64_t pitch, int64_t cell,
+                         const int32_t* places, int64_t count, int32_t* winners) {
+  IntVector from[vectors] = {};
+  FloatVector weights[vectors][kTaps] = {};
+  for (int64_t i = 0; i < count; ++i) {
+    from[i / kWidth][i % kWidth] = along.first[places[i]] - static_cast<int32_t>(cell);
+    for (int tap = 0; tap < taps; ++tap) {
+      weights[i / kWidth][tap][i % kWidth] = along.weights[tap * int64_t{along.pixels} + places[i]];
     }
-    return winner;
   }
+  FloatVector best[vectors];
+  IntVector winner[vectors] = {};
+  std::fill(best, best + vectors, FloatVector{} - HUGE_VALF);
   for (int64_t channel = 0; channel < args.num_channels; ++channel) {
-    FloatVector columns[kTaps];
-    for (int64_t tap = 0; tap < kTaps; ++tap) {
-      FloatVector rows[kTaps] = {};
-      for (int64_t lane = 0; lane < count; ++lane) {
-        for (int row = 0; row < kTaps; ++row) {
-          rows[row][lane] = taps.rows[row][channel * taps.pitch + first[lane] + tap];
-        }
-      }
-      columns[tap] = sum(taps.weights, rows[0], rows[1], rows[2]);
+    FloatVector of_rows[kTaps];
+    for (int tap = 0; tap < taps; ++tap) {
+      of_rows[tap] = load<float>(rows.rows[tap] + channel * pitch + cell);
     }
-    compete(channel, columns[0], columns[1], columns[2]);
+    const FloatVector cells = sum<taps>(rows.weights, of_rows);
+    for (int i = 0; i < vectors; ++i) {
+      FloatVector columns[kTaps];
+      for (int tap = 0; tap < taps; ++tap) {
+        columns[tap] = permuted(cells, from[i] + tap);
+      }
+      const FloatVector value = sum<taps>(weights[i], columns);
+      winner[i] = value > best[i] ? IntVector{} + static_cast<int32_t>(channel) : winner[i];
+      best[i] = at_least(best[i], value);
+    }
   }
-  return winner;
+  for (int i = 0; i < vectors; ++i) {
+    const IntVector found = winner[i];
+    std::memcpy(winners + i * kWidth, &found, sizeof(found));
+  }
 }
 
 // Paints classes into a row of pixels, and counts those that no instance has taken.
@@ -218,26 +327,67 @@ struct Painter {
     }
   }
 
-  void mixed(int64_t begin, int64_t end, const RowTaps& taps) const {
-    for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
-      const int64_t count = std::min<int64_t>(kWidth, end - pixel);
-      uint64_t free = ~bits_at(taken, pixel) & first_bits(count);
-      if (free == 0) {
-        continue;
-      }
-      const IntVector channels = winners(args, along, taps, pixel, count);
-      for (int64_t lane = 0; lane < count; ++lane) {
-        ids[pixel + lane] = id_of_channel(args, channels[lane]);
-      }
-      for (; free != 0; free &= free - 1) {
-        const int32_t channel = channels[__builtin_ctzll(free)];
-        if (channel >= args.num_things) {
-          ++areas[channel - args.num_things];
+  // The pixels that begin at cells [cell, cell + kTile) and before cell `end`, without those taken.
+  template <int taps>
+  void mixed(int64_t cell, int64_t end, const RowTaps& rows, int64_t pitch) const {
+    int32_t places[kMostVectors * kWidth];
+    int64_t count = 0;
+    const auto paint = [&] {
+      int32_t winners[kMostVectors * kWidth];
+      const auto find = count <= kWidth       ? find_winners<1, taps>
+                        : count <= 2 * kWidth ? find_winners<2, taps>
+                                              : find_winners<kMostVectors, taps>;
+      find(args, along, rows, pitch, cell, places, count, winners);
+      for (int64_t i = 0; i < count; ++i) {
+        ids[places[i]] = id_of_channel(args, winners[i]);
+        if (winners[i] >= args.num_things) {
+          ++areas[winners[i] - args.num_things];
         }
       }
+      count = 0;
+    };
+    for_words(along.begin[cell], along.begin[end], [&](int64_t word, uint64_t bits) {
+      for (uint64_t free = ~taken[word] & bits; free != 0; free &= free - 1) {
+        places[count++] = static_cast<int32_t>(word * kWord) + __builtin_ctzll(free);
+        if (count == kMostVectors * kWidth) {
+          paint();
+        }
+      }
+    });
+    if (count > 0) {
+      paint();
     }
   }
 };
+
+// Paints the classes of rows [begin, end), which have the same rows of cells.
+template <int taps>
+static void paint_classes(const Args& args, const Band& band, int64_t begin, int64_t end, const CellRows& cells,
+                          int64_t num_runs) {
+  const Axis& across = args.images[band.image].semantic_rows;
+  const Axis& along = args.images[band.image].semantic_columns;
+  const auto for_rows = [&](const auto& f) {
+    for (int64_t y = begin; y < end; ++y) {
+      f(Painter{args, along, taken_of(args, band.image, y), args.ids + (band.image * args.height + y) * args.width,
+                band.areas},
+        y);
+    }
+  };
+  for (const Run* run = cells.runs; run < cells.runs + num_runs; ++run) {
+    if (run->channel != kUnsure) {
+      for_rows([&](const Painter& painter, int64_t) {
+        painter.uniform(along.begin[run->begin], along.begin[run->end], run->channel);
+      });
+      continue;
+    }
+    for (int64_t cell = run->begin; cell < run->end; cell += kTile) {  // all its rows, while the cells are in the cache
+      for_rows([&](const Painter& painter, int64_t y) {
+        painter.template mixed<taps>(cell, std::min<int64_t>(cell + kTile, run->end), RowTaps(args, across, y, cells),
+                                     cells.pitch);
+      });
+    }
+  }
+}
 
 // Paints the pixels of a row that an instance has.
 static void paint_instance(const uint64_t* bits, const Window& window, int32_t id, int32_t* ids) {
@@ -285,13 +435,16 @@ void draw_mask(const Args& args, int64_t instance, const Lines& lines, Window& w
   window.end = rows.begin[bottom + 1];
   window.first_word = columns.begin[std::max(left - kTaps + 1, 0)] / kWord;
   window.end_word = (columns.begin[right + 1] + kWord - 1) / kWord;
-  for (int64_t y = window.begin; y < window.end; ++y) {
-    Bits bits{bits_of(args, instance, y)};
-    std::fill(bits.row, bits.row + args.words, 0);
-    give_line(rows, columns, y, bounds, lines, bits);
-    for (int64_t word = window.first_word; word < window.end_word; ++word) {
-      window.area += __builtin_popcountll(bits.row[word]);
-    }
+  for (int64_t line = lines.begin; line < lines.end; ++line) {
+    std::fill(lines.cells_of(line) + columns.cells, lines.cells_of(line) + columns.cells + kTaps - 1, 0.0f);  // not NaN
+  }
+  const auto draw = rows.taps == 2 && columns.taps == 2 ? draw_rows<2> : draw_rows<kTaps>;
+  for (int64_t begin = window.begin; begin < window.end;) {
+    const int64_t end = std::min<int64_t>(rows.begin[rows.first[begin] + 1], window.end);
+    uint64_t* bits = bits_of(args, instance, begin);
+    std::fill(bits, bits + (end - begin) * args.words, 0);
+    window.area += draw(image, begin, end, bounds, lines, bits, args.words);
+    begin = end;
   }
 }
 
@@ -319,35 +472,25 @@ void paint_band(const Args& args, const Band& band, const Ranking& ranking, cons
                 const CellRows& cells) {
   const Axis& across = args.images[band.image].semantic_rows;
   const Axis& along = args.images[band.image].semantic_columns;
+  const auto paint_rows = across.taps == 2 && along.taps == 2 ? paint_classes<2> : paint_classes<kTaps>;
   int64_t rows_read = across.first[band.begin];
-  int64_t num_runs = 0;
+  for (int64_t begin = band.begin; begin < band.end;) {
+    const int64_t first = across.first[begin];
+    const int64_t end = std::min<int64_t>(across.begin[first + 1], band.end);
+    rows_read = std::max(rows_read, first);
+    for (; rows_read < std::min(first + kTaps, args.semantic_height); ++rows_read) {
+      with_element_type(args.semantic_type, [&](auto element) {
+        using T = decltype(element);
+        if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
+          read_row<T>(args, band.image, rows_read, cells);
+        }
+      });
+    }
+    paint_rows(args, band, begin, end, cells, find_runs(args, first, cells));
+    begin = end;
+  }
   for (int64_t y = band.begin; y < band.end; ++y) {
-    const int64_t first = across.first[y];
-    if (y == band.begin || first != across.first[y - 1]) {
-      rows_read = std::max(rows_read, first);
-      for (; rows_read < std::min(first + kTaps, args.semantic_height); ++rows_read) {
-        with_element_type(args.semantic_type, [&](auto element) {
-          using T = decltype(element);
-          if constexpr (!std::is_same_v<T, double> && !std::is_same_v<T, uint8_t>) {
-            read_row<T>(args, band.image, rows_read, cells);
-          }
-        });
-      }
-      num_runs = find_runs(args, first, cells);
-    }
     int32_t* ids = args.ids + (band.image * args.height + y) * args.width;
-    const Painter painter{args, along, taken_of(args, band.image, y), ids, band.areas};
-    const RowTaps taps(args, across, y, cells);
-    for (int64_t i = 0; i < num_runs; ++i) {
-      const Run& run = cells.runs[i];
-      const int64_t begin = along.begin[run.begin];
-      const int64_t end = along.begin[run.end];
-      if (run.channel == kUnsure) {
-        painter.mixed(begin, end, taps);
-      } else if (begin < end) {
-        painter.uniform(begin, end, run.channel);
-      }
-    }
     for (int64_t rank = 0; rank < ranking.count; ++rank) {
       const int64_t instance = ranking.instances[rank];
       const Window& window = windows[instance];

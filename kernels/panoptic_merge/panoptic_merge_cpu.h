@@ -31,28 +31,24 @@ struct Run {
 
 // What a thread keeps of three rows of semantic cells, in memory of the caller that is 0 at first.
 struct CellRows {
-  int64_t pitch;              // between rows
-  float* logits;              // [kRing, num_channels, pitch] row y is at y % kRing; 0 after the last cell
-  float *best, *second, *largest;  // [pitch] of the row that is read: highest logits, largest magnitude
-  int32_t* channels;          // [kRing, pitch] that leads, or kUnsure
-  int32_t* common;            // [pitch] that leads in three rows, or kUnsure
-  Run* runs;                  // [cells]
+  int64_t pitch;      // between rows
+  float* logits;      // [kRing, num_channels, pitch] row y is at y % kRing; 0 after the last cell
+  int32_t* channels;  // [kRing, pitch] that leads, or kUnsure
+  int32_t* common;    // [pitch] that leads in three rows, or kUnsure
+  Run* runs;          // [cells]
 };
 
 // Numbers of four bytes.
 static inline int64_t cell_rows_size(const Args& args) {
   const int64_t pitch = resampling::pitch_of(args.semantic_width);
-  return (kRing * args.num_channels + kRing + 4) * pitch + 3 * args.semantic_width;
+  return (kRing * args.num_channels + kRing + 1) * pitch + 3 * args.semantic_width;
 }
 
 static inline CellRows cell_rows_in(float* scratch, const Args& args) {
   CellRows rows{};
   rows.pitch = resampling::pitch_of(args.semantic_width);
   rows.logits = scratch;
-  rows.best = rows.logits + kRing * args.num_channels * rows.pitch;
-  rows.second = rows.best + rows.pitch;
-  rows.largest = rows.second + rows.pitch;
-  rows.channels = reinterpret_cast<int32_t*>(rows.largest + rows.pitch);
+  rows.channels = reinterpret_cast<int32_t*>(rows.logits + kRing * args.num_channels * rows.pitch);
   rows.common = rows.channels + kRing * rows.pitch;
   rows.runs = reinterpret_cast<Run*>(rows.common + rows.pitch);
   return rows;
