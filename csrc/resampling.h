@@ -25,9 +25,9 @@ struct Options {
   double threshold;
 };
 
-// Fills the tables of both axes, where the logits are.
-inline void make_tables(const Tensor& mask_logits, const Scale& rows, int32_t* of_rows, const Scale& columns,
-                        int32_t* of_columns) {
+// Fills the tables of both axes, where the logits are. Static, as sources differ in what they let the compiler fuse.
+static inline void make_tables(const Tensor& mask_logits, const Scale& rows, int32_t* of_rows, const Scale& columns,
+                               int32_t* of_columns) {
   if constexpr (kWithCuda) {
     if (on_cuda(mask_logits)) {
       return on_current_stream(

@@ -137,6 +137,9 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
         Sample("thresholds", (masks, scores, images, semantics), options | _OTHER_THRESHOLDS),
         Sample("extreme thresholds", (masks, scores, images, semantics), options | _EXTREME_THRESHOLDS),
         Sample("one cell", given(mask_size=(1, 1), semantics=(1, 3, 1, 1)), _options([(4, 3)], [(9, 11)], 1)),
+        # more bands of rows than a warp settles at once, and masks wider than a block's tile
+        Sample("tall", given(mask_size=(40, 5), semantics=(1, 3, 40, 5)), _options([(157, 19)], [(1040, 20)])),
+        Sample("wide", given(mask_size=(3, 900), semantics=(1, 3, 3, 900)), _options([(12, 3590)], [(20, 300)])),
         Sample(
             "sliced",
             (masks[1:, ::2, 3:], scores[1:], images[1:], semantics[:, 1:, ::2, 3:]),

@@ -45,8 +45,12 @@ static inline void launch(const char* name, void (*kernel)(Params...), dim3 grid
 #else
   constexpr size_t always_allowed = 48 * 1024;
   if (shared_bytes > always_allowed) {
-    check_cuda(name, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                          static_cast<int>(shared_bytes)));
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(shared_bytes));
+    if (error != cudaSuccess) {
+      (void)cudaGetLastError();  // it is told here, and not after PyTorch's next launch
+    }
+    check_cuda(name, error);
   }
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
   check_cuda(name, cudaGetLastError());

@@ -14,7 +14,7 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 
 // Of a block, where lines are short enough. CUDA does not take the launch where a line (two, for masks_to_rle) does not
 // fit into a multiprocessor: beyond 20,000 to 50,000 cells.
-constexpr int64_t kSharedBytes = 48 * 1024;
+constexpr int64_t kSharedBytes = 47 * 1024;  // the rest of 48 KiB is for static arrays
 
 // One mask, seen along its lines. For masks_to_image a line is a row, for masks_to_rle a column.
 struct View {

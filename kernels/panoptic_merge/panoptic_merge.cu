@@ -290,7 +290,8 @@ void take_instances(const Args& args, const Scratch& scratch, void* stream) {
   }
   launch("panoptic_merge rank_instances", rank_instances, blocks_for(args.num_instances), kThreads, 0, stream, args,
          scratch);
-  const Axis along{static_cast<int32_t>(args.mask_width), 0, nullptr, nullptr, nullptr};
+  Axis along{};
+  along.cells = static_cast<int32_t>(args.mask_width);
   const int64_t line = LineTile::bytes_of_line(along);
   const int64_t rows = std::clamp<int64_t>(kSharedBytes / line, 1, kBandRows);
   const int64_t bands = num_bands(args);
