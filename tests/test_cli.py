@@ -16,6 +16,7 @@ from PIL import Image
 
 import condinst
 from condinst import cli
+from tests.command import run_command
 from tests.data.synthetic import write_panoptic
 from tests.models.tiny import tiny_panoptic_config
 
@@ -63,14 +64,6 @@ def truth(images: Path) -> Path:
     return path
 
 
-def _run(*arguments: object) -> int:
-    """Runs the command in this process. Returns its exit code."""
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main([str(argument) for argument in arguments])
-    code = exit_info.value.code
-    return code if isinstance(code, int) else 0
-
-
 def _error(capsys: pytest.CaptureFixture[str]) -> str:
     """What was written to stderr: one line that starts with "error: "."""
     text = capsys.readouterr().err
@@ -80,7 +73,7 @@ def _error(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_predict(weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert _run("predict", images, "--weights", weights, "--out", out, "--score-threshold", 0.01) == 0
+    assert run_command("predict", images, "--weights", weights, "--out", out, "--score-threshold", 0.01) == 0
     assert sorted(file.name for file in out.iterdir()) == ["a.png", "b.png", "images.json", "predictions.json"]
     results = json.loads((out / "predictions.json").read_text())
     assert results and {row["image_id"] for row in results} <= {1, 2}
@@ -89,7 +82,9 @@ def test_predict(weights: str, images: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_score_threshold_acts_on_the_reported_score(weights: str, images: Path, tmp_path: Path) -> None:
     def scores(threshold: float) -> list[float]:
-        assert _run("predict", images, "--weights", weights, "--out", tmp_path, "--score-threshold", threshold) == 0
+        assert (
+            run_command("predict", images, "--weights", weights, "--out", tmp_path, "--score-threshold", threshold) == 0
+        )
         return [row["score"] for row in json.loads((tmp_path / "predictions.json").read_text())]
 
     everything = scores(0.0)  # below the model's own threshold
@@ -113,7 +108,7 @@ def test_predict_panoptic(
     panoptic_weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert _run("predict", images, "--weights", panoptic_weights, "--task", "panoptic", "--out", out) == 0
+    assert run_command("predict", images, "--weights", panoptic_weights, "--task", "panoptic", "--out", out) == 0
     assert sorted(file.name for file in out.iterdir()) == [
         "a.png", "b.png", "images.json", "panoptic", "panoptic.json", "predictions.json",
     ]  # fmt: skip
@@ -130,7 +125,7 @@ def test_score_threshold_below_that_of_a_panoptic_model(panoptic_weights: str, i
     model = condinst.load(panoptic_weights, score_threshold=0.5)
     condinst.save_checkpoint(model, tmp_path / "strict.safetensors")
     arguments = ["--weights", tmp_path / "strict.safetensors", "--task", "panoptic", "--out", tmp_path]
-    assert _run("predict", images, *arguments, "--score-threshold", 0.0) == 0
+    assert run_command("predict", images, *arguments, "--score-threshold", 0.0) == 0
     assert json.loads((tmp_path / "predictions.json").read_text())
 
 
@@ -138,7 +133,7 @@ def test_panoptic_by_a_model_without_a_semantic_branch(
     weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert _run("predict", images, "--weights", weights, "--task", "panoptic", "--out", out) == 1
+    assert run_command("predict", images, "--weights", weights, "--task", "panoptic", "--out", out) == 1
     assert "task: panoptic needs a model with a semantic branch, and condinst_nano has none" in _error(capsys)
     assert not out.exists()
 
@@ -147,7 +142,7 @@ def test_one_bad_file_among_good_ones(
     weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "bad.jpg").write_bytes((images / "b.jpg").read_bytes()[:300])
-    assert _run("predict", images, "--weights", weights, "--out", tmp_path / "out") == 1
+    assert run_command("predict", images, "--weights", weights, "--out", tmp_path / "out") == 1
     captured = capsys.readouterr()
     assert f"error: {images / 'bad.jpg'}: damaged" in captured.err and "Traceback" not in captured.err
     assert "2 of 3 images" in captured.out
@@ -155,31 +150,31 @@ def test_one_bad_file_among_good_ones(
 
 
 def test_missing_image(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("predict", tmp_path / "no.jpg", "--weights", weights, "--out", tmp_path / "out") == 1
+    assert run_command("predict", tmp_path / "no.jpg", "--weights", weights, "--out", tmp_path / "out") == 1
     assert "no.jpg: no such file" in _error(capsys)
 
 
 def test_empty_folder(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("predict", tmp_path, "--weights", weights) == 1
+    assert run_command("predict", tmp_path, "--weights", weights) == 1
     assert "no images in this folder" in _error(capsys)
 
 
 @pytest.mark.parametrize("name", ["condinst_nanno", "missing.safetensors"])
 def test_unknown_weights(name: str, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("predict", images, "--weights", name) == 1
+    assert run_command("predict", images, "--weights", name) == 1
     assert name in _error(capsys)
 
 
 def test_file_that_holds_no_weights(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a.pth", "a.safetensors"):
         (tmp_path / name).write_text("hello")
-        assert _run("predict", images, "--weights", tmp_path / name) == 1
+        assert run_command("predict", images, "--weights", tmp_path / name) == 1
         assert name in _error(capsys)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", "meta"])
 def test_unknown_device(device: str, weights: str, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("predict", images, "--weights", weights, "--device", device) == 1
+    assert run_command("predict", images, "--weights", weights, "--device", device) == 1
     assert f"device: expected auto, cpu or a GPU of this machine, got '{device}'" in _error(capsys)
 
 
@@ -195,7 +190,7 @@ def test_unknown_device(device: str, weights: str, images: Path, capsys: pytest.
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:
-    assert _run(*arguments) == 2
+    assert run_command(*arguments) == 2
 
 
 def test_interrupt(
@@ -205,49 +200,49 @@ def test_interrupt(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("condinst.engine.inference._segment", interrupted)
-    assert _run("predict", images, "--weights", weights, "--out", tmp_path / "out") == 130
+    assert run_command("predict", images, "--weights", weights, "--out", tmp_path / "out") == 130
     assert "interrupted; what was finished is in" in capsys.readouterr().err
 
 
 def test_backends(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("backends", "--json") == 0
+    assert run_command("backends", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert {"op": "dice_loss", "backend": "reference"}.items() <= rows[
         [r["op"] for r in rows].index("dice_loss")
     ].items()
     assert all(set(row) == {"op", "backend", "status", "reason"} for row in rows)
-    assert _run("backends") == 0
+    assert run_command("backends") == 0
     table = capsys.readouterr().out
     assert all(word in table for word in ("op", "backend", "status", "reason", "dice_loss", "triton"))
 
 
 def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "half.safetensors"
-    assert _run("convert", weights, out, "--half") == 0
+    assert run_command("convert", weights, out, "--half") == 0
     assert "resnet18, 1 classes" in capsys.readouterr().out
     assert out.stat().st_size < 0.6 * Path(weights).stat().st_size
     assert condinst.load(out).config == condinst.load(weights).config
 
-    assert _run("convert", weights, tmp_path / "out.pth") == 1
+    assert run_command("convert", weights, tmp_path / "out.pth") == 1
     assert "ending in .safetensors" in _error(capsys)
-    assert _run("convert", tmp_path / "no.pth", out) == 1
+    assert run_command("convert", tmp_path / "no.pth", out) == 1
     assert "no such file" in _error(capsys)
 
 
 def test_explain(weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new"
-    assert _run("explain", images / "a.png", "--instance", 1, "--weights", weights, "--out", out) == 0
+    assert run_command("explain", images / "a.png", "--instance", 1, "--weights", weights, "--out", out) == 0
     assert "nucleus 0." in capsys.readouterr().out
     with Image.open(out / "a_object1.png") as sheet:
         assert sheet.width > 600
-    assert _run("explain", images / "a.png", "--instance", 99, "--weights", weights, "--out", out) == 1
+    assert run_command("explain", images / "a.png", "--instance", 99, "--weights", weights, "--out", out) == 1
     error = _error(capsys)
     assert "instance: expected 0.." in error and "instances found by condinst_nano, got 99" in error
 
 
 def test_evaluate(weights: str, images: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", "--data", truth, "--images", images, "--weights", weights]
-    assert _run(*words, "--json") == 0
+    assert run_command(*words, "--json") == 0
     scores = json.loads(capsys.readouterr().out)
     assert {"box", "mask", "failed", "timing", "images", "max_detections"} <= set(scores)
     assert 0 <= scores["mask"]["AP"] <= 1 and scores["failed"] == [] and scores["images"] == 2
@@ -255,7 +250,7 @@ def test_evaluate(weights: str, images: Path, truth: Path, tmp_path: Path, capsy
 
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     out = tmp_path / "out"
-    assert _run(*words, "--max-dets", 2, "--out", out) == 0
+    assert run_command(*words, "--max-dets", 2, "--out", out) == 0
     text = capsys.readouterr().out
     assert "2 images, at most 2 objects each" in text and "class" not in text
     assert all(word in text for word in ("box", "mask", "AP50", "APs", "AR"))
@@ -270,7 +265,7 @@ def test_evaluate_the_first_images(
 ) -> None:
     out = tmp_path / "out"
     words = ["--images", images, "--weights", weights, "--limit", 1, "--out", out, "--no-plot"]
-    assert _run("evaluate", "--data", truth, *words) == 0
+    assert run_command("evaluate", "--data", truth, *words) == 0
     assert "1 images, at most" in capsys.readouterr().out
     assert {row["image_id"] for row in json.loads((out / "results.json").read_text())} == {5}
     assert not (out / "precision_recall.png").exists()
@@ -281,9 +276,9 @@ def test_evaluate_a_folder(weights: str, images: Path, truth: Path, capsys: pyte
     (root / "annotations").mkdir(parents=True)
     images.rename(root / "val2017")
     truth.rename(root / "annotations" / "instances_val2017.json")
-    assert _run("evaluate", "--data", root, "--weights", weights) == 0
+    assert run_command("evaluate", "--data", root, "--weights", weights) == 0
     assert "2 images, at most 3 objects each" in capsys.readouterr().out
-    assert _run("evaluate", "--data", root, "--split", "test", "--weights", weights) == 1
+    assert run_command("evaluate", "--data", root, "--split", "test", "--weights", weights) == 1
     assert "instances_test*.json" in _error(capsys)
 
 
@@ -291,12 +286,12 @@ def test_evaluate_a_config(images: Path, truth: Path, tmp_path: Path, capsys: py
     config = tmp_path / "tiny.toml"
     config.write_text('base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nscore_threshold = 0.01\n')
     words = ["evaluate", "--data", truth, "--images", images, "--config", config]
-    assert _run(*words, "--json") == 0
+    assert run_command(*words, "--json") == 0
     captured = capsys.readouterr()
     assert f"warning: {config}: no weights come with this config" in captured.err
     assert "classes are matched by their order: 'nucleus' is 'thing'" in captured.err
     assert json.loads(captured.out)["model"] == "tiny"
-    assert _run(*words, "--weights", "condinst_nano", "--json") == 0
+    assert run_command(*words, "--weights", "condinst_nano", "--json") == 0
     captured = capsys.readouterr()
     assert "no weights" not in captured.err and json.loads(captured.out)["model"] == "tiny"
 
@@ -305,7 +300,7 @@ def test_evaluate_names_what_it_skips(
     weights: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (images / "b.jpg").unlink()
-    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights) == 1
+    assert run_command("evaluate", "--data", truth, "--images", images, "--weights", weights) == 1
     captured = capsys.readouterr()
     assert "1 images were skipped; their objects count as missed" in captured.out
     lines = [line for line in captured.err.splitlines() if not line.startswith("warning: ")]
@@ -318,7 +313,7 @@ def test_evaluate_a_model_of_other_classes(
     content = json.loads(truth.read_text())
     content["categories"].append({"id": 9, "name": "other"})
     truth.write_text(json.dumps(content))
-    assert _run("evaluate", "--data", truth, "--images", images, "--weights", weights) == 1
+    assert run_command("evaluate", "--data", truth, "--images", images, "--weights", weights) == 1
     assert "expected a model of 2 classes" in _error(capsys)
 
 
@@ -333,7 +328,9 @@ def test_evaluate_a_model_of_more_classes(
         'base = "condinst_nano"\nmin_size_test = 64\nmax_size_test = 64\nscore_threshold = 0.01\nnum_classes = 3\n'
         'class_names = ["thing", "nothing", "other"]\ncategory_ids = [3, 1, 2]\n'
     )
-    assert _run("evaluate", "--data", truth, "--images", images, "--config", config, "--out", tmp_path / "out") == 0
+    assert (
+        run_command("evaluate", "--data", truth, "--images", images, "--config", config, "--out", tmp_path / "out") == 0
+    )
     text = capsys.readouterr().out
     assert "class" in text and "thing" in text and "other" in text and "nothing" not in text
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -344,23 +341,23 @@ def test_evaluate_refuses(
     weights: str, images: Path, truth: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["evaluate", "--data", truth, "--images", images, "--weights", weights]
-    assert _run(*words[:3], "--images", images.parent, "--weights", weights) == 1
+    assert run_command(*words[:3], "--images", images.parent, "--weights", weights) == 1
     assert "images: expected the folder of the images of" in _error(capsys)
-    assert _run(*words, "--config", "condinst_r51") == 1
+    assert run_command(*words, "--config", "condinst_r51") == 1
     assert "config: expected" in _error(capsys)
     find = importlib.util.find_spec
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "matplotlib" else find(name))
-        assert _run(*words, "--out", images.parent / "out") == 1
+        assert run_command(*words, "--out", images.parent / "out") == 1
     assert "pip install 'condinst[plot]'" in _error(capsys)
     assert not (images.parent / "out").exists()
 
     content = json.loads(truth.read_text())
     truth.write_text(json.dumps({**content, "annotations": []}))
-    assert _run(*words) == 1
+    assert run_command(*words) == 1
     assert "expected annotations to compare with, got none in 2 images" in _error(capsys)
     truth.write_text(json.dumps({key: value for key, value in content.items() if key != "annotations"}))
-    assert _run(*words) == 1
+    assert run_command(*words) == 1
     assert "annotations" in _error(capsys)
 
 
@@ -380,7 +377,7 @@ def test_evaluate_panoptic(
 ) -> None:
     words = ["evaluate", "--data", panoptic_truth, "--images", panoptic_truth.parent / "images"]
     out = tmp_path / "out"
-    assert _run(*words, "--weights", panoptic_weights, "--out", out, "--json") == 0
+    assert run_command(*words, "--weights", panoptic_weights, "--out", out, "--json") == 0
     scores = json.loads(capsys.readouterr().out)
     assert {"all", "things", "stuff", "per_class", "failed", "timing"} <= set(scores)
     assert scores["model"] == "tiny_panoptic" and scores["images"] == 2
@@ -389,12 +386,12 @@ def test_evaluate_panoptic(
     assert json.loads((out / "metrics.json").read_text()) == scores
     assert sum(own[count] for own in scores["per_class"].values() for count in ("TP", "FN")) == 8
 
-    assert _run(*words, "--task", "panoptic", "--results", out / "panoptic.json", "--json") == 0
+    assert run_command(*words, "--task", "panoptic", "--results", out / "panoptic.json", "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert again["per_class"] == scores["per_class"] and again["all"] == scores["all"]
 
     (panoptic_truth.parent / "images" / "1.jpg").unlink()
-    assert _run(*words, "--weights", panoptic_weights) == 1
+    assert run_command(*words, "--weights", panoptic_weights) == 1
     captured = capsys.readouterr()
     assert "2 images" in captured.out and "1 images were skipped; their segments count as missed" in captured.out
     assert f"error: {panoptic_truth.parent / 'images' / '1.jpg'}: no such file" in captured.err
@@ -404,15 +401,15 @@ def test_evaluate_panoptic_results(panoptic_truth: Path, capsys: pytest.CaptureF
     results = panoptic_truth.rename(panoptic_truth.with_name("truth.json"))
     words = ["evaluate", "--data", results, "--segments", results.parent / "panoptic", "--results"]
     (results.parent / "panoptic.json").write_text(results.read_text())
-    assert _run(*words, results.parent / "panoptic.json", "--limit", 1) == 0
+    assert run_command(*words, results.parent / "panoptic.json", "--limit", 1) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("All", "Things", "Stuff", "PQ", "SQ", "RQ", "100.00", "sand", "1 images"))
-    assert _run(*words, results.parent / "none.json") == 1
+    assert run_command(*words, results.parent / "none.json") == 1
     assert "none.json: no such file" in _error(capsys)
     for more in (["--weights", "condinst_nano"], ["--config", "condinst_nano"], ["--task", "instance"]):
-        assert _run(*words, results, *more) == 1
+        assert run_command(*words, results, *more) == 1
         assert "results: expected --task panoptic and neither --config nor --weights" in _error(capsys)
-    assert _run(*words, results, "--max-dets", 5) == 1
+    assert run_command(*words, results, "--max-dets", 5) == 1
     assert "nor --max-dets" in _error(capsys)
 
 
@@ -424,7 +421,7 @@ def test_evaluate_panoptic_results_of_a_folder_without_images(
     panoptic_truth.rename(folder / "panoptic_val2017.json")
     (panoptic_truth.parent / "panoptic").rename(folder / "panoptic_val2017")
     words = ["evaluate", "--data", folder.parent, "--json", "--results", folder / "panoptic_val2017.json"]
-    assert _run(*words) == 0
+    assert run_command(*words) == 0
     assert json.loads(capsys.readouterr().out)["all"]["PQ"] == 1
 
 
@@ -435,7 +432,7 @@ def test_one_process_scores_panoptic_results(
     for rank, scores in (("1", False), ("0", True)):
         monkeypatch.setenv("RANK", rank)
         words = ["--data", panoptic_truth, "--results", panoptic_truth, "--out", tmp_path / "out"]
-        assert _run("evaluate", *words) == 0
+        assert run_command("evaluate", *words) == 0
         assert ("PQ" in capsys.readouterr().out) == (tmp_path / "out" / "metrics.json").exists() == scores
 
 
@@ -458,7 +455,7 @@ def test_evaluate_overwrites_no_input(
         (["--data", metrics, *segments, "--results", panoptic_truth, "--out", folder], metrics),
         (["--data", panoptic_truth, *segments, "--results", metrics, "--out", folder], metrics),
     ):
-        assert _run("evaluate", *words) == 1
+        assert run_command("evaluate", *words) == 1
         assert f"{path}: expected results elsewhere" in _error(capsys)
     assert {path: path.read_bytes() for path in images.parent.rglob("*.*")} == before
 
@@ -468,24 +465,24 @@ def test_evaluate_the_task_of_a_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     panoptic_words = ["evaluate", "--data", panoptic_truth, "--images", panoptic_truth.parent / "images"]
-    assert _run(*panoptic_words, "--weights", weights, "--task", "panoptic") == 1
+    assert run_command(*panoptic_words, "--weights", weights, "--task", "panoptic") == 1
     assert "task: expected instance, as 'condinst_nano' is no panoptic model, got panoptic" in _error(capsys)
     words = ["evaluate", "--data", truth, "--images", images]
-    assert _run(*words, "--weights", weights, "--segments", images) == 1
+    assert run_command(*words, "--weights", weights, "--segments", images) == 1
     assert "segments: expected none with --task instance" in _error(capsys)
     content = json.loads(truth.read_text())
     content["categories"][0]["name"] = "disc"
     truth.write_text(json.dumps(content))
-    assert _run(*words, "--weights", panoptic_weights, "--task", "instance", "--json") == 0
+    assert run_command(*words, "--weights", panoptic_weights, "--task", "instance", "--json") == 0
     assert "AP" in json.loads(capsys.readouterr().out)["mask"]
-    assert _run(*panoptic_words[:3], "--images", images, "--weights", panoptic_weights) == 1
+    assert run_command(*panoptic_words[:3], "--images", images, "--weights", panoptic_weights) == 1
     assert "images: expected the folder of the images of" in _error(capsys)
 
 
 @pytest.mark.slow
 def test_evaluate_with_several_processes(weights: str, images: Path, truth: Path, tmp_path: Path) -> None:
     words = ["evaluate", "--data", truth, "--images", images, "--weights", weights, "--device", "cpu", "--no-plot"]
-    assert _run(*words, "--out", tmp_path / "alone") == 0
+    assert run_command(*words, "--out", tmp_path / "alone") == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launch, "-m", "condinst.cli", *words, "--out", tmp_path / "shared"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -511,7 +508,7 @@ def test_train(images: Path, truth: Path, tmp_path: Path) -> None:
     words = ["train", "--data", truth, "--images", images, "--config", config, "--out", out, "--device", "cpu"]
     for setting in ("steps=2", "batch_size=1", "num_workers=0", "optimizer=adamw", "learning_rate=1"):
         words += ["--set", setting]
-    assert _run(*words) == 0
+    assert run_command(*words) == 0
     assert condinst.load(out / "model.safetensors").config.class_names == ("thing",)
     settings = json.loads((out / "training.json").read_text())
     assert settings["training"]["optimizer"] == "adamw" and settings["training"]["learning_rate"] == 1.0
@@ -525,7 +522,7 @@ def test_train_from_weights_for_other_classes(weights: str, images: Path, truth:
     words = ["train", "--data", truth, "--images", images, "--weights", weights, "--device", "cpu", "--out", tmp_path]
     settings = ("steps=1", "batch_size=1", "num_workers=0", "learning_rate=0", "ema_decay=0", "crop_size=0")
     words += [word for setting in settings for word in ("--set", setting)]
-    assert _run(*words, "--model", "nms_threshold=0.7") == 0
+    assert run_command(*words, "--model", "nms_threshold=0.7") == 0
     before, after = condinst.load(weights), condinst.load(tmp_path / "model.safetensors")
     assert after.config.class_names == ("thing", "other") and after.config.nms_threshold == 0.7
     assert after.head.cls_logits.out_channels == 2
@@ -549,7 +546,7 @@ def test_train_from_weights_for_other_classes(weights: str, images: Path, truth:
 def test_train_refuses(
     words: list[str], message: str, images: Path, truth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run("train", "--data", truth, "--images", images, "--out", images.parent / "run", *words) == 1
+    assert run_command("train", "--data", truth, "--images", images, "--out", images.parent / "run", *words) == 1
     assert message in _error(capsys)
 
 
@@ -564,12 +561,12 @@ def test_unexpected_errors_name_their_type(monkeypatch: pytest.MonkeyPatch, caps
         raise RuntimeError("it broke")
 
     monkeypatch.setattr("condinst.backends.backend_table", broken)
-    assert _run("backends") == 1
+    assert run_command("backends") == 1
     assert _error(capsys) == "error: it broke (RuntimeError; CONDINST_DEBUG=1 shows where)\n"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run("--version") == 0
+    assert run_command("--version") == 0
     assert capsys.readouterr().out == f"condinst {condinst.__version__}\n"
 
 

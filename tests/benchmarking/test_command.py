@@ -8,18 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from condinst import cli
 from condinst.benchmarking.mask_head import CHUNKED, COMPILED_GROUPED, GROUPED, MASK_RCNN
 from condinst.benchmarking.results import Row
+from tests.command import run_command
 
 SMALL = ["benchmark", "mask-head", "--size", "6x9", "--rounds", "2", "--device", "cpu", "--compile", "none"]
 
 
 def _run(*words: object) -> int:
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main([*SMALL, *map(str, words)])
-    code = exit_info.value.code
-    return code if isinstance(code, int) else 0
+    return run_command(*SMALL, *words)
 
 
 def test_json_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str], keep_threads: None) -> None:

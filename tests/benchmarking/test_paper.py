@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from condinst import CondInst, CondInstConfig, cli, config_names, load_config
+from condinst import CondInst, CondInstConfig, config_names, load_config
 from condinst.benchmarking import paper
 from condinst.benchmarking.paper import PAPER_TABLES, PaperRow, measure_table, row_config
 from condinst.benchmarking.whole_model import (
@@ -24,6 +24,7 @@ from condinst.benchmarking.whole_model import (
     padded_size,
     whole_model_call,
 )
+from tests.command import run_command
 from tests.models.tiny import TINY, make_model
 
 CPU = torch.device("cpu")
@@ -178,10 +179,7 @@ def test_a_model_that_finds_less_is_not_timed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def _run(*words: object) -> int:
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main(["benchmark", "paper", "--device", "cpu", *map(str, words)])
-    code = exit_info.value.code
-    return code if isinstance(code, int) else 0
+    return run_command("benchmark", "paper", "--device", "cpu", *words)
 
 
 def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, keep_threads: None) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from condinst import cli
 from condinst.data.check import BAD_SEGMENTATION, NO_IMAGES, NO_OBJECTS, UNREADABLE, DataReport, check_instances
 from condinst.data.coco import CocoInstances
+from tests.command import run_command
 
 from .synthetic import annotation, compressed, polygon, write_json, write_rectangles
 
@@ -95,17 +95,10 @@ def test_what_breaks_training(tmp_path: Path) -> None:
     assert kinds(check_instances(nothing)) == {NO_IMAGES: 1, NO_OBJECTS: 1}
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main([str(argument) for argument in arguments])
-    code = exit_info.value.code
-    return code if isinstance(code, int) else 0
-
-
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_rectangles(tmp_path, images=5)
     options = ["--images", tmp_path / "images", "--out", tmp_path / "out"]
-    assert run("data", "check", path, *options, "--samples", 3, "--json") == 0
+    assert run_command("data", "check", path, *options, "--samples", 3, "--json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["num_objects"] == 10 and content["findings"] == []
     files = sorted((tmp_path / "out").iterdir())
@@ -114,11 +107,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert picture.size == (64, 64) and len(set(picture.getdata())) > 3
 
     (tmp_path / "images" / "3.png").unlink()
-    assert run("data", "check", path, *options) == 1
+    assert run_command("data", "check", path, *options) == 1
     text = capsys.readouterr().out
     assert f"{UNREADABLE}: 1" in text and "3.png" in text and "rectangle" in text
 
 
 def test_the_command_names_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("data", "check", tmp_path) == 1
+    assert run_command("data", "check", tmp_path) == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path}: expected a folder with")

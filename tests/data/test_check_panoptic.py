@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condinst import cli
 from condinst.data.check import (
     NO_IMAGES,
     NO_SEGMENTS,
@@ -20,6 +19,7 @@ from condinst.data.check import (
 from condinst.data.check_panoptic import PanopticReport, check_panoptic
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
+from tests.command import run_command
 
 from .synthetic import PANOPTIC_CATEGORIES, save_ids, write_panoptic
 
@@ -114,17 +114,10 @@ def test_only_void_and_categories_without_segments(tmp_path: Path) -> None:
     assert report.findings[0].examples == ["image 0"] and "2 (square)" in report.findings[1].examples[0]
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main([str(argument) for argument in arguments])
-    code = exit_info.value.code
-    return code if isinstance(code, int) else 0
-
-
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_panoptic(tmp_path, images=5)
     options = ["--images", tmp_path / "images", "--out", tmp_path / "out"]
-    assert run("data", "check", path, *options, "--samples", 3, "--json") == 0
+    assert run_command("data", "check", path, *options, "--samples", 3, "--json") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["num_things"] == 10 and content["findings"] == []
     files = sorted((tmp_path / "out").iterdir())
@@ -134,9 +127,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
     (tmp_path / "panoptic").rename(tmp_path / "moved")
     (tmp_path / "moved" / "3.png").unlink()
-    assert run("data", "check", path, *options, "--segments", tmp_path / "moved", "--task", "panoptic") == 1
+    assert run_command("data", "check", path, *options, "--segments", tmp_path / "moved", "--task", "panoptic") == 1
     text = capsys.readouterr().out
     assert f"{UNREADABLE_SEGMENTS}: 1" in text and "3.png" in text
     assert "rectangle" in text and "void pixels" in text and "4 pictures in" in text
-    assert run("data", "check", path, "--task", "boxes") == 1
+    assert run_command("data", "check", path, "--task", "boxes") == 1
     assert capsys.readouterr().err.startswith("error: task: expected instance or panoptic")
