@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("2.11.0", "2.12.0", "2.13.0", "2.14.1", "2.15.0")
 
-# The package imports torchvision and more. The operators need none of it, so empty modules stand in.
+# The package imports torchvision and more. The operators need only pycocotools, so empty modules stand in.
 CHECK = """
 import sys, types
 package = types.ModuleType("condinst")
@@ -46,7 +46,8 @@ def check(torch: str) -> bool:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin/python")
         requirement = torch if torch.endswith(".whl") else f"torch=={torch}"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", requirement, "numpy"], check=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+        subprocess.run([*install, requirement, "numpy", "pycocotools"], check=True)
         environment = {**os.environ, "CONDINST_BACKEND": "auto"}
         return subprocess.run([python, "-c", CHECK, str(ROOT)], cwd=folder, env=environment).returncode == 0
 
