@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..reference.panoptic_merge import PanopticMaps
 from .config import CondInstConfig
 from .detections import Detections, MaskLogits
 from .results import ImageSizes, on_the_image
@@ -40,13 +41,14 @@ def with_panoptic(
         ]
     )
     images, scores, labels = found.image_indices[merged], found.scores[merged], found.labels[merged]
+    output_sizes = [size.output for size in sizes]
     maps = ops.panoptic_merge(
         mask_logits(images, found.location_indices[merged]),
         scores,
         images,
         semantic_logits,
         network_sizes=[size.network for size in sizes],
-        output_sizes=[size.output for size in sizes],
+        output_sizes=output_sizes,
         num_thing_channels=config.num_thing_channels,
         mask_stride=config.mask_output_stride,
         semantic_stride=config.panoptic_stride,
@@ -55,23 +57,53 @@ def with_panoptic(
         overlap_threshold=config.panoptic_overlap_threshold,
         stuff_area_limit=config.stuff_area_limit,
     )
-    # detections come by falling score
-    instances = list(zip(images.tolist(), labels.tolist(), scores.tolist(), maps.instance_areas.tolist(), strict=True))
-    first_stuff = 1 + len(instances)
-    for index, (result, size, stuff_areas) in enumerate(zip(results, sizes, maps.stuff_areas.tolist(), strict=True)):
-        segments = {
-            number: {"label": label, "isthing": True, "area": area, "score": score}
-            for number, (image, label, score, area) in enumerate(instances, start=1)
-            if image == index and area
-        }
-        segments |= {
-            first_stuff + stuff: {"label": config.num_classes + stuff, "isthing": False, "area": area}
-            for stuff, area in enumerate(stuff_areas)
-            if area
-        }
+    named = name_segments(maps, scores, labels, images, output_sizes=output_sizes, num_classes=config.num_classes)
+    for result, panoptic in zip(results, named, strict=True):
+        result["panoptic"] = panoptic
+
+
+def name_segments(
+    maps: PanopticMaps,
+    scores: Tensor,
+    labels: Tensor,
+    image_indices: Tensor,
+    *,
+    output_sizes: Sequence[tuple[int, int]],
+    num_classes: int,
+) -> list[dict[str, Any]]:
+    """What `ops.panoptic_merge` made, as ids from 1 on and the segments behind them.
+
+    Args:
+        maps: of B images and K instances.
+        scores: [K] as given to the operator.
+        labels: [K] the class of each instance.
+        image_indices: [K] as given to the operator.
+        output_sizes: (height, width) of each image, as given to the operator.
+        num_classes: of things; stuff has the labels from there on.
+
+    Returns:
+        Of each image `ids` [height, width] int32, 0 for void, and `segments_info`, of segment 1, 2, ... a dict of `id`,
+        `label`, `isthing`, `area` (px) and, of things, `score`; instances by falling score, then stuff by label.
+    """
+    ranked = scores.float().argsort(descending=True, stable=True).tolist()
+    rows = list(
+        zip(image_indices.tolist(), labels.tolist(), scores.tolist(), maps.instance_areas.tolist(), strict=True)
+    )
+    first_stuff = 1 + len(rows)
+    results = []
+    for index, (size, stuff_areas) in enumerate(zip(output_sizes, maps.stuff_areas.tolist(), strict=True)):
+        segments: dict[int, dict[str, Any]] = {}  # by their id in the map
+        for instance in ranked:
+            image, label, score, area = rows[instance]
+            if image == index and area:
+                segments[1 + instance] = {"label": label, "isthing": True, "area": area, "score": score}
+        for stuff, area in enumerate(stuff_areas):
+            if area:
+                segments[first_stuff + stuff] = {"label": num_classes + stuff, "isthing": False, "area": area}
         renamed = torch.zeros(first_stuff + len(stuff_areas), dtype=torch.int32)
         renamed[list(segments)] = torch.arange(1, len(segments) + 1, dtype=torch.int32)
-        own = maps.ids[index, : size.output[0], : size.output[1]]
+        own = maps.ids[index, : size[0], : size[1]]
         ids = renamed.to(own.device).index_select(0, own.flatten()).reshape(own.shape)
         infos = [{"id": segment_id, **info} for segment_id, info in enumerate(segments.values(), start=1)]
-        result["panoptic"] = {"ids": ids, "segments_info": infos}
+        results.append({"ids": ids, "segments_info": infos})
+    return results

@@ -14,7 +14,9 @@ from condinst import CondInst, load, save_checkpoint
 from condinst.models.checkpoints import fine_tune
 from condinst.models.heads import SemanticBranch
 from condinst.models.losses import panoptic_loss
+from condinst.models.panoptic import name_segments
 from condinst.models.preprocessing import Targets
+from condinst.reference.panoptic_merge import PanopticMaps
 from tests.models.tiny import TINY, make_image, make_semantic, make_target, tiny_panoptic_config
 
 NUM_THINGS, NUM_STUFF = 3, 3
@@ -211,6 +213,28 @@ def test_instances_are_the_same_with_and_without() -> None:
 def test_output_sizes_and_run_lengths() -> None:
     (result,) = make_panoptic_model()([make_image(50, 70)], output_sizes=[(100, 140)], mask_format="rle", panoptic=True)
     check_panoptic(result, (100, 140))
+
+
+def test_segments_of_the_operator_get_names() -> None:
+    """Two images, three instances not sorted by score, of which one was dropped, and two classes of stuff."""
+    ids = torch.tensor([[[1, 1, 3, 4], [0, 0, 5, 4]], [[0, 5, 5, 0], [0, 0, 0, 0]]], dtype=torch.int32)
+    areas = torch.tensor([2, 0, 1])
+    maps = PanopticMaps(ids, areas, torch.tensor([[2, 1], [0, 2]]))
+    first, second = name_segments(
+        maps,
+        torch.tensor([0.6, 0.9, 0.8]),
+        torch.tensor([7, 3, 5]),
+        torch.tensor([0, 1, 0]),
+        output_sizes=[(2, 4), (1, 3)],
+        num_classes=10,
+    )
+    assert first["ids"].tolist() == [[2, 2, 1, 3], [0, 0, 4, 3]]
+    assert [(info["id"], info["label"], info["isthing"], info["area"]) for info in first["segments_info"]] == [
+        (1, 5, True, 1), (2, 7, True, 2), (3, 10, False, 2), (4, 11, False, 1)
+    ]  # fmt: skip
+    assert [info.get("score") for info in first["segments_info"]] == pytest.approx([0.8, 0.6, None, None])
+    assert second["ids"].tolist() == [[0, 1, 1]]
+    assert second["segments_info"] == [{"id": 1, "label": 11, "isthing": False, "area": 2}]
 
 
 def test_nothing_confident_leaves_stuff() -> None:
