@@ -13,3 +13,10 @@ def run_command(*words: object) -> int:
         cli.main([str(word) for word in words])
     code = exit_info.value.code
     return code if isinstance(code, int) else 0
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was written to stderr: one line that starts with "error: "."""
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and text.count("\n") == 1, text
+    return text

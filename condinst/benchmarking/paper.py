@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from condinst.models.condinst import CondInst
-from condinst.models.config import CondInstConfig, config_names, load_config
+from condinst.models.config import CondInstConfig
+from condinst.models.config_files import config_names, load_config
 
 from .machine import about
 from .mask_head import PAPER_MS_PER_100

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from condinst import ops
 from condinst.data.resize import network_size
 from condinst.models.condinst import CondInst
-from condinst.models.config import CondInstConfig, load_config
+from condinst.models.config import CondInstConfig
+from condinst.models.config_files import load_config
 from condinst.models.heads import HeadOutputs
 from condinst.testing.dynamic_mask_head import mask_head_args
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from condinst.models.config import load_training_table
+from condinst.models.config_files import load_training_table
 
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),

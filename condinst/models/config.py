@@ -6,9 +6,6 @@ import dataclasses
 import difflib
 import json
 import math
-import tomllib
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from ..ops.dynamic_mask_head import UPSAMPLE_FACTORS, num_mask_head_params
@@ -412,7 +409,7 @@ class CondInstConfig:
         known = [field.name for field in dataclasses.fields(self)]
         for name in overrides:
             if name not in known:
-                raise ValueError(f"{name}: not a field of CondInstConfig{_did_you_mean(name, known)}")
+                raise ValueError(f"{name}: not a field of CondInstConfig{did_you_mean(name, known)}")
         if overrides.get("num_classes", self.num_classes) != self.num_classes:
             overrides = {"class_names": (), "category_ids": ()} | overrides
         if overrides.get("num_stuff_classes", self.num_stuff_classes) != self.num_stuff_classes:
@@ -429,72 +426,8 @@ class CondInstConfig:
         return cls().replace(**json.loads(text))
 
 
-def config_names() -> list[str]:
-    """Names of the built-in configs, sorted."""
-    return sorted(entry.name[: -len(".toml")] for entry in _config_files().iterdir() if entry.name.endswith(".toml"))
-
-
-def load_config(source: str | Path) -> CondInstConfig:
-    """Reads a built-in config by its name, or a TOML file by its path.
-
-    A file holds fields of `CondInstConfig`; `base = "name"` starts from another built-in config. How a model is trained
-    is in a table [training], see `load_training_table`.
-
-    Raises:
-        ValueError: for an unknown name or a file that is not a config; the message lists what there is.
-    """
-    fields = _read_fields(source)
-    fields.pop("training", None)
-    return CondInstConfig().replace(**fields)
-
-
-def load_training_table(source: str | Path) -> dict[str, Any]:
-    """The table [training] of a config, with that of its base: fields of `condinst.engine.TrainingConfig`.
-
-    Raises:
-        ValueError: as `load_config`; and when [training] is no table.
-    """
-    table = _read_fields(source).get("training", {})
-    if not isinstance(table, dict):
-        raise ValueError(f"training: expected a table [training] in {source}, got {table!r}")
-    return table
-
-
-def _read_fields(source: str | Path) -> dict[str, Any]:
-    """All fields of a config over those of its base."""
-    path = Path(source)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise ValueError(f"config: no such file: {path}")
-        text, name = path.read_text(encoding="utf-8"), path.stem
-    else:
-        name = str(source)
-        if name not in config_names():
-            raise ValueError(
-                f"config: expected a .toml file or one of {', '.join(config_names())}, got {name!r}"
-                f"{_did_you_mean(name, config_names())}"
-            )
-        text = (_config_files() / f"{name}.toml").read_text(encoding="utf-8")
-    try:
-        fields = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"config: {source} is not TOML: {error}") from error
-    base = fields.pop("base", None)
-    inherited = {} if base is None else _read_fields(base)
-    if "training" in inherited and isinstance(fields.get("training"), dict):
-        fields["training"] = inherited["training"] | fields["training"]
-    # other classes have other names
-    dropped = {"class_names", "category_ids"} if "num_classes" in fields else set()
-    dropped |= {"stuff_names", "stuff_category_ids"} if "num_stuff_classes" in fields else set()
-    inherited = {key: value for key, value in inherited.items() if key not in dropped}
-    return inherited | {"name": name} | fields
-
-
-def _config_files() -> Any:
-    return resources.files("condinst") / "configs"
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
+def did_you_mean(name: str, known: list[str]) -> str:
+    """The end of a message on an unknown name: the known one that is nearest, if one is near."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

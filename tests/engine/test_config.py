@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from condinst.engine.config import TrainingConfig, load_training_config
-from condinst.models.config import config_names, load_config
+from condinst.models.config_files import config_names, load_config
 
 
 @pytest.mark.parametrize(

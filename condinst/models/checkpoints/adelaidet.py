@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...ops.dynamic_mask_head import num_mask_head_params
 from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
-from ..config import CondInstConfig, load_config
+from ..config import CondInstConfig
+from ..config_files import load_config
 from .errors import CheckpointError
 
 State = Mapping[str, Tensor]

@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from ...ops.dynamic_mask_head import num_mask_head_params
-from ..config import CondInstConfig, load_config
+from ..config import CondInstConfig
+from ..config_files import load_config
 from .errors import CheckpointError
 
 State = Mapping[str, Tensor]

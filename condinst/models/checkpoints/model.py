@@ -16,7 +16,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..condinst import CondInst
-from ..config import CondInstConfig, config_names, load_config
+from ..config import CondInstConfig
+from ..config_files import config_names, load_config
 from . import adelaidet, mmdetection
 from .errors import CheckpointError, check_keys
 from .files import read_state

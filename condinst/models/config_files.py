@@ -1,0 +1,75 @@
+"""Configs in files: the built-in ones, and TOML of users."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .config import CondInstConfig, did_you_mean
+
+
+def config_names() -> list[str]:
+    """Names of the built-in configs, sorted."""
+    return sorted(entry.name[: -len(".toml")] for entry in _config_files().iterdir() if entry.name.endswith(".toml"))
+
+
+def load_config(source: str | Path) -> CondInstConfig:
+    """Reads a built-in config by its name, or a TOML file by its path.
+
+    A file holds fields of `CondInstConfig`; `base = "name"` starts from another built-in config. How a model is trained
+    is in a table [training], see `load_training_table`.
+
+    Raises:
+        ValueError: for an unknown name or a file that is not a config; the message lists what there is.
+    """
+    fields = _read_fields(source)
+    fields.pop("training", None)
+    return CondInstConfig().replace(**fields)
+
+
+def load_training_table(source: str | Path) -> dict[str, Any]:
+    """The table [training] of a config, with that of its base: fields of `condinst.engine.TrainingConfig`.
+
+    Raises:
+        ValueError: as `load_config`; and when [training] is no table.
+    """
+    table = _read_fields(source).get("training", {})
+    if not isinstance(table, dict):
+        raise ValueError(f"training: expected a table [training] in {source}, got {table!r}")
+    return table
+
+
+def _read_fields(source: str | Path) -> dict[str, Any]:
+    """All fields of a config over those of its base."""
+    path = Path(source)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise ValueError(f"config: no such file: {path}")
+        text, name = path.read_text(encoding="utf-8"), path.stem
+    else:
+        name = str(source)
+        if name not in config_names():
+            raise ValueError(
+                f"config: expected a .toml file or one of {', '.join(config_names())}, got {name!r}"
+                f"{did_you_mean(name, config_names())}"
+            )
+        text = (_config_files() / f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        fields = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"config: {source} is not TOML: {error}") from error
+    base = fields.pop("base", None)
+    inherited = {} if base is None else _read_fields(base)
+    if "training" in inherited and isinstance(fields.get("training"), dict):
+        fields["training"] = inherited["training"] | fields["training"]
+    # other classes have other names
+    dropped = {"class_names", "category_ids"} if "num_classes" in fields else set()
+    dropped |= {"stuff_names", "stuff_category_ids"} if "num_stuff_classes" in fields else set()
+    inherited = {key: value for key, value in inherited.items() if key not in dropped}
+    return inherited | {"name": name} | fields
+
+
+def _config_files() -> Any:
+    return resources.files("condinst") / "configs"
