@@ -8,6 +8,7 @@ the model finds. Then: ``python benchmarks/report_training.py``.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -17,7 +18,6 @@ import condinst
 from condinst.data.open import open_panoptic
 from condinst.data.panoptic import CocoPanoptic
 from condinst.evaluation.categories import match_panoptic_categories
-from condinst.evaluation.coco import json_ready
 from condinst.evaluation.panoptic import evaluate_panoptic
 from condinst.models import CondInst
 from condinst.models.predictions import predict
@@ -32,8 +32,9 @@ def main() -> None:
     annotations, images, weights = sys.argv[1:]
     data, model = open_panoptic(annotations, images), condinst.load(weights)
     scores = evaluate_panoptic(model, data, category_ids=match_panoptic_categories(data, model.config))
-    report = {name: scores[name] for name in ("all", "things", "stuff", "per_class")}
-    (ROOT / "docs/logs/panoptic_sample/metrics.json").write_text(json.dumps(json_ready(report), indent=1) + "\n")
+    report = {name: scores[name] for name in ("all", "things", "stuff")}
+    report["per_class"] = {name: one for name, one in scores["per_class"].items() if not math.isnan(one["PQ"])}
+    (ROOT / "docs/logs/panoptic_sample/metrics.json").write_text(json.dumps(report, indent=1) + "\n")
     for index, image_id in enumerate(data.image_ids):
         _side_by_side(data, index, model).save(ROOT / f"docs/images/panoptic_{image_id}.jpg", quality=88)
     print({name: f"{100 * scores[name]['PQ']:.1f}" for name in ("all", "things", "stuff")})

@@ -47,14 +47,13 @@ def _panoptic_scores() -> TextTable:
     training = json.loads((PANOPTIC / "training.json").read_text())["training"]
     last = _rows(PANOPTIC / "log.csv")[-1]
     of_kinds = {f"{name} ({metrics[name]['categories']} classes)": metrics[name] for name in ("all", "things", "stuff")}
-    classes = {name: one for name, one in metrics["per_class"].items() if one["PQ"] is not None}
     cells = [
         [
             name,
             *(_percent(one[key]) for key in ("PQ", "SQ", "RQ")),
             *(str(one.get(key, "")) for key in ("TP", "FP", "FN")),
         ]
-        for name, one in (of_kinds | classes).items()
+        for name, one in (of_kinds | metrics["per_class"]).items()
     ]
     title = f"The training images after {last['step']} steps of {training['batch_size']} images, in percent"
     return TextTable(title, ["", "PQ", "SQ", "RQ", "TP", "FP", "FN"], cells)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import torch
 
@@ -75,6 +74,7 @@ def make_validation(
                 f" and {config.name} has no semantic branch"
             )
         validation.check_segments(len(validation))
+        assert isinstance(data, CocoPanoptic)  # as check_classes wants it for such a config
         return Validation(validation, match_panoptic_categories(validation, _of_data(config, data)), "PQ")
     for index, image_id in enumerate(validation.image_ids):
         for annotation in validation.coco.imgToAnns[image_id]:
@@ -105,7 +105,7 @@ def check_classes(data: AnnotatedImages, config: CondInstConfig) -> None:
             )
 
 
-def _of_data(config: CondInstConfig, data: Any) -> CondInstConfig:
+def _of_data(config: CondInstConfig, data: CocoPanoptic) -> CondInstConfig:
     """The config with the names and ids of its training data."""
     return config.replace(
         class_names=data.class_names,

@@ -19,7 +19,7 @@ struct Lines {
   int32_t* high;       // [end - begin] last cell above it, or -1
   float* combined;     // [pitch] the cells of one line of pixels
   uint64_t* above;     // [words] bits of cells that are above the upper bound, see Bounds
-  uint64_t* possible;  // [words] bits of cells that are above the lower one; where exact
+  uint64_t* possible;  // [words] bits of cells that are above the lower one; of panoptic_merge alone
   uint64_t* mixed;     // [words] cells from which on three are not on one side
   uint8_t* marks;      // of blocks of cells, see mark_blocks
 
