@@ -112,17 +112,22 @@ def test_image_ids_are_coco_file_names_where_these_are_numbers() -> None:
     assert inference._image_ids([]) == []
 
 
-def test_interrupted_run_keeps_what_is_done(
-    model: condinst.CondInst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = [_image(tmp_path / f"{name}.png") for name in "abc"]
+def _interrupt_at(last: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when this file is read."""
 
     def interrupted(path: Path) -> torch.Tensor:
-        if path == paths[2]:
+        if path == last:
             raise KeyboardInterrupt
         return read_image(path)
 
     monkeypatch.setattr(inference, "read_image", interrupted)
+
+
+def test_interrupted_run_keeps_what_is_done(
+    model: condinst.CondInst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [_image(tmp_path / f"{name}.png") for name in "abc"]
+    _interrupt_at(paths[2], monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         predict_files(model, paths, tmp_path / "out", progress=False)
     files = sorted(file.name for file in (tmp_path / "out").iterdir())
@@ -251,13 +256,7 @@ def test_interrupted_panoptic_run_keeps_what_is_done(
     panoptic_model: condinst.CondInst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [_image(tmp_path / f"{name}.png") for name in "ab"]
-
-    def interrupted(path: Path) -> torch.Tensor:
-        if path == paths[1]:
-            raise KeyboardInterrupt
-        return read_image(path)
-
-    monkeypatch.setattr(inference, "read_image", interrupted)
+    _interrupt_at(paths[1], monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         predict_files(panoptic_model, paths, tmp_path / "out", task="panoptic", progress=False)
     content = json.loads((tmp_path / "out" / "panoptic.json").read_text())

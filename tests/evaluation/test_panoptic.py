@@ -301,6 +301,8 @@ def test_match_panoptic_categories(data: CocoPanoptic) -> None:
     names = {"num_classes": 3, "class_names": ("disc", "cat", "rectangle"), "stuff_names": ("sky", "sea", "ground")}
     config = tiny_panoptic_config(**names)
     assert match_panoptic_categories(data, config) == [6, None, 1, 9, None, 4]
+    # without names by order, where there are as many
+    assert match_panoptic_categories(data, config.replace(num_stuff_classes=2)) == [6, None, 1, 4, 9]
     with pytest.raises(
         ValueError, match="a model of 2 classes of stuff, .* got one of 3; it does not know .*4 .ground"
     ):
