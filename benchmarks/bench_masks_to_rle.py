@@ -12,7 +12,7 @@ import torch
 
 import condinst
 from condinst.benchmarking.masks import made_cases, measure_groups, measure_masks, measure_predict, model_case
-from condinst.benchmarking.results import append_rows
+from condinst.benchmarking.results import append_rows, times_text
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = ROOT / "examples/nuclei/da5f98f2b8a64eee.jpg"
@@ -25,6 +25,6 @@ if __name__ == "__main__":
     rows = measure_masks(device, [model_case(model, IMAGE), *made_cases(device)], progress=print)
     around = measure_groups(model, IMAGE) + measure_predict(model, IMAGE)
     for row in around:
-        print(f"{row.op}, {row.sample}, {row.variant}: {row.p50_ms:.1f} ms, {row.ratio} x")
+        print(f"{row.op}, {row.sample}, {row.variant}: {times_text(row)} ms, {row.ratio} x")
     rows += around
     print(f"{len(rows)} rows added to {append_rows(rows, ROOT / 'benchmarks/results').name}")

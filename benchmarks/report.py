@@ -1,6 +1,7 @@
 """Writes the measured tables and the plot into docs/: ``python benchmarks/report.py [RESULTS.csv]``.
 
-Only the last run of each study counts. Without an argument, the file with the newest one is taken.
+Only the last run of each study counts. Without an argument, the file of a CPU with the newest one is taken;
+``report_gpu.py`` writes what was measured on GPUs.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ DETECTION_OPS = {
 def main(arguments: list[str]) -> None:
     """Rewrite the pages and the plot from the results."""
     paths = [Path(word) for word in arguments] or sorted((ROOT / "benchmarks/results").glob("*.csv"))
-    runs = [(path, rows) for path in paths if (rows := latest(read_rows(path), "dynamic_mask_head", "instances"))]
+    runs = [(path, latest(read_rows(path), "dynamic_mask_head", "instances")) for path in paths]
+    runs = [(path, rows) for path, rows in runs if rows and rows[-1].device_ms is None]
     if not runs:
-        raise SystemExit("error: no rows of dynamic_mask_head; run `make bench`")
+        raise SystemExit("error: no rows of dynamic_mask_head on a CPU; run `make bench`")
     path, instances = max(runs, key=lambda run: run[1][-1].date)
     rows = read_rows(path)
     head = [row for study in HEAD_STUDIES for row in latest(rows, "dynamic_mask_head", study)]

@@ -101,9 +101,9 @@ def _line(name: str, time: Row | None) -> list[str]:
 
 
 def _times() -> dict[str, Row]:
-    """The last row of each model, from the file with the newest one."""
+    """The last row of each model, from the file of a CPU with the newest one."""
     found = [
-        {row.sample: row for row in read_rows(path) if (row.op, row.study) == (OP, STUDY)}
+        {row.sample: row for row in read_rows(path) if (row.op, row.study) == (OP, STUDY) and row.device_ms is None}
         for path in sorted((ROOT / "benchmarks/results").glob("*.csv"))
     ]
     return max(found, key=lambda rows: max((row.date for row in rows.values()), default=""), default={})

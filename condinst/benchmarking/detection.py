@@ -16,8 +16,8 @@ from condinst.testing.decode_detections import PYRAMID_800
 from .machine import about, read_bytes_per_second
 from .memory import allocator_peak_mib
 from .operators import available_backends
-from .results import Row, make_rows
-from .timing import take_turns
+from .results import Row, make_rows, times_text
+from .timing import clock_for, take_turns
 
 EAGER = "eager chain"
 
@@ -127,24 +127,6 @@ def check_detections(expected: Eager, actual: Detected) -> None:
         torch.testing.assert_close(actual.boxes[image, taken], boxes)
 
 
-def in_cuda_graph(call: Callable[[], Detected]) -> Callable[[], Detected]:
-    """The same call, recorded: each time it replays into the same memory."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # PyTorch wants a first run on a side stream
-        call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = call()
-
-    def replay() -> Detected:
-        graph.replay()
-        return result
-
-    return replay
-
-
 def measure_post_processing(
     device: torch.device,
     *,
@@ -157,7 +139,7 @@ def measure_post_processing(
     The floor is reading the class logits once.
 
     Args:
-        device: where to compute; on a GPU our operators run in a CUDA graph as well.
+        device: where to compute.
         batch_sizes: images at a time.
         rounds: timings of each variant.
         progress: told each row.
@@ -173,8 +155,6 @@ def measure_post_processing(
         calls: dict[str, Callable[[], Any]] = {EAGER: partial(eager_detections, *inputs, **OPTIONS)}
         for backend in backends:
             calls[backend] = partial(post_process, *inputs, **OPTIONS, backend=backend)
-            if device.type == "cuda":
-                calls[f"{backend}, in a CUDA graph"] = in_cuda_graph(calls[backend])
         expected = calls[EAGER]()
         for name, call in calls.items():
             try:
@@ -191,7 +171,7 @@ def measure_post_processing(
                 "dtype": "float32",
                 "direction": "forward",
             },
-            take_turns(calls, device, rounds),
+            take_turns(calls, clock_for(device), rounds),
             baseline=EAGER,
             floor_seconds=inputs[0].nbytes / rate,
             peaks_mib={name: allocator_peak_mib(call, device) for name, call in calls.items()},
@@ -199,6 +179,6 @@ def measure_post_processing(
             num_instances=None,
         )
         for row in new:
-            progress(f"{row.sample}, {row.variant}: {row.p50_ms:.3f} ms, {row.ratio} x {row.baseline}")
+            progress(f"{row.sample}, {row.variant}: {times_text(row)} ms, {row.ratio} x {row.baseline}")
         rows += new
     return rows

@@ -20,7 +20,7 @@ from condinst.testing.dynamic_mask_head import SPEC, mask_head_args
 from .mask_rcnn import mask_rcnn_call
 from .operators import available_backends
 from .study import Limits, Progress, Setting, Study
-from .timing import Call, take_turns
+from .timing import Call, clock_for, take_turns
 
 GROUPED = "grouped convolution"
 CHUNKED = "chunked matmul"
@@ -148,8 +148,8 @@ def best_chunk_size(case: HeadCase, device: torch.device) -> int:
     calls = {str(size): head_call(case, device, size, CHUNKED) for size in sizes}
     for call in calls.values():
         call()
-    times = take_turns(calls, device, rounds=7, seconds_at_most=3.0)
-    return min(sizes, key=lambda size: statistics.median(times[str(size)]))
+    times = take_turns(calls, clock_for(device), rounds=7, seconds_at_most=3.0)
+    return min(sizes, key=lambda size: statistics.median(times[str(size)].computing))
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from condinst.testing.masks_to_rle import SPEC
 from .machine import about, read_bytes_per_second
 from .memory import allocator_peak_mib, resident_peak_mib
 from .operators import available_backends
-from .results import Row, make_rows
-from .timing import Call, take_turns
+from .results import Row, make_rows, times_text
+from .timing import Call, clock_for, take_turns
 
 ADELAIDET = "AdelaiDet"
 BEFORE, AFTER = "masks as pixels, then pycocotools", "masks_to_rle"
@@ -100,7 +100,7 @@ def measure_masks(
                 "dtype": "float32",
                 "direction": "forward",
             },
-            take_turns(calls, device, rounds),
+            take_turns(calls, clock_for(device), rounds),
             baseline=ADELAIDET,
             floor_seconds=case.logits.nbytes / rate,
             peaks_mib={name: allocator_peak_mib(call, device) for name, call in calls.items()},
@@ -108,7 +108,7 @@ def measure_masks(
             num_instances=len(case.logits),
         )
         for row in new:
-            progress(f"{row.sample}, {row.variant}: {row.p50_ms:.2f} ms, {row.ratio} x; {row.resident_mib} MiB")
+            progress(f"{row.sample}, {row.variant}: {times_text(row)} ms, {row.ratio} x; {row.resident_mib} MiB")
         rows += new
     return rows
 
@@ -166,7 +166,7 @@ def _take_turns(
             "dtype": "float32",
             "direction": "forward",
         },
-        take_turns(calls, model.device, rounds),
+        take_turns(calls, clock_for(model.device), rounds),
         baseline=baseline,
         floor_seconds=0.0,
         peaks_mib={name: allocator_peak_mib(call, model.device) for name, call in calls.items()},

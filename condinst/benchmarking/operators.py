@@ -1,7 +1,8 @@
-"""Times any operator on every backend against its reference and the compiled reference."""
+"""Times any operator on every backend against its reference and, on a CPU, the compiled reference."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from condinst.testing import OpSpec, Sample, check, check_sample
 
 from .machine import about, read_bytes_per_second
 from .memory import allocator_peak_mib
-from .results import Row, append_rows, make_rows
-from .timing import Call, take_turns
+from .results import Row, append_rows, make_rows, times_text
+from .timing import Call, clock_for, take_turns
+
+SECONDS_ON_A_GPU = 1.0
+"""After that time no new round of a setting begins: minutes on a GPU are few, and its timings differ little."""
 
 
 def available_backends(op: str, device: torch.device) -> list[str]:
@@ -38,11 +42,13 @@ def _variants(spec: OpSpec, device: torch.device) -> dict[str, Callable[..., Any
         return lambda *args, **kwargs: spec.op(*args, **kwargs, backend=backend)
 
     variants = {backend: on(backend) for backend in available_backends(spec.name, device)}
+    if device.type == "cuda":
+        return variants  # to compile every sample would take most of the minutes that there are
     return variants | {"torch.compile(reference)": torch.compile(spec.reference, dynamic=False)}
 
 
 def refuse_unless_equal(spec: OpSpec, backend: str, device: torch.device) -> None:
-    """Raise ValueError when a backend disagrees with the reference on any sample: it must not be timed."""
+    """Raise ValueError when a backend fails or disagrees with the reference on any sample: it must not be timed."""
     try:
         check(spec, backend, device)
         for dtype in spec.dtypes[:1]:
@@ -50,6 +56,8 @@ def refuse_unless_equal(spec: OpSpec, backend: str, device: torch.device) -> Non
                 check_sample(spec, backend, sample)
     except AssertionError as error:
         raise ValueError(f"not timed: {spec.name} on {backend} disagrees with the reference\n{error}") from error
+    except Exception as error:
+        raise ValueError(f"not timed: {spec.name} on {backend} fails: {type(error).__name__}: {error}") from error
 
 
 def benchmark(
@@ -69,11 +77,23 @@ def benchmark(
         dtypes: of the samples.
         rounds: timings of each variant.
         peers: what others have for the same purpose, by name, with the signature of the reference.
+
+    Raises:
+        ValueError: a backend fails or disagrees with the reference. It is left out; the others were timed.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     variants = _variants(spec, device) | dict(peers or {})
+    refused = []
     for backend in available_backends(spec.name, device):
-        refuse_unless_equal(spec, backend, device)
+        try:
+            refuse_unless_equal(spec, backend, device)
+        except ValueError as error:
+            if backend == "reference":
+                raise
+            refused.append(error)
+            del variants[backend]
+    clock = clock_for(device)
+    seconds_at_most = SECONDS_ON_A_GPU if device.type == "cuda" else math.inf
     rate = read_bytes_per_second(device)
     run = about(device)
     rows: list[Row] = []
@@ -92,7 +112,7 @@ def benchmark(
                 }
                 new = make_rows(
                     shared,
-                    take_turns(calls, device, rounds),
+                    take_turns(calls, clock, rounds, seconds_at_most),
                     baseline="reference",
                     floor_seconds=moved / rate,
                     peaks_mib=peaks,
@@ -103,13 +123,15 @@ def benchmark(
                     _print(row)
                 rows += new
     print(f"{len(rows)} rows added to {append_rows(rows, results).name}")
+    if refused:
+        raise ValueError("\n".join(map(str, refused)))
     return rows
 
 
 def _print(row: Row) -> None:
     print(
         f"{row.op} {row.sample:>12} {row.dtype:>9} {row.direction:>8} {row.variant:>24}: "
-        f"{row.p50_ms:9.3f} ms  {row.ratio or 0:6.2f} x {row.baseline}  "
-        f"{row.p50_ms / row.floor_ms:6.2f} x floor  peak {row.peak_mib:7.1f} MiB",
+        f"{times_text(row):>9} ms  {row.ratio or 0:6.2f} x {row.baseline}  "
+        f"{row.computing_ms / row.floor_ms:6.2f} x floor  peak {row.peak_mib:7.1f} MiB",
         flush=True,
     )

@@ -18,7 +18,7 @@ from .machine import about
 from .mask_head import PAPER_MS_PER_100
 from .study import Progress
 from .tables import MISSING, TextTable
-from .timing import take_turns
+from .timing import clock_for, take_turns
 from .whole_model import (
     NUM_INSTANCES,
     input_size,
@@ -301,9 +301,10 @@ def measure_table(
         if len(found["rles"]) != NUM_INSTANCES:
             raise ValueError(f"not timed: {row.name}: expected {NUM_INSTANCES} instances, got {len(found['rles'])}")
     progress("mask heads")
-    head_times = take_turns(heads, device, 3 * rounds)
+    clock = clock_for(device)
+    head_times = take_turns(heads, clock, 3 * rounds)
     progress("whole models")
-    image_times = take_turns(images, device, rounds, SECONDS_AT_MOST)
+    image_times = take_turns(images, clock, rounds, SECONDS_AT_MOST)
     measured = []
     for row in rows:
         if row.name not in models:
@@ -316,8 +317,8 @@ def measure_table(
                 size=padded_size(model.config, size or input_size(model.config)),
                 parameters=num_parameters(model),
                 numbers_per_instance=model.config.num_mask_head_params,
-                head_ms=round(1e3 * statistics.median(head_times[row.name]), 4),
-                image_ms=round(1e3 * statistics.median(image_times[row.name]), 3),
+                head_ms=round(1e3 * statistics.median(head_times[row.name].wall), 4),
+                image_ms=round(1e3 * statistics.median(image_times[row.name].wall), 3),
             )
         )
     return MeasuredTable(number, about(device), measured)

@@ -6,9 +6,11 @@ import csv
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from .timing import Times
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,16 @@ class Row:
         variant: a backend, or the name of a baseline.
         dtype: of features or masks.
         direction: "forward" or "training" (forward and backward).
-        p20_ms, p50_ms, p80_ms: milliseconds of a call: a fifth, half and four fifths of the rounds took less.
+        p20_ms, p50_ms, p80_ms: milliseconds of wall time of a call: a fifth, half and four fifths of the rounds took
+            less.
         ms_per_instance: `p50_ms` over `num_instances`.
         baseline: the variant that `ratio` refers to.
-        ratio: its median over this one's; None where it was not measured.
+        ratio: its median wall time over this one's; None where it was not measured.
         floor_ms: what the machine needs at least, by the bytes it must move and the operations it must do.
         peak_mib: memory beyond the arguments, by PyTorch's allocators.
         resident_mib: the same as the operating system counts it; None where it does not.
+        device_ms: median milliseconds of a GPU between events around the call, see `Times`; None on a CPU.
+        graph_ms: the same of a replay in a CUDA graph; None on a CPU and where the call cannot be recorded.
     """
 
     date: str
@@ -55,11 +60,29 @@ class Row:
     floor_ms: float
     peak_mib: float
     resident_mib: float | None
+    device_ms: float | None = None
+    graph_ms: float | None = None
+
+    @property
+    def computing_ms(self) -> float:
+        """The time to compare with `floor_ms`: the one that has the least of the host in it."""
+        return next(ms for ms in (self.graph_ms, self.device_ms, self.p50_ms) if ms is not None)
+
+
+def three_digits(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def times_text(row: Row, scale: float = 1.0) -> str:
+    """Milliseconds of wall time; on a GPU also those between events, and of a replay in a CUDA graph."""
+    measured = [row.p50_ms] if row.device_ms is None else [row.p50_ms, row.device_ms, row.graph_ms]
+    return " / ".join("-" if ms is None else three_digits(scale * ms) for ms in measured)
 
 
 def make_rows(
     shared: Mapping[str, object],
-    times: Mapping[str, list[float]],
+    times: Mapping[str, Times],
     *,
     baseline: str,
     floor_seconds: float,
@@ -67,11 +90,11 @@ def make_rows(
     resident_mib: Mapping[str, float | None],
     num_instances: int | None,
 ) -> list[Row]:
-    """One row per variant of a setting; `shared` are the fields that all have, `times` seconds by variant."""
-    medians = {variant: statistics.median(seconds) for variant, seconds in times.items()}
+    """One row per variant of a setting; `shared` are the fields that all have."""
+    medians = {variant: statistics.median(measured.wall) for variant, measured in times.items()}
     rows = []
-    for variant, seconds in times.items():
-        p20, p50, p80 = (statistics.quantiles(seconds, n=10, method="inclusive")[i] for i in (1, 4, 7))
+    for variant, measured in times.items():
+        p20, p50, p80 = (statistics.quantiles(measured.wall, n=10, method="inclusive")[i] for i in (1, 4, 7))
         resident = resident_mib.get(variant)
         row = Row(
             **shared,  # type: ignore[arg-type]
@@ -83,46 +106,58 @@ def make_rows(
             ms_per_instance=round(p50 * 1e3 / num_instances, 5) if num_instances else None,
             baseline=baseline,
             ratio=round(medians[baseline] / p50, 2) if baseline in medians else None,
-            floor_ms=round(floor_seconds * 1e3, 4),
+            floor_ms=_milliseconds(floor_seconds),
             peak_mib=round(peaks_mib[variant], 1),
             resident_mib=None if resident is None else round(resident, 1),
+            device_ms=_milliseconds(statistics.median(measured.device)) if measured.device else None,
+            graph_ms=_milliseconds(statistics.median(measured.graph)) if measured.graph else None,
         )
         rows.append(row)
     return rows
 
 
+def _milliseconds(seconds: float) -> float:
+    """Five digits that count: some floors on a GPU are a few nanoseconds."""
+    return float(f"{seconds * 1e3:.5g}")
+
+
 def append_rows(rows: list[Row], folder: Path) -> Path:
     """Add rows to the file of the machine they come from, and return it.
+
+    Rows of an older version that lack columns stay, with these columns empty.
 
     Raises:
         ValueError: the file there has other columns.
     """
     machine = re.sub(r"[^a-z0-9]+", "-", rows[0].device.lower()).strip("-")
     path = folder / f"{machine}.csv"
-    names = [field.name for field in fields(Row)]
-    new = not path.exists()
-    if not new:
-        with path.open(newline="") as file:
-            if next(csv.reader(file), None) != names:
-                raise ValueError(f"{path}: expected the columns {', '.join(names)}; measure again without that file")
+    before = read_rows(path) if path.exists() else []
     folder.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
+    names = [field.name for field in fields(Row)]
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(names)
-        writer.writerows([getattr(row, name) for name in names] for row in rows)
-    return path
+        writer.writerow(names)
+        writer.writerows([getattr(row, name) for name in names] for row in before + rows)
+    return unfinished.replace(path)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of a file, in its order."""
+    """All rows of a file, in its order. What a column of an older file lacks has its default.
+
+    Raises:
+        ValueError: the file lacks columns without a default, or has unknown ones.
+    """
     readers = {"int": int, "int | None": int, "float": float, "float | None": float}
     numbers = {field.name: readers[str(field.type)] for field in fields(Row) if str(field.type) in readers}
+    names = [field.name for field in fields(Row)]
+    required = {field.name for field in fields(Row) if field.default is MISSING}
     with path.open(newline="") as file:
-        return [
-            Row(**{name: _value(text, numbers.get(name)) for name, text in line.items()})
-            for line in csv.DictReader(file)
-        ]
+        lines = csv.DictReader(file)
+        columns = lines.fieldnames or []
+        if not required <= set(columns) <= set(names):
+            raise ValueError(f"{path}: expected the columns {', '.join(names)}; got {', '.join(columns)}")
+        return [Row(**{name: _value(text, numbers.get(name)) for name, text in line.items()}) for line in lines]
 
 
 def _value(text: str, number: type[int] | type[float] | None) -> Any:

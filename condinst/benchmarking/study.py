@@ -12,7 +12,7 @@ from torch import Tensor
 from .machine import about, multiply_adds_per_second
 from .memory import allocator_peak_mib, resident_peak_mib
 from .results import Row, make_rows
-from .timing import Call, take_turns
+from .timing import Call, clock_for, take_turns
 
 FILL = "fill"
 
@@ -92,6 +92,7 @@ class Study:
         self._fields = {**self.about, "op": op, "dtype": "float32", "direction": direction}
         self._baseline = baseline
         self._device = device
+        self._clock = clock_for(device)
         self._rounds = rounds
         self._limits = limits
         self._progress = progress
@@ -139,9 +140,9 @@ class Study:
         turns = dict(calls)
         if setting.output_shape is not None:
             turns[FILL] = self._fill(setting.output_shape)
-        times = take_turns(turns, self._device, self._rounds, self._limits.seconds_per_setting)
+        times = take_turns(turns, self._clock, self._rounds, self._limits.seconds_per_setting)
         if FILL in times:
-            floor = max(floor, statistics.median(times.pop(FILL)))
+            floor = max(floor, statistics.median(times.pop(FILL).computing))
         new = make_rows(
             {**self._fields, "study": setting.study, "sample": setting.sample},
             times,

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .mask_head import PAPER_MS_PER_100
-from .results import Row
+from .results import Row, three_digits, times_text
 
 MISSING = "not measured"
 FLOOR = "floor"
+STATISTIC = "median"
+GPU_STATISTIC = "median wall time / between events, cold L2 cache / in a CUDA graph"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class TextTable:
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
+def _statistic(rows: Sequence[Row]) -> str:
+    """What `times_text` gives for these rows."""
+    return STATISTIC if all(row.device_ms is None for row in rows) else GPU_STATISTIC
+
+
 def instances_tables(rows: Sequence[Row]) -> list[TextTable]:
     """Time, ratio and memory of each variant by number of instances; `rows` are of one study with one operator."""
     counts = sorted({row.num_instances or 0 for row in rows})
@@ -39,12 +46,12 @@ def instances_tables(rows: Sequence[Row]) -> list[TextTable]:
     def cells(text: dict[tuple[str, int | None], str]) -> list[list[str]]:
         return [[variant, *(text.get((variant, count), MISSING) for count in counts)] for variant in variants]
 
-    times = cells({key: f"{_number(row.p50_ms)} ({_microseconds(row)})" for key, row in found.items()})
-    times.append([FLOOR, *(f"{_number(floors[c])} ({_number(floors[c] * 1e3 / c)})" for c in counts)])
+    times = cells({key: f"{times_text(row)} ({_microseconds(row)})" for key, row in found.items()})
+    times.append([FLOOR, *(f"{three_digits(floors[c])} ({three_digits(floors[c] * 1e3 / c)})" for c in counts)])
     ratios = cells({key: MISSING if row.ratio is None else f"{row.ratio:.1f}" for key, row in found.items()})
     memory = cells({key: _memory(row) for key, row in found.items()})
     return [
-        TextTable("Milliseconds a call, median (microseconds per instance)", columns, times),
+        TextTable(f"Milliseconds a call, {_statistic(rows)} (microseconds per instance)", columns, times),
         TextTable(f"Times as fast as the {rows[0].baseline}, in the same run", columns, ratios),
         TextTable("Extra peak memory in MiB: PyTorch's allocator / growth of the process", columns, memory),
     ]
@@ -61,10 +68,10 @@ def ablation_table(rows: Sequence[Row], study: str, title: str) -> TextTable:
     for sample in samples:
         at_sample = [found.get((variant, sample)) for variant in variants]
         line = [sample, *([str(paper.get(int(sample), ""))] if paper else [])]
-        line += [MISSING if row is None else _number(100 * (row.ms_per_instance or 0)) for row in at_sample]
+        line += [MISSING if row is None else times_text(row, 100 / (row.num_instances or 100)) for row in at_sample]
         floor = next(row for row in rows if row.sample == sample)
-        cells.append([*line, _number(floor.floor_ms * 100 / (floor.num_instances or 100))])
-    return TextTable(title, columns, cells)
+        cells.append([*line, three_digits(floor.floor_ms * 100 / (floor.num_instances or 100))])
+    return TextTable(f"{title}, {_statistic(rows)}", columns, cells)
 
 
 def mask_head_tables(rows: Sequence[Row]) -> list[TextTable]:
@@ -87,12 +94,15 @@ def operator_table(rows: Sequence[Row]) -> TextTable:
     found = {(row.variant, row.sample, row.dtype, row.direction): row for row in rows}
 
     def cell(row: Row | None) -> str:
-        return MISSING if row is None else f"{_number(row.p50_ms)} ({row.ratio:.1f}x)"
+        return MISSING if row is None else f"{times_text(row)} ({row.ratio:.1f}x)"
 
     cells = [[variant, *(cell(found.get((variant, *setting))) for setting in settings)] for variant in variants]
     floors = {(row.sample, row.dtype, row.direction): row.floor_ms for row in rows}
-    cells.append([FLOOR, *(_number(floors[setting]) for setting in settings)])
-    title = f"`{rows[0].op}`: milliseconds a call, median (times as fast as the {rows[0].baseline}, in the same run)"
+    cells.append([FLOOR, *(three_digits(floors[setting]) for setting in settings)])
+    title = (
+        f"`{rows[0].op}`: milliseconds a call, {_statistic(rows)} (times as fast as the {rows[0].baseline}, in the same"
+        " run)"
+    )
     return TextTable(title, [rows[0].op, *(", ".join(setting) for setting in settings)], cells)
 
 
@@ -103,12 +113,12 @@ def samples_table(rows: Sequence[Row]) -> TextTable:
     found = {(row.variant, row.sample): row for row in rows}
 
     def cell(row: Row | None) -> str:
-        return MISSING if row is None else f"{_number(row.p50_ms)} ({row.ratio:.1f}x); {_memory(row)}"
+        return MISSING if row is None else f"{times_text(row)} ({row.ratio:.1f}x); {_memory(row)}"
 
     cells = [[variant, *(cell(found.get((variant, sample))) for sample in samples)] for variant in variants]
     title = (
-        f"`{rows[0].op}`: milliseconds a call, median (times as fast as {rows[0].baseline}, in the same run); extra"
-        " peak memory in MiB, PyTorch's allocator / growth of the process"
+        f"`{rows[0].op}`: milliseconds a call, {_statistic(rows)} (times as fast as {rows[0].baseline}, in the same"
+        " run); extra peak memory in MiB, PyTorch's allocator / growth of the process"
     )
     return TextTable(title, [rows[0].op, *samples], cells)
 
@@ -127,15 +137,10 @@ def replace_block(page: Path, name: str, blocks: Sequence[str]) -> None:
     page.write_text(pattern.sub(lambda _: "\n\n".join([begin, *blocks, end]), text))
 
 
-def _number(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def _microseconds(row: Row) -> str:
-    return _number(1e3 * (row.ms_per_instance or 0))
+    return three_digits(1e3 * (row.ms_per_instance or 0))
 
 
 def _memory(row: Row) -> str:
-    resident = "-" if row.resident_mib is None else _number(row.resident_mib)
-    return f"{_number(row.peak_mib)} / {resident}"
+    resident = "-" if row.resident_mib is None else three_digits(row.resident_mib)
+    return f"{three_digits(row.peak_mib)} / {resident}"

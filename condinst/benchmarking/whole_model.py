@@ -24,7 +24,7 @@ from .machine import about
 from .memory import allocator_peak_mib
 from .results import Row, make_rows
 from .study import Progress
-from .timing import take_turns
+from .timing import clock_for, take_turns
 
 OP, STUDY = "whole model", "models"
 """What `measure_models` calls its rows."""
@@ -160,7 +160,7 @@ def measure_models(
         calls[name] = whole_model_call(CondInst(config).to(device).eval(), input_size(config))
         peaks[name] = allocator_peak_mib(calls[name], device)
     progress("times")
-    times = take_turns(calls, device, rounds)
+    times = take_turns(calls, clock_for(device), rounds)
     rows: list[Row] = []
     for name in calls:
         rows += make_rows(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from condinst.benchmarking import mask_head, plot
+from condinst.benchmarking import mask_head, operators, plot
 from condinst.benchmarking.mask_head import (
     COMPILED_CHUNKED,
     COMPILED_GROUPED,
@@ -22,12 +24,21 @@ from condinst.benchmarking.mask_head import (
 )
 from condinst.benchmarking.mask_loss import measure_mask_loss
 from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
-from condinst.benchmarking.results import Row, append_rows, latest, make_rows, read_rows
+from condinst.benchmarking.results import Row, append_rows, latest, make_rows, read_rows, times_text
 from condinst.benchmarking.study import Limits, Setting, Study
-from condinst.benchmarking.tables import MISSING, instances_tables, operator_table, replace_block
-from condinst.benchmarking.timing import take_turns
+from condinst.benchmarking.tables import (
+    GPU_STATISTIC,
+    MISSING,
+    ablation_table,
+    instances_tables,
+    operator_table,
+    replace_block,
+)
+from condinst.benchmarking.timing import Call, Clock, CudaClock, Times, take_turns
+from condinst.testing import centerness_loss
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 ABOUT = {
     "date": "2026-01-01T00:00:00",
     "commit": "abc",
@@ -42,12 +53,43 @@ ABOUT = {
 }
 
 
-def _rows(num_instances: int, date: str = "2026-01-01T00:00:00") -> list[Row]:
+class StandInClock(Clock):
+    """Times calls as on a GPU: 3 s of wall time, 2 s between events; a replay takes 1 s, and some cannot be recorded.
+
+    Args:
+        cannot_record: these calls.
+    """
+
+    def __init__(self, *cannot_record: Call) -> None:
+        self._cannot_record = cannot_record
+        self._replays: list[Call] = []
+
+    def wall_seconds(self, call: Call) -> float:
+        call()
+        return 3.0
+
+    def device_seconds(self, call: Call) -> float:
+        call()
+        return 1.0 if call in self._replays else 2.0
+
+    def record(self, call: Call) -> Call:
+        if call in self._cannot_record:
+            raise RuntimeError("called a synchronizing CUDA operation\nand a long trace")
+        self._replays.append(partial(call))
+        return self._replays[-1]
+
+
+def _rows(
+    num_instances: int,
+    date: str = "2026-01-01T00:00:00",
+    cpp: Times | None = None,
+    floor_seconds: float = 0.0005,
+) -> list[Row]:
     return make_rows(
         {**ABOUT, "date": date, "sample": f"{num_instances} x 4x6"},
-        {"grouped convolution": [0.004, 0.002, 0.003], "cpp": [0.001, 0.001, 0.001]},
+        {"grouped convolution": Times([0.004, 0.002, 0.003]), "cpp": cpp or Times([0.001, 0.001, 0.001])},
         baseline="grouped convolution",
-        floor_seconds=0.0005,
+        floor_seconds=floor_seconds,
         peaks_mib={"grouped convolution": 8.0, "cpp": 2.0},
         resident_mib={"cpp": 2.5},
         num_instances=num_instances,
@@ -57,9 +99,20 @@ def _rows(num_instances: int, date: str = "2026-01-01T00:00:00") -> list[Row]:
 def test_variants_take_turns() -> None:
     order: list[str] = []
     calls = {name: partial(order.append, name) for name in "ab"}
-    times = take_turns(calls, CPU, rounds=4)
-    assert order == list("abababab") and [len(times[name]) for name in "ab"] == [4, 4]
-    assert len(take_turns(calls, CPU, rounds=9, seconds_at_most=0)["a"]) == 3
+    times = take_turns(calls, Clock(), rounds=4)
+    assert order == list("abababab") and [len(times[name].wall) for name in "ab"] == [4, 4]
+    assert not times["a"].device and not times["a"].graph and times["a"].computing == times["a"].wall
+    assert len(take_turns(calls, Clock(), rounds=9, seconds_at_most=0)["a"].wall) == 3
+
+
+def test_a_gpu_has_three_times(caplog: pytest.LogCaptureFixture) -> None:
+    order: list[str] = []
+    calls: dict[str, Call] = {name: partial(order.append, name) for name in "ab"}
+    times = take_turns(calls, StandInClock(calls["b"]), rounds=2)
+    assert times == {"a": Times([3.0] * 2, [2.0] * 2, [1.0] * 2), "b": Times([3.0] * 2, [2.0] * 2, [])}
+    assert order == list("aaabb" * 2)
+    assert (times["a"].computing, times["b"].computing) == ([1.0] * 2, [2.0] * 2)
+    assert caplog.messages == ["b: no time in a CUDA graph: called a synchronizing CUDA operation"]
 
 
 def _allocate(mib: int) -> Callable[[], object]:
@@ -92,6 +145,38 @@ def test_rows_come_back_from_the_file(tmp_path: Path) -> None:
     assert latest(rows, "dynamic_mask_head", "instances") == second and not latest(rows, "dice_loss", "operator")
     assert (rows[1].p50_ms, rows[1].ratio, rows[3].ms_per_instance) == (1.0, 3.0, 0.1)
     assert (rows[0].resident_mib, rows[1].resident_mib) == (None, 2.5)
+
+
+def test_rows_of_a_gpu() -> None:
+    recorded, waits = (
+        _rows(10, cpp=Times([0.06, 0.07], [0.0379, 0.0381], graph), floor_seconds=2.3e-8)[1]
+        for graph in ([0.0321, 0.0323], [])
+    )
+    assert (recorded.p50_ms, recorded.device_ms, recorded.graph_ms, recorded.computing_ms) == (65.0, 38.0, 32.2, 32.2)
+    assert (waits.device_ms, waits.graph_ms, waits.computing_ms) == (38.0, None, 38.0)
+    assert recorded.floor_ms == 2.3e-5  # a few boxes take a GPU less than a ten-thousandth of a millisecond
+    assert (times_text(recorded), times_text(waits)) == ("65 / 38 / 32.2", "65 / 38 / -")
+    assert operator_table([recorded]).title.startswith(f"`dynamic_mask_head`: milliseconds a call, {GPU_STATISTIC} (")
+    assert instances_tables([recorded])[0].cells == [
+        ["cpp", "65 / 38 / 32.2 (6500)"],
+        ["floor", "2.3e-05 (0.0023)"],
+    ]
+    table = ablation_table([recorded], "factor", "Table 5")
+    assert table.title == f"Table 5, {GPU_STATISTIC}" and table.cells[0][1:] == ["650 / 380 / 322", "0.00023"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks/results").glob("*.csv")), ids=lambda path: path.stem)
+def test_kept_rows_are_read_and_stay(path: Path, tmp_path: Path) -> None:
+    """Also those that were written before the columns of a GPU came."""
+    kept = read_rows(path)
+    assert kept and all(row.floor_ms >= 0 for row in kept)
+    copy = tmp_path / re.sub(r"[^a-z0-9]+", "-", kept[0].device.lower()).strip("-")
+    copy = copy.with_suffix(".csv")
+    copy.write_bytes(path.read_bytes())
+    new = dataclasses.replace(_rows(1)[1], device=kept[0].device)
+    assert append_rows([new], tmp_path) == copy and read_rows(copy) == [*kept, new]
+    for before, after in zip(path.read_text().splitlines(), copy.read_text().splitlines(), strict=False):
+        assert after.startswith(before)
 
 
 def test_a_file_with_other_columns_is_refused(tmp_path: Path) -> None:
@@ -203,3 +288,58 @@ def test_training_study() -> None:
     assert {"reference", "grouped convolution", "chunked matmul"} <= variants
     assert len(study.rows) == 2 * len(variants) and all(row.direction == "training" for row in study.rows)
     assert all(row.p50_ms > 0 and row.peak_mib >= 0 and row.floor_ms > 0 for row in study.rows)
+
+
+def _benchmark_centerness(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Row]:
+    """The rows of a GPU that reads 16 KB in 4 ns."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(operators, "clock_for", lambda _: StandInClock())
+    monkeypatch.setattr(operators, "read_bytes_per_second", lambda _: 4e12)
+    moved = {"forward": 16_000, "training": 24_000}
+    return operators.benchmark(centerness_loss.SPEC, lambda _: moved, folder, dtypes=(torch.float32,), rounds=2)
+
+
+def test_an_operator_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = _benchmark_centerness(monkeypatch, tmp_path)
+    assert {row.direction for row in rows} == {"forward", "training"}
+    assert {(row.p50_ms, row.device_ms, row.graph_ms) for row in rows} == {(3000.0, 2000.0, 1000.0)}
+    (path,) = tmp_path.glob("*.csv")
+    assert read_rows(path) == rows
+    lines = capsys.readouterr().out.splitlines()
+    assert "3000 / 2000 / 1000 ms" in lines[0] and "250000000.00 x floor" in lines[0]
+
+
+def test_a_backend_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def check(spec: object, backend: str, device: torch.device) -> None:
+        if backend == "cpp":
+            raise TypeError("failed to specialize argument of type: dict")
+
+    monkeypatch.setattr(operators, "check", check)
+    monkeypatch.setattr(operators, "available_backends", lambda *_: ["reference", "cpp"])
+    with pytest.raises(ValueError, match="not timed: centerness_loss on cpp fails: TypeError: failed to specialize"):
+        _benchmark_centerness(monkeypatch, tmp_path)
+    (path,) = tmp_path.glob("*.csv")
+    assert {row.variant for row in read_rows(path)} == {"reference", "torch.compile(reference)"}
+
+
+@pytest.mark.gpu
+def test_the_clock_of_a_gpu() -> None:
+    device = torch.device("cuda")
+    data = torch.rand(2**26, device=device)
+
+    def fail_while_recorded() -> torch.Tensor:
+        if torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("not here")
+        return data.sum()
+
+    calls: dict[str, Call] = {"sum": data.sum, "wait": lambda: data.sum().item(), "fail": fail_while_recorded}
+    stream = torch.cuda.current_stream()
+    times = take_turns(calls, CudaClock(device), rounds=3)
+    assert {name: (len(found.wall), len(found.device), len(found.graph)) for name, found in times.items()} == {
+        "sum": (3, 3, 3), "wait": (3, 3, 0), "fail": (3, 3, 0),
+    }  # fmt: skip
+    assert torch.cuda.current_stream() == stream and torch.rand(3, device=device).isfinite().all()
+    # 268 MB from memory, not from the cache: no GPU reads 20 TB/s
+    assert 13e-6 < min(times["sum"].graph) < min(times["sum"].wall)
