@@ -2,8 +2,8 @@
 
 All arrays are contiguous. "Acc" is float64 for float64 features, otherwise float32::
 
-    features  [B, C, H, W] Acc      params  [K, P] Acc             logits, grad_logits  [K, H*f, W*f], dtype of the user
-    locations [K, 2] Acc            sizes   [K] Acc                image_indices        [K] int64
+    features  [B, C, H, W] Acc    network_params [K, P] Acc    logits, grad_logits [K, H*f, W*f], dtype of the user
+    locations [K, 2] Acc          sizes          [K] Acc       image_indices       [K] int64
 
 An instance whose image index is out of range gets NaN, and nothing is read for it. `SPEC` is a `Specialization`.
 """
@@ -30,7 +30,7 @@ from .upsampling_triton import upsample, upsample_transposed
 @triton.jit
 def dynamic_mask_head_forward(
     features,
-    params,
+    network_params,
     locations,
     image_indices,
     sizes,
@@ -50,7 +50,7 @@ def dynamic_mask_head_forward(
     image = tl.load(image_indices + k)
     valid = (image >= 0) & (image < num_images)
 
-    weights, biases = load_network(params + k * SPEC.num_params, SPEC)
+    weights, biases = load_network(network_params + k * SPEC.num_params, SPEC)
     inputs = load_features(features + image * feature_channels * height * width, valid, y, x, height, width, SPEC)
     inputs = add_coordinates(inputs, locations + 2 * k, tl.load(sizes + k), y, x, stride, SPEC)
     _, cells = forward(weights, biases, inputs, SPEC)
@@ -78,7 +78,7 @@ def _grad_of_cells(grad_logits, first_row, first_column, height, width, ACC: tl.
 def dynamic_mask_head_grad_params(
     grad_logits,
     features,
-    params,
+    network_params,
     locations,
     image_indices,
     sizes,
@@ -103,7 +103,7 @@ def dynamic_mask_head_grad_params(
     features += image * feature_channels * height * width
     grad_logits += k * height * width * (SPEC.factor * SPEC.factor)
 
-    weights, biases = load_network(params + k * SPEC.num_params, SPEC)
+    weights, biases = load_network(network_params + k * SPEC.num_params, SPEC)
     grad_weights, grad_biases = zero_gradients(weights, biases, SPEC)
     for tile in range(chunk, count_tiles(height, width, SPEC), num_chunks):
         first_row, first_column = tile_start(tile, width, SPEC)
@@ -122,7 +122,7 @@ def dynamic_mask_head_grad_params(
 def dynamic_mask_head_grad_features(
     grad_logits,
     features,
-    params,
+    network_params,
     locations,
     sizes,
     order,
@@ -148,7 +148,7 @@ def dynamic_mask_head_grad_features(
     total = tl.zeros_like(shared_inputs)
     for position in range(tl.load(starts + image), tl.load(starts + image + 1)):
         k = tl.load(order + position)
-        weights, biases = load_network(params + k * SPEC.num_params, SPEC)
+        weights, biases = load_network(network_params + k * SPEC.num_params, SPEC)
         inputs = add_coordinates(shared_inputs, locations + 2 * k, tl.load(sizes + k), y, x, stride, SPEC)
         activations, _ = forward(weights, biases, inputs, SPEC)
         grads_of_instance = grad_logits + k * height * width * (SPEC.factor * SPEC.factor)

@@ -57,7 +57,7 @@ def _grad_of_cells(
 @triton.jit
 def dynamic_mask_loss_sums(
     features,
-    params,
+    network_params,
     locations,
     image_indices,
     sizes,
@@ -84,7 +84,7 @@ def dynamic_mask_loss_sums(
     features += image * feature_channels * height * width
     target_masks += tl.load(target_indices + k) * height * width * (SPEC.factor * SPEC.factor)
 
-    weights, biases = load_network(params + k * SPEC.num_params, SPEC)
+    weights, biases = load_network(network_params + k * SPEC.num_params, SPEC)
     overlap = tl.zeros_like(size)
     squares = tl.zeros_like(size)
     for tile in range(chunk, count_tiles(height, width, SPEC), num_chunks):
@@ -111,7 +111,7 @@ def dynamic_mask_loss_grad_params(
     grad_losses,
     sums,
     features,
-    params,
+    network_params,
     locations,
     image_indices,
     sizes,
@@ -136,7 +136,7 @@ def dynamic_mask_loss_grad_params(
     features += image * feature_channels * height * width
     target_masks += tl.load(target_indices + k) * height * width * (SPEC.factor * SPEC.factor)
 
-    weights, biases = load_network(params + k * SPEC.num_params, SPEC)
+    weights, biases = load_network(network_params + k * SPEC.num_params, SPEC)
     grad_weights, grad_biases = zero_gradients(weights, biases, SPEC)
     for tile in range(chunk, count_tiles(height, width, SPEC), num_chunks):
         first_row, first_column = tile_start(tile, width, SPEC)
@@ -158,7 +158,7 @@ def dynamic_mask_loss_grad_features(
     grad_losses,
     sums,
     features,
-    params,
+    network_params,
     locations,
     sizes,
     target_masks,
@@ -184,7 +184,7 @@ def dynamic_mask_loss_grad_features(
     for position in range(tl.load(starts + image), tl.load(starts + image + 1)):
         k = tl.load(order + position)
         scale, ratio = dice_gradient(tl.load(grad_losses + k), tl.load(sums + 2 * k), tl.load(sums + 2 * k + 1))
-        weights, biases = load_network(params + k * SPEC.num_params, SPEC)
+        weights, biases = load_network(network_params + k * SPEC.num_params, SPEC)
         inputs = add_coordinates(shared_inputs, locations + 2 * k, tl.load(sizes + k), y, x, stride, SPEC)
         activations, cells = forward(weights, biases, inputs, SPEC)
         target_mask = target_masks + tl.load(target_indices + k) * height * width * (SPEC.factor * SPEC.factor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
@@ -14,19 +13,16 @@ import pytest
 import torch
 
 from condinst.backends.registry import TRITON_INTERPRETED
-from condinst.backends.triton import library, mask_head, one_pass
+from condinst.backends.triton import library, mask_head
 from condinst.testing import SPECS, Sample, check_sample
 from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
 from condinst.testing.dynamic_mask_loss import with_targets
-from condinst.testing.fcos_targets import make_objects
+
+from .triton_launches import CALLS, CPU, LOSSES, OPS, Device, record_launches
 
 triton = pytest.importorskip("triton", reason="needs Triton")
 
 ROOT = Path(__file__).resolve().parents[2]
-CPU = torch.device("cpu")
-MASKS = ("dice_loss", "dynamic_mask_head", "dynamic_mask_loss")
-LOSSES = ("sigmoid_focal_loss", "giou_loss", "centerness_loss")
-OPS = (*MASKS, *LOSSES, "fcos_targets", "mask_centers", "matrix_nms", "pack_masks")
 MASK_HEAD = [spec for spec in SPECS if spec.name.startswith("dynamic_mask")]
 WITH_GRADIENT = [spec for spec in SPECS if spec.name in OPS and spec.differentiable != ()]
 
@@ -158,108 +154,6 @@ def test_widths_that_the_kernels_do_not_have() -> None:
         assert "float64" in str(reason(features.double(), params.double(), num_layers=3, channels=8))
 
 
-Call = tuple[str, torch.dtype, dict[str, Any], int]
-
-
-def _calls() -> dict[str, Call]:
-    """What is compiled: operator, dtype, options and channels of the features, by name."""
-    published: dict[str, Call] = {op: (op, torch.float32, {}, 8) for op in OPS}
-    half: dict[str, Call] = {
-        f"{op}, {dtype}": (op, dtype, {}, 8)
-        for op in (*MASKS[:2], *LOSSES)
-        for dtype in (torch.float16, torch.bfloat16)
-    }
-    options: list[tuple[dict[str, Any], int]] = [
-        ({"upsample_factor": 1}, 8),
-        ({"upsample_factor": 4}, 8),
-        ({"num_layers": 1}, 8),
-        ({"num_layers": 4, "channels": 16, "coordinates": "absolute"}, 16),
-    ]
-    varied = {f"dynamic_mask_loss, {o}": ("dynamic_mask_loss", torch.float32, o, c) for o, c in options}
-    others: dict[str, Call] = {
-        "matrix_nms, linear": ("matrix_nms", torch.float32, {"kernel": "linear"}, 8),
-        "pack_masks, bool": ("pack_masks", torch.bool, {}, 8),
-    }
-    return {**published, **half, **varied, **others}
-
-
-CALLS = _calls()
-
-
-def _run_loss(op: str, dtype: torch.dtype) -> None:
-    """The sum with its gradient, all losses without, and gradients for one factor and for one each."""
-    adapter = importlib.import_module(f"condinst.backends.triton.{op}")
-    wide = torch.promote_types(dtype, torch.float32)
-    calls: dict[str, tuple[Any, ...]] = {
-        "sigmoid_focal_loss": (torch.zeros(3, 80, dtype=dtype), torch.zeros(3, dtype=torch.int64), 0.25, 2.0),
-        "giou_loss": (torch.ones(3, 4, dtype=dtype), torch.ones(3, 4, dtype=wide), torch.ones(3, dtype=wide), True),
-        "centerness_loss": (torch.zeros(3, dtype=dtype), torch.zeros(3, dtype=wide)),
-    }
-    args = calls[op]
-    adapter._forward(*args, True, True)
-    losses, _ = adapter._forward(*args, False, False)
-    adapter._backward(losses, *args)
-    adapter._backward(losses.sum(), *args)
-
-
-def _launches(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
-    """Kernel, arguments and constants of what the adapter launches for one of `CALLS`, without running it."""
-    op, dtype, options, channels = CALLS[name]
-    adapter = importlib.import_module(f"condinst.backends.triton.{op}")
-    launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
-    monkeypatch.setattr(
-        one_pass if op in LOSSES else adapter,
-        "launch",
-        lambda kernel, _, *args, **constants: launches.append((kernel, args, constants)),
-    )
-    if op in LOSSES:
-        _run_loss(op, dtype)
-        return launches
-    grad, sums = torch.zeros(3), torch.zeros(3, 2)
-    if op == "dice_loss":
-        masks, targets = torch.zeros(3, 8, 8, dtype=dtype), torch.zeros(3, 8, 8, dtype=torch.bool)
-        adapter._forward(masks, targets, 1e-5)
-        adapter._backward(grad.to(torch.promote_types(dtype, torch.float32)), sums, masks, targets)
-        return launches
-    if op == "fcos_targets":
-        boxes, labels, centers, images = make_objects(3, 2)
-        for given in (centers, None):
-            adapter._forward(boxes, labels, given, images, 2, 9, [5, 7], [8], [], 1.5)
-        return launches
-    if op == "mask_centers":
-        adapter._forward(torch.zeros(3, 8, 8, dtype=torch.bool))
-        return launches
-    if op == "matrix_nms":
-        index = torch.arange(3)
-        adapter._forward(index[:, None], grad.to(dtype), index, index, options.get("kernel", "gaussian"), 2.0)
-        return launches
-    if op == "pack_masks":
-        adapter._forward(torch.zeros(3, 8, 9, dtype=dtype), 0.5)
-        return launches
-    stride, *rest = NATIVE_OPTIONS
-    names = ("num_layers", "channels", "coordinates", "use_features", "upsample_factor")
-    all_options = (stride, *(options.get(key, value) for key, value in zip(names, rest, strict=True)))
-    args = mask_head_args(dtype, CPU, 3, (5, 6), options, feature_channels=channels)
-    if op == "dynamic_mask_head":
-        logits = adapter._forward(*args, *all_options)
-        adapter._backward(logits, *args, *all_options)
-    else:
-        args = with_targets(args, 2, options.get("upsample_factor", 2))
-        adapter._forward(*args, *all_options, 1e-5)
-        wide = torch.promote_types(dtype, torch.float32)
-        adapter._backward(grad.to(wide), sums.to(wide), *args, *all_options)
-    return launches
-
-
-TYPES = {
-    torch.float16: "*fp16",
-    torch.bfloat16: "*bf16",
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.uint8: "*u8",
-    torch.int64: "*i64",
-}
-SCALARS = {int: "i32", float: "fp32"}
 NUM_LAUNCHES = {
     "dice_loss": 2,
     "dynamic_mask_head": 3,
@@ -270,18 +164,6 @@ NUM_LAUNCHES = {
     "pack_masks": 1,
     **dict.fromkeys(LOSSES, 4),
 }
-
-
-def _compile(kernel: Any, args: tuple[Any, ...], constants: dict[str, Any], architecture: int) -> Any:
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    constexprs = {name: constants[name] for name in kernel.arg_names if name in constants}
-    options = {name: value for name, value in constants.items() if name not in constexprs}
-    types = [TYPES[arg.dtype] if isinstance(arg, torch.Tensor) else SCALARS[type(arg)] for arg in args]
-    signature = dict(zip(kernel.arg_names, [*types, *["constexpr"] * len(constexprs)], strict=True))
-    source = ASTSource(kernel, signature=signature, constexprs=constexprs)
-    return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 
 def _registers(cubin: bytes, path: Path) -> str:
@@ -305,10 +187,11 @@ def test_compiles_ahead_of_time(
 ) -> None:
     if not (Path(triton.__file__).parent / "backends/nvidia/bin/ptxas").exists():
         pytest.skip("this Triton comes without ptxas")
-    launches = _launches(monkeypatch, name)
+    monkeypatch.setattr(triton.runtime.driver, "_active", Device(architecture))
+    launches = record_launches(monkeypatch, name)
     assert len(launches) == NUM_LAUNCHES[CALLS[name][0]]
     for kernel, args, constants in launches:
-        compiled = _compile(kernel, args, constants, architecture)
+        compiled = kernel.run(*args, grid=(1,), warmup=True, **constants)  # as a launch compiles it
         cubin = compiled.asm["cubin"]
         assert cubin.startswith(b"\x7fELF") and compiled.metadata.shared <= 163 * 1024  # what sm_80 has for a block
         used = _registers(cubin, tmp_path / "kernel.cubin")
