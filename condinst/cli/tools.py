@@ -26,7 +26,7 @@ def backends_command(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    table = Table()
+    table = Table(caption="available: the backend loads, has a device, and starts there. No kernel was launched.")
     for column in ("op", "backend", "status", "reason"):
         table.add_column(column, no_wrap=column != "reason")
     before = None

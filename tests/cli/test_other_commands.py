@@ -41,6 +41,7 @@ def test_backends(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("backends") == 0
     table = capsys.readouterr().out
     assert all(word in table for word in ("op", "backend", "status", "reason", "dice_loss", "triton"))
+    assert "No kernel was launched" in " ".join(table.split())
 
 
 def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

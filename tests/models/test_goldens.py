@@ -41,7 +41,7 @@ def _places() -> list[Any]:
 @pytest.fixture(autouse=True)
 def place(device: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One backend for all operators that have it, the reference for the others; float32 convolutions in full."""
-    monkeypatch.setitem(registry.AUTO_ORDER, device, (backend, "reference"))
+    monkeypatch.setattr(registry, "auto_order", lambda op, device: (backend, "reference"))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 

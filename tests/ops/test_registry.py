@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch._dynamo.testing
 from condinst import ops, reference
 from condinst.backends import BACKENDS, backend_table, registry, select, use_backend
 
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks/results"
 MASKS = torch.rand(2, 3)
 
 
@@ -51,6 +54,79 @@ def test_auto_takes_the_fastest_and_logs_once_why_it_passes_one_over(
     for _ in range(2):
         assert _chosen(None, width=3) == "of_reference"
     assert caplog.messages == ["doubled: backend cpp passed over: wants an even width"]
+
+
+def test_auto_takes_the_order_of_the_operator(doubled: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.AUTO_ORDER_OF_OP, ("doubled", "cpu"), ("reference", "cpp"))
+    assert _chosen(None) == "of_reference"
+    assert registry.auto_order("doubled", "cuda") == registry.AUTO_ORDER["cuda"]
+    assert registry.auto_order("dice_loss", "cpu") == registry.AUTO_ORDER["cpu"]
+    assert registry.auto_order("doubled", "meta") == ("reference",)
+
+
+@pytest.mark.parametrize(("op", "device"), registry.AUTO_ORDER_OF_OP)
+def test_the_order_of_an_operator_leaves_no_backend_out(op: str, device: str) -> None:
+    order = registry.AUTO_ORDER_OF_OP[op, device]
+    assert sorted(order) == sorted(registry.AUTO_ORDER[device]) and order != registry.AUTO_ORDER[device]
+    assert all(registry.is_written(op, backend) for backend in order)
+
+
+def test_the_order_on_a_gpu_follows_the_measurement() -> None:
+    """Triton comes first where it was faster than CUDA in each row, in device time and in wall time."""
+    times: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}  # device time and wall time by case and backend
+    for row in json.loads((RESULTS / "2026-11-28-nvidia-h200.json").read_text())["rows"]:
+        if row["section"] not in ("spec", "focal") or "error" in row:
+            continue
+        words = (["sigmoid_focal_loss"] if row["section"] == "focal" else []) + row["name"].split()
+        for backend in {"cuda", "triton"}.intersection(words):
+            case = tuple(word for word in words if word != backend)  # operator, sample, direction
+            times.setdefault(case, {})[backend] = (row["graph_us"], row["host_us"])
+    pairs = {case: by_backend for case, by_backend in times.items() if len(by_backend) == 2}
+    ops_of_pairs = {case[0] for case in pairs}
+    assert {"pack_masks", "matrix_nms", "dice_loss", "sigmoid_focal_loss"} <= ops_of_pairs
+    for op in ops_of_pairs:
+        triton_wins = all(
+            triton < cuda
+            for case, by_backend in pairs.items()
+            if case[0] == op
+            for triton, cuda in zip(by_backend["triton"], by_backend["cuda"], strict=True)
+        )
+        assert registry.auto_order(op, "cuda")[0] == ("triton" if triton_wins else "cuda"), op
+
+
+@pytest.mark.parametrize(("op", "first"), [("pack_masks", "triton"), ("sigmoid_focal_loss", "cuda")])
+def test_auto_on_a_gpu(op: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake tensor stands in for one on a GPU, and functions that say their name for the kernels."""
+    monkeypatch.setattr(registry, "DEVICES", {"cpp": ("cpu",), "cuda": ("cuda",), "triton": ("cuda",)})
+    stand_ins = {(op, backend): registry.Implementation(lambda name=backend: name) for backend in ("cuda", "triton")}
+    monkeypatch.setattr(registry, "_implementations", stand_ins)
+    with torch._subclasses.FakeTensorMode():
+        tensor = torch.empty(1, device="cuda")
+    assert select(op, None, tensor)() == first
+
+
+def test_a_backend_that_does_not_start(doubled: None, caplog: pytest.LogCaptureFixture) -> None:
+    asked = []
+
+    @torch.compiler.assume_constant_result
+    def startup_reason() -> str:
+        asked.append("cpp")
+        return "no compiler"
+
+    registry._implementations["doubled", "cpp"] = registry.Implementation(len, startup_reason=startup_reason)
+    with pytest.raises(ValueError, match="got a meta tensor"):
+        select("doubled", "cpp", torch.rand(1, 2, device="meta"))
+    assert not asked  # by a call that is not for its device
+    caplog.set_level(logging.INFO, logger="condinst")
+    assert _chosen(None) == "of_reference"
+    assert caplog.messages == ["doubled: backend cpp passed over: no compiler"]
+    with pytest.raises(ValueError, match="doubled: backend 'cpp' cannot do this call: no compiler"):
+        _chosen("cpp")
+    rows = {row.backend: (row.status, row.reason) for row in backend_table() if row.op == "doubled"}
+    assert rows["cpp"] == ("unavailable", "no compiler")
+    assert rows["triton"] == ("unavailable", "Triton is not installed")
+    compiled = torch.compile(lambda x: select("doubled", None, x)(x), fullgraph=True, backend="eager")
+    assert torch.equal(compiled(torch.ones(1, 2)), torch.full((1, 2), 2.0))
 
 
 def test_explicit_choice_never_falls_back(doubled: None) -> None:

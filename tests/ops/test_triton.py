@@ -206,3 +206,19 @@ def test_compiles_ahead_of_time(
 def test_the_table_has_a_reason_without_a_device() -> None:
     if library.UNAVAILABLE is not None:
         assert "no CUDA device" in library.UNAVAILABLE
+
+
+def test_a_triton_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Driver:
+        """Fails as Triton's does on a machine with a GPU and without a compiler."""
+
+        @property
+        def active(self) -> Any:
+            raise RuntimeError("Failed to find C compiler.")
+
+    monkeypatch.setattr(triton.runtime, "driver", Driver())
+    start = library._start.__wrapped__  # without its cache
+    assert start() == "Triton does not start: Failed to find C compiler."
+    monkeypatch.undo()
+    monkeypatch.setattr(triton.runtime.driver, "_active", Device(90))
+    assert start() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,6 +35,26 @@ UNAVAILABLE = _reason_against()
 """Why Triton kernels cannot run here, or None."""
 
 
+@cache
+def _start() -> str | None:
+    """Why Triton's driver does not start, or None.
+
+    Triton compiles a part of its driver with a C compiler and Python's header files, and keeps it in a folder. Any of
+    these may be missing, and each fails with an exception of another type.
+    """
+    try:
+        _ = importlib.import_module("triton").runtime.driver.active
+    except Exception as error:
+        return f"Triton does not start: {error}"
+    return None
+
+
+@torch.compiler.assume_constant_result
+def startup_reason() -> str | None:
+    """Why Triton cannot launch kernels on a GPU here, or None. The first call starts CUDA."""
+    return _start()
+
+
 def float64_reason(*tensors: Tensor) -> str | None:
     """Why the Triton kernels do not compute on these tensors, or None; the interpreter takes float64, for the tests."""
     if not TRITON_INTERPRETED and any(tensor.dtype == torch.float64 for tensor in tensors):
@@ -61,4 +82,11 @@ def register_triton(
     unsupported_reason: Callable[..., str | None] = float64_reason,
 ) -> None:
     """Register ``torch.ops.condinst_triton.<op>``, with its rules, as the backend "triton" of an operator."""
-    register(op, "triton", adapt(NAMESPACE), unavailable=UNAVAILABLE, unsupported_reason=unsupported_reason)
+    register(
+        op,
+        "triton",
+        adapt(NAMESPACE),
+        unavailable=UNAVAILABLE,
+        startup_reason=None if TRITON_INTERPRETED else startup_reason,
+        unsupported_reason=unsupported_reason,
+    )
