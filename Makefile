@@ -37,9 +37,9 @@ lint: install
 bench: install
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-# On a machine with a GPU, with the Python found there and without network: build in place, test, sanitize, time.
+# On a machine with a GPU, with the Python found there and without network: build in place, test, time, sanitize.
 gpu:
-	PYTHON=$(PYTHON) tests/gpu/run.sh
+	$(PYTHON) tests/gpu/run.py
 
 # Loads the one library in several versions of torch; downloads gigabytes.
 abi: install
