@@ -94,7 +94,9 @@ def operator_table(rows: Sequence[Row]) -> TextTable:
     found = {(row.variant, row.sample, row.dtype, row.direction): row for row in rows}
 
     def cell(row: Row | None) -> str:
-        return MISSING if row is None else f"{times_text(row)} ({row.ratio:.1f}x)"
+        if row is None:
+            return MISSING
+        return times_text(row) if row.ratio is None else f"{times_text(row)} ({row.ratio:.1f}x)"
 
     cells = [[variant, *(cell(found.get((variant, *setting))) for setting in settings)] for variant in variants]
     floors = {(row.sample, row.dtype, row.direction): row.floor_ms for row in rows}
@@ -129,12 +131,23 @@ def replace_block(page: Path, name: str, blocks: Sequence[str]) -> None:
     Raises:
         ValueError: the page has no such comments.
     """
+    try:
+        page.write_text(with_block(page.read_text(), name, blocks))
+    except ValueError as error:
+        raise ValueError(f"{page}: {error}") from error
+
+
+def with_block(text: str, name: str, blocks: Sequence[str]) -> str:
+    """The text of a Markdown page with other text between the two comments that name a block.
+
+    Raises:
+        ValueError: the text has no such comments.
+    """
     begin, end = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
     pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    text = page.read_text()
     if not pattern.search(text):
-        raise ValueError(f"{page}: expected the comments {begin} and {end}")
-    page.write_text(pattern.sub(lambda _: "\n\n".join([begin, *blocks, end]), text))
+        raise ValueError(f"expected the comments {begin} and {end}")
+    return pattern.sub(lambda _: "\n\n".join([begin, *blocks, end]), text)
 
 
 def _microseconds(row: Row) -> str:

@@ -3,7 +3,7 @@
 #include "masks_to_image_cuda.h"
 
 // Bound by writing the masks, a byte for each pixel: 100 masks of 800 x 1088 cannot take less than 30 us on an H100
-// (an estimate: it has not been measured). So bytes are written 16 at a time, aligned, wherever a row begins; and
+// (docs/measurements_gpu.md has what an H200 takes). So bytes are written 16 at a time, aligned, wherever a row begins; and
 // where all cells below these 16 are on one side of the threshold, which two words in shared memory tell, no pixel is
 // computed.
 namespace condinst::masks_to_image::cuda {

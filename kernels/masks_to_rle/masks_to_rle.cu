@@ -8,7 +8,7 @@
 // bounds both is arithmetic: combining cells into lines takes about 30 million warp instructions, 40 us of an H100;
 // finding the changes hardly more than 10 us where masks are constant almost everywhere, and 200 us where all 87
 // million pixels are next to a boundary. With 10 us for the sums and 30 us for a megabyte of changes to the host, 100
-// instances should take 0.2 ms. These are estimates: nothing of it has been measured.
+// instances should take 0.2 ms. These are estimates for an H100. An H200 takes longer: docs/measurements_gpu.md.
 namespace condinst::masks_to_rle::cuda {
 namespace {
 

@@ -24,7 +24,7 @@ from condinst.benchmarking.mask_head import (
 )
 from condinst.benchmarking.mask_loss import measure_mask_loss
 from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
-from condinst.benchmarking.results import Row, append_rows, latest, make_rows, read_rows, times_text
+from condinst.benchmarking.results import Row, append_rows, latest, read_rows, times_text
 from condinst.benchmarking.study import Limits, Setting, Study
 from condinst.benchmarking.tables import (
     GPU_STATISTIC,
@@ -36,21 +36,10 @@ from condinst.benchmarking.tables import (
 )
 from condinst.benchmarking.timing import Call, Clock, CudaClock, Times, take_turns
 from condinst.testing import centerness_loss
+from tests.benchmarking.made_rows import make_gpu_rows, make_rows_of_two
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
-ABOUT = {
-    "date": "2026-01-01T00:00:00",
-    "commit": "abc",
-    "torch": "2.11",
-    "cuda": "",
-    "device": "A CPU, 2 threads",
-    "threads": 2,
-    "op": "dynamic_mask_head",
-    "study": "instances",
-    "dtype": "float32",
-    "direction": "forward",
-}
 
 
 class StandInClock(Clock):
@@ -77,23 +66,6 @@ class StandInClock(Clock):
             raise RuntimeError("called a synchronizing CUDA operation\nand a long trace")
         self._replays.append(partial(call))
         return self._replays[-1]
-
-
-def _rows(
-    num_instances: int,
-    date: str = "2026-01-01T00:00:00",
-    cpp: Times | None = None,
-    floor_seconds: float = 0.0005,
-) -> list[Row]:
-    return make_rows(
-        {**ABOUT, "date": date, "sample": f"{num_instances} x 4x6"},
-        {"grouped convolution": Times([0.004, 0.002, 0.003]), "cpp": cpp or Times([0.001, 0.001, 0.001])},
-        baseline="grouped convolution",
-        floor_seconds=floor_seconds,
-        peaks_mib={"grouped convolution": 8.0, "cpp": 2.0},
-        resident_mib={"cpp": 2.5},
-        num_instances=num_instances,
-    )
 
 
 def test_variants_take_turns() -> None:
@@ -137,7 +109,7 @@ def test_a_broken_measurement_is_no_hang() -> None:
 
 
 def test_rows_come_back_from_the_file(tmp_path: Path) -> None:
-    first, second = _rows(1), _rows(10, date="2026-01-02T00:00:00")
+    first, second = make_rows_of_two(1), make_rows_of_two(10, date="2026-01-02T00:00:00")
     path = append_rows(first, tmp_path / "new")
     assert path.name == "a-cpu-2-threads.csv" and append_rows(second, tmp_path / "new") == path
     rows = read_rows(path)
@@ -148,10 +120,7 @@ def test_rows_come_back_from_the_file(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_gpu() -> None:
-    recorded, waits = (
-        _rows(10, cpp=Times([0.06, 0.07], [0.0379, 0.0381], graph), floor_seconds=2.3e-8)[1]
-        for graph in ([0.0321, 0.0323], [])
-    )
+    recorded, waits = make_gpu_rows()
     assert (recorded.p50_ms, recorded.device_ms, recorded.graph_ms, recorded.computing_ms) == (65.0, 38.0, 32.2, 32.2)
     assert (waits.device_ms, waits.graph_ms, waits.computing_ms) == (38.0, None, 38.0)
     assert recorded.floor_ms == 2.3e-5  # a few boxes take a GPU less than a ten-thousandth of a millisecond
@@ -173,22 +142,22 @@ def test_kept_rows_are_read_and_stay(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / re.sub(r"[^a-z0-9]+", "-", kept[0].device.lower()).strip("-")
     copy = copy.with_suffix(".csv")
     copy.write_bytes(path.read_bytes())
-    new = dataclasses.replace(_rows(1)[1], device=kept[0].device)
+    new = dataclasses.replace(make_rows_of_two(1)[1], device=kept[0].device)
     assert append_rows([new], tmp_path) == copy and read_rows(copy) == [*kept, new]
     for before, after in zip(path.read_text().splitlines(), copy.read_text().splitlines(), strict=False):
         assert after.startswith(before)
 
 
 def test_a_file_with_other_columns_is_refused(tmp_path: Path) -> None:
-    path = append_rows(_rows(1), tmp_path)
+    path = append_rows(make_rows_of_two(1), tmp_path)
     path.write_text("date,commit\n")
     with pytest.raises(ValueError, match="expected the columns date, commit, torch"):
-        append_rows(_rows(1), tmp_path)
+        append_rows(make_rows_of_two(1), tmp_path)
     assert next(csv.reader(path.open())) == ["date", "commit"]
 
 
 def test_tables() -> None:
-    rows = [*_rows(1), _rows(10)[1]]
+    rows = [*make_rows_of_two(1), make_rows_of_two(10)[1]]
     times, ratios, memory = instances_tables(rows)
     assert times.columns == ["instances", "1", "10"]
     assert times.cells == [
@@ -202,7 +171,7 @@ def test_tables() -> None:
 
 
 def test_operator_table() -> None:
-    first, second = _rows(3), _rows(5)[:1]
+    first, second = make_rows_of_two(3), make_rows_of_two(5)[:1]
     table = operator_table([*first, *second]).markdown().splitlines()
     assert table[2] == "| dynamic_mask_head | 3 x 4x6, float32, forward | 5 x 4x6, float32, forward |"
     assert table[4] == "| grouped convolution | 3 (1.0x) | 3 (1.0x) |"
@@ -224,7 +193,7 @@ def test_a_block_of_a_page_is_replaced(tmp_path: Path) -> None:
 def test_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "new" / "times.png"
-    plot.save_plot([*_rows(1), *_rows(10)], path)
+    plot.save_plot([*make_rows_of_two(1), *make_rows_of_two(10)], path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,0 +1,1 @@
+"""Scripts that measure and report; a package so that tests can import them."""
