@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from condinst.models.config_files import load_training_table
+from condinst.precision import PRECISIONS
 
 _CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("steps", "cosine"),
-    "precision": ("32-true", "bf16-mixed", "16-mixed"),
+    "precision": PRECISIONS,
 }
 
 
@@ -36,8 +37,9 @@ class TrainingConfig:
         warmup_steps: linear rise of the learning rate from a thousandth.
         clip_gradient_norm: larger gradient norms are scaled down to it; 0 for never.
         ema_decay: the weights that are validated and saved are a moving average with this decay; 0 for the plain ones.
-        precision: "32-true"; "bf16-mixed" or "16-mixed" (with scaled gradients, on a GPU) for the network. The losses
-            are computed in float32 always.
+        precision: of the network: "32-true", "bf16-mixed", "16-mixed" (with scaled gradients, on a GPU), or "auto",
+            which takes 16 bits where the device has instructions for them, see `condinst.precision`. The losses are
+            always computed in float32.
         channels_last: keep the convolutions' weights, and so all maps, in channels-last order.
         crop_size: train on random crops of this side in network input pixels, see `TrainingTransform`; 0 trains on
             whole images, resized as the model's config says.
@@ -69,7 +71,7 @@ class TrainingConfig:
     warmup_steps: int = 1000
     clip_gradient_norm: float = 0.0
     ema_decay: float = 0.0
-    precision: str = "32-true"
+    precision: str = "auto"
     channels_last: bool = False
     crop_size: int = 0
     crop_width: int = 0

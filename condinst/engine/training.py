@@ -33,7 +33,8 @@ from .interruption import Interruption
 from .loader import TRIES, Sample, SampleStream, aspect_groups, make_loader
 from .log import TrainingLog
 from .optimization import learning_rate_factor, make_average, make_optimizer
-from .training_state import TrainingState
+from .precision import choose_training_precision
+from .training_state import TrainingState, read_checkpoint
 from .validation import Validation, check_classes, make_validation
 
 _logger = logging.getLogger(__name__)
@@ -52,10 +53,10 @@ def train(
 ) -> Path:
     """Trains a model and writes its weights.
 
-    `out_dir` gets `training.json` (all settings), `log.csv` and `validation.csv`, TensorBoard's events, `last.pt` (a
-    resumable checkpoint, replaced atomically), `best.safetensors` (the weights with the best mask AP, or PQ, on as many
-    images) and, at the end, `model.safetensors` and `curves.png` (with matplotlib). An image or annotation that cannot
-    be read is named in the log, counted, and another image takes its place.
+    `out_dir` gets `training.json` (all settings, and the precision that was chosen), `log.csv` and `validation.csv`,
+    TensorBoard's events, `last.pt` (a resumable checkpoint, replaced atomically), `best.safetensors` (the weights with
+    the best mask AP, or PQ, on as many images) and, at the end, `model.safetensors` and `curves.png` (with matplotlib).
+    An image or annotation that cannot be read is named in the log, counted, and another image takes its place.
 
     Started by ``torchrun``, the processes share each batch (DDP) and the validation. Losses are normalised over all of
     them, so that several processes train as one with the whole batch does, norms with batch statistics aside.
@@ -69,7 +70,8 @@ def train(
         validation: images for average precision, or panoptic quality, on the way and at the end.
         device: where to train; under ``torchrun`` its kind counts.
         resume: go on from `last.pt` in `out_dir`. The run is then the same, bit for bit in one process on the CPU, as
-            one that was never interrupted. `steps` and the schedule may be other ones than before.
+            one that was never interrupted. `steps` and the schedule may be other ones than before; `precision`, too,
+            while "auto" keeps that of the checkpoint.
         progress: show a progress bar or lines.
 
     Returns:
@@ -78,7 +80,8 @@ def train(
     Raises:
         ValueError: when the classes of data and model differ in number, there is nothing to train on, the validation
             has other categories, a bad annotation or results that the model does not give, or too many images cannot
-            be read.
+            be read; when the device cannot train in `config.precision`, or that is "auto" and the device would have to
+            emulate the precision of the run that is resumed.
         FileExistsError: when `out_dir` holds a run and `resume` is False.
         FloatingPointError: when a loss is not finite; the message names the images. `last.pt` stays as it was.
         KeyboardInterrupt: after Ctrl-C (or SIGTERM) and the step that was running; `last.pt` is written before.
@@ -87,7 +90,9 @@ def train(
     checkpoint = out / "last.pt"
     _check(model, data, checkpoint, resume)
     measured = None if validation is None else make_validation(validation, data, model.config)
-    fabric = _make_fabric(torch.device(device), config.precision)
+    content = read_checkpoint(checkpoint) if resume else None
+    precision = choose_training_precision(config.precision, torch.device(device), checkpoint, content)
+    fabric = _make_fabric(torch.device(device), precision.name)
     fabric.launch()
     is_first = fabric.is_global_zero
     out.mkdir(parents=True, exist_ok=True)
@@ -104,14 +109,19 @@ def train(
     student, optimizer = fabric.setup(model.train(), plain_optimizer)
     average = make_average(model, config.ema_decay) if config.ema_decay else None
     state = TrainingState(model, plain_optimizer, average, fabric.strategy.precision)
-    if resume:
-        state.load(checkpoint)
+    if content is not None:
+        state.load(content, checkpoint)
+        content = None  # a copy of the weights and the optimizer's state
     if not resume or fabric.global_rank > 0:  # the checkpoint has the random numbers of the first process
         torch.manual_seed(config.seed + 1_000_003 * state.step * fabric.global_rank + fabric.global_rank)
     if is_first:
         settings = {"model": json.loads(model.config.to_json()), "training": dataclasses.asdict(config)}
         settings |= {"data": str(data.annotations), "processes": fabric.world_size}
+        settings |= {"precision": dataclasses.asdict(precision)}
         write_json(out / "training.json", settings)
+        _logger.info("precision %s: %s", precision.name, precision.reason)
+        if precision.warning:
+            _logger.warning("precision: %s", precision.warning)
         if progress:
             _tell_plan(config, data, fabric)
 
@@ -206,8 +216,6 @@ def _make_fabric(device: torch.device, precision: str) -> Fabric:
     """One process, or those that torchrun has started."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     nodes = int(os.environ.get("WORLD_SIZE", 1)) // processes
-    if precision == "16-mixed" and device.type != "cuda":
-        raise ValueError(f"precision: expected 32-true or bf16-mixed on {device.type}, got 16-mixed")
     several = processes * nodes > 1
     one = [device.index or 0] if device.type == "cuda" else 1
     mixed = precision != "32-true"
@@ -257,7 +265,7 @@ def _tell_plan(config: TrainingConfig, data: AnnotatedImages, fabric: Fabric) ->
         len(data),
         fabric.world_size,
         fabric.device.type,
-        config.precision,
+        fabric.strategy.precision.precision,
         config.scaled_learning_rate,
         scaled,
     )

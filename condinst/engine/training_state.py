@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ class TrainingState:
         model: what is trained.
         optimizer: of its parameters.
         average: moving average of its weights, or None.
-        precision: has a `state_dict`, that of the gradients' scale.
+        precision: Fabric's plugin: its `precision` is the name, its `state_dict` that of the gradients' scale.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "precision": self.precision.state_dict(),
+            "precision_name": self.precision.precision,
             "step": self.step,
             "best": [self.best_images, self.best_score],
             "moving_num_positives": self.model.detection_loss.moving_num_positives,
@@ -70,19 +72,16 @@ class TrainingState:
             partial.unlink(missing_ok=True)
             raise OSError(f"{path}: could not be written, the one before it is kept: {error}") from error
 
-    def load(self, path: Path) -> None:
+    def load(self, content: Mapping[str, Any], path: Path) -> None:
         """Restores what `save` wrote.
 
+        Args:
+            content: see `read_checkpoint`.
+            path: of its file, for messages.
+
         Raises:
-            FileNotFoundError: when there is nothing to resume.
-            ValueError: when the file is damaged, of another model or of another kind of run.
+            ValueError: when the file is of another model or of another kind of run.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"nothing to resume: no such file: {path}")
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises whatever it stumbles over
-            raise ValueError(f"{path}: damaged checkpoint: {error}") from error
         if content["config"] != self.model.config.to_json():
             raise ValueError(f"{path}: is of a model with another config: {content['config']}")
         if (content["average"] is None) != (self.average is None):
@@ -91,7 +90,8 @@ class TrainingState:
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(content["average"])
-        self.precision.load_state_dict(content["precision"])
+        if content["precision"]:  # empty where gradients were not scaled before
+            self.precision.load_state_dict(content["precision"])
         self.step = content["step"]
         self.best_images, self.best_score = content["best"]
         self.model.detection_loss.moving_num_positives.copy_(content["moving_num_positives"])
@@ -99,3 +99,19 @@ class TrainingState:
         torch.set_rng_state(content["random"])
         if content["random_cuda"] is not None and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(content["random_cuda"], self.model.device)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `TrainingState.save` wrote, with all tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: when there is nothing to resume.
+        ValueError: when the file is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing to resume: no such file: {path}")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever it stumbles over
+        raise ValueError(f"{path}: damaged checkpoint: {error}") from error
+    return content

@@ -38,7 +38,7 @@ def test_the_learning_rate_follows_the_batch_size() -> None:
 @pytest.mark.parametrize("name", config_names())
 def test_every_config_has_a_recipe(name: str) -> None:
     training = load_training_config(name)
-    assert training.steps > 0
+    assert training.steps > 0 and training.precision == "auto"
     if "_1x" in name or "_3x" in name:
         assert (training.steps, training.milestones) == (
             (90_000, (60_000, 80_000)) if "_1x" in name else (270_000, (210_000, 250_000))
@@ -50,9 +50,9 @@ def test_every_config_has_a_recipe(name: str) -> None:
 def test_a_table_is_laid_over_that_of_its_base(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('base = "condinst_r50_3x"\nnum_classes = 2\n[training]\nsteps = 100\nscale_range = [0.5, 2]\n')
-    training = load_training_config(path, ["steps=7", "optimizer=adamw", "learning_rate=1"])
+    training = load_training_config(path, ["steps=7", "optimizer=adamw", "learning_rate=1", "precision=bf16-mixed"])
     assert (training.steps, training.milestones, training.optimizer) == (7, (210_000, 250_000), "adamw")
-    assert training.learning_rate == 1.0 and training.scale_range == (0.5, 2)
+    assert training.learning_rate == 1.0 and training.scale_range == (0.5, 2) and training.precision == "bf16-mixed"
     config = load_config(path)
     assert config.num_classes == 2 and config.class_names == () and config.name == "mine"
 

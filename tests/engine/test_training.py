@@ -37,6 +37,7 @@ SHORT = TrainingConfig(
     warmup_steps=2,
     clip_gradient_norm=10.0,
     ema_decay=0.9,
+    precision="32-true",  # results must not depend on what this CPU has instructions for
     crop_size=64,
     scale_range=(0.8, 1.2),
     vertical_flip=0.5,
