@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import condinst
+from condinst.precision import why_emulated
 
 from .timing import Call, clock_for
 
@@ -18,12 +19,18 @@ PACKAGE_ROOT = Path(condinst.__file__).resolve().parents[1]
 
 
 def device_name(device: torch.device) -> str:
-    """The model of the GPU, or of the CPU with its number of threads."""
+    """The model of the GPU, or of the CPU with its instructions and the number of threads.
+
+    The model of a virtual CPU may be as vague as "AMD EPYC", which some have with AVX2 and some with AVX-512.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
-    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    if why_emulated("bf16-mixed", device) is None:
+        instructions += " with bfloat16"
+    return f"{models[0] if models else platform.machine()}, {instructions}, {torch.get_num_threads()} threads"
 
 
 def about(device: torch.device) -> dict[str, str | int]:
