@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import math
 import time
@@ -42,6 +43,7 @@ from condinst.evaluation.coco import evaluate_coco, json_ready
 from condinst.models.backbones import ResNet
 from condinst.models.config import CondInstConfig
 from condinst.models.necks import make_fpn
+from condinst.precision import choose_precision
 
 CONFIG = "condinst_nano"
 ANCHOR_SIDES = (16, 32, 64, 128)
@@ -254,6 +256,7 @@ def main() -> None:
 
     config = load_config(CONFIG)
     training = load_training_config(CONFIG, [f"seed={words.seed}"])
+    training = dataclasses.replace(training, precision=choose_precision(training.precision, CPU).name)
     data = CocoInstances(words.data, words.images)
     validation = CocoInstances(words.validation_data, words.validation_images)
     model = make_mask_rcnn(config)
