@@ -160,10 +160,10 @@ def test_same_input_same_picture() -> None:
 def test_many_segments_of_a_large_image_take_no_pass_each() -> None:
     rows, columns = torch.meshgrid(torch.arange(1500) // 50, torch.arange(2000) // 50, indexing="ij")
     ids = (rows * 40 + columns + 1).int()  # 1200 segments
-    start = time.perf_counter()
+    start = time.process_time()  # what else runs on the machine does not count
     _draw(ids, [_thing(segment_id) for segment_id in range(1, 1201)])
     # 0.2 s; a pass over the image per segment takes some ten seconds
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
 
 
 def test_stuff_colours_carry_black_text_and_differ() -> None:
