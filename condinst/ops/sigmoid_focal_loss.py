@@ -59,7 +59,7 @@ def sigmoid_focal_loss(
     check_same_device("labels", labels, "logits", logits)
     check_index_range("labels", labels, logits.shape[1] + 1)
     check_probability("alpha", alpha)
-    if not (math.isfinite(gamma) and gamma >= 0):
+    if not 0 <= gamma < math.inf:  # as in check_positive
         raise ValueError(f"gamma: expected a finite number of at least 0, got {gamma}")
     check_choice("reduction", reduction, ("sum", "mean", "none"))
     implementation = select("sigmoid_focal_loss", backend, logits, labels)

@@ -111,14 +111,21 @@ def test_same_result_every_run_and_any_threads(
         _assert_same_bits(results[0], other)
 
 
+@pytest.mark.parametrize(("dynamic", "num_samples"), [(None, 4), (True, 1)], ids=["", "symbols"])
 @each_case
-def test_compiles_in_one_graph(spec: OpSpec, backend: str, device: torch.device) -> None:
-    """aot_eager traces forward and backward through the fake kernels; test_<op>.py goes through Inductor."""
+def test_compiles_in_one_graph(
+    spec: OpSpec, backend: str, device: torch.device, dynamic: bool | None, num_samples: int
+) -> None:
+    """aot_eager traces forward and backward through the fake kernels; test_<op>.py goes through Inductor.
+
+    With dynamic=True every size and every number among the arguments is a symbol, which some Python functions do not
+    take (`math.isfinite`); without it, a number becomes a symbol only when a second call passes another one.
+    """
     if backend == "reference" and not spec.reference_compiles:
         pytest.skip("sizes within the reference depend on values")
     torch._dynamo.reset()
-    compiled = torch.compile(spec.op, fullgraph=True, backend="aot_eager")
-    for sample in spec.samples(torch.float32, device)[:4]:
+    compiled = torch.compile(spec.op, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for sample in spec.samples(torch.float32, device)[:num_samples]:
         eager = run(spec, spec.op, sample, backend=backend)
         actual = run(spec, compiled, sample, backend=backend)
         torch.testing.assert_close(actual.outputs, eager.outputs, equal_nan=True)

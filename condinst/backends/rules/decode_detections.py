@@ -52,8 +52,11 @@ def too_large(class_logits: Tensor, *_: Tensor, level_sizes: list[tuple[int, int
     """Why the kernels cannot do a call, or None."""
     if len(level_sizes) > MAX_LEVELS:
         return f"the kernels have at most {MAX_LEVELS} levels, got {len(level_sizes)}"
-    pairs = max((height * width for height, width in level_sizes), default=0) * class_logits.shape[2]
-    return "the kernels have less than 2^32 pairs of location and class in a level" if pairs >= 2**32 else None
+    num_classes = class_logits.shape[2]
+    # any() and not max(..., default=0), which torch.compile of torch 2.11 cannot trace
+    if any(height * width * num_classes >= 2**32 for height, width in level_sizes):
+        return "the kernels have less than 2^32 pairs of location and class in a level"
+    return None
 
 
 def _fake(
