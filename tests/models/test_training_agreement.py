@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from condinst import use_backend
 
@@ -14,11 +14,15 @@ from .tiny import make_image, make_model, make_target
 
 STEPS = 20
 LEARNING_RATE = 1e-3
-LARGEST_ERROR = 1e-4
-"""Relative. Usual are 3e-7 for losses and 1e-6 for what the weights moved.
+LARGEST_ERROR = 2e-5
+"""Relative. Usual are 3e-7 for losses and 2e-6 for how far the weights moved, with AVX-512 and with AVX2.
 
 Training is chaotic: with batch norm in the backbone and a rate of 0.01, the losses of two runs of the reference whose
 first weights differ by 1e-7 are 0.1 apart after 20 steps. So the norm is FrozenBN, as in AdelaiDet, and the rate lower.
+
+With ReLU, the sign of a single value near 0 depends on rounding, and so on the CPU. One such value in step 3 put two
+runs of the reference 2e-3 apart. So the network has SiLU in its place; the ReLU of the mask head stays, which is a part
+of what is compared.
 """
 
 SIZE = (96, 128)
@@ -28,9 +32,18 @@ BOXES = [
 ]
 
 
+def _make_smooth(model: nn.Module) -> None:
+    """Replaces each ReLU."""
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(parent, name, nn.SiLU())
+
+
 def _train(backend: str, **overrides: Any) -> tuple[Tensor, Tensor, Tensor]:
     """The losses of each step [20, number of losses], all weights in the end, and how far they moved."""
     model = make_model(backbone_norm="FrozenBN", **overrides).train()
+    _make_smooth(model)
     images = [make_image(*SIZE, seed=seed) for seed in (1, 2)]
     targets = [make_target(*SIZE, boxes) for boxes in BOXES]
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=1e-4)
