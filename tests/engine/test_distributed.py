@@ -68,7 +68,7 @@ def test_two_processes_train_as_one(tmp_path: Path, kind: str) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launch, script, tmp_path, kind]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    two = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=100)
+    two = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=300)
     assert two.returncode == 0, two.stderr
 
     train_on(tmp_path, kind, "one")

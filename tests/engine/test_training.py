@@ -188,7 +188,7 @@ def test_ctrl_c_saves(tmp_path: Path, run: Any, number: signal.Signals) -> None:
     process = run(10_000)
     wait_for_step(tmp_path / "parts", 2)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode != 0 and "KeyboardInterrupt" in errors
     assert "step 2/10000: loss" in errors and "s/step (data" in errors and "left" in errors  # no terminal, so lines
     state = torch.load(tmp_path / "parts" / "last.pt", weights_only=True)
