@@ -158,9 +158,9 @@ Results decode_detections(const Tensor& class_logits, const Tensor& centerness_l
 
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
-      "decode_detections(Tensor class_logits, Tensor centerness_logits, Tensor box_distances, int[] level_sizes, "
-      "int[] strides, float score_threshold, int top_k, bool threshold_with_centerness) -> (Tensor boxes, "
-      "Tensor scores, Tensor labels, Tensor location_indices, Tensor counts)");
+      "decode_detections(Tensor class_logits, Tensor centerness_logits, Tensor box_distances, "
+      "SymInt[] level_sizes, int[] strides, float score_threshold, int top_k, bool threshold_with_centerness) "
+      "-> (Tensor boxes, Tensor scores, Tensor labels, Tensor location_indices, Tensor counts)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {

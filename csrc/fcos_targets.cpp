@@ -112,8 +112,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& boxes, const Te
 
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
-      "fcos_targets(Tensor boxes, Tensor labels, Tensor? centers, Tensor image_indices, int num_images, "
-      "int num_classes, int[] level_sizes, int[] strides, int[] sizes_of_interest, float radius) "
+      "fcos_targets(Tensor boxes, Tensor labels, Tensor? centers, Tensor image_indices, "
+      "SymInt num_images, int num_classes, SymInt[] level_sizes, int[] strides, int[] sizes_of_interest, float radius) "
       "-> (Tensor location_labels, Tensor distances, Tensor centerness, Tensor object_indices)");
 }
 

@@ -85,7 +85,7 @@ std::tuple<Tensor, Tensor> forward(const Tensor& masks, const Tensor& scores, co
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
       "mask_nms(Tensor masks, Tensor scores, Tensor labels, Tensor image_indices, float iou_threshold, "
-      "int max_detections, int num_images, int capacity) -> (Tensor indices, Tensor counts)");
+      "int max_detections, SymInt num_images, SymInt capacity) -> (Tensor indices, Tensor counts)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("mask_nms", TORCH_BOX(&condinst::mask_nms::forward)); }

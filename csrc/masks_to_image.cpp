@@ -51,8 +51,8 @@ Tensor forward(const Tensor& mask_logits, int64_t mask_stride, int64_t network_h
 
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
-      "masks_to_image(Tensor mask_logits, int mask_stride, int network_height, int network_width, int output_height, "
-      "int output_width, float threshold) -> Tensor");
+      "masks_to_image(Tensor mask_logits, int mask_stride, SymInt network_height, SymInt network_width, "
+      "SymInt output_height, SymInt output_width, float threshold) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {

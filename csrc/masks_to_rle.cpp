@@ -162,8 +162,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& mask_logits, in
 
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
-      "masks_to_rle(Tensor mask_logits, int mask_stride, int network_height, int network_width, int output_height, "
-      "int output_width, float threshold) -> (Tensor counts, Tensor offsets, Tensor areas, Tensor boxes)");
+      "masks_to_rle(Tensor mask_logits, int mask_stride, SymInt network_height, SymInt network_width, "
+      "SymInt output_height, SymInt output_width, float threshold) "
+      "-> (Tensor counts, Tensor offsets, Tensor areas, Tensor boxes)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("masks_to_rle", TORCH_BOX(&condinst::masks_to_rle::forward)); }

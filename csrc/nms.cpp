@@ -62,7 +62,7 @@ std::tuple<Tensor, Tensor> nms(const Tensor& boxes, const Tensor& scores, const 
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
       "nms(Tensor boxes, Tensor scores, Tensor labels, Tensor image_indices, float iou_threshold, int max_detections, "
-      "int num_images, int capacity) -> (Tensor indices, Tensor counts)");
+      "SymInt num_images, SymInt capacity) -> (Tensor indices, Tensor counts)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("nms", TORCH_BOX(&condinst::nms::nms)); }

@@ -323,7 +323,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& mask_logits, const Tens
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
       "panoptic_merge(Tensor mask_logits, Tensor scores, Tensor image_indices, Tensor semantic_logits, "
-      "int[] network_sizes, int[] output_sizes, int num_thing_channels, int mask_stride, int semantic_stride, "
+      "SymInt[] network_sizes, SymInt[] output_sizes, int num_thing_channels, int mask_stride, int semantic_stride, "
       "float score_threshold, float mask_threshold, float overlap_threshold, int stuff_area_limit) "
       "-> (Tensor ids, Tensor instance_areas, Tensor stuff_areas)");
 }

@@ -76,8 +76,8 @@ Tensor forward(const Tensor& class_logits, const Tensor& centerness_logits, cons
 
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def(
-      "select_top_locations(Tensor class_logits, Tensor centerness_logits, Tensor object_indices, int num_objects, "
-      "int max_locations) -> Tensor");
+      "select_top_locations(Tensor class_logits, Tensor centerness_logits, Tensor object_indices, "
+      "SymInt num_objects, int max_locations) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {

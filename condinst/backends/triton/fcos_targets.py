@@ -73,8 +73,8 @@ def _unsupported_reason(boxes: Tensor, *, num_levels: int) -> str | None:
 
 
 define(
-    "fcos_targets(Tensor boxes, Tensor labels, Tensor? centers, Tensor image_indices, int num_images, "
-    "int num_classes, int[] level_sizes, int[] strides, int[] sizes_of_interest, float radius) "
+    "fcos_targets(Tensor boxes, Tensor labels, Tensor? centers, Tensor image_indices, "
+    "SymInt num_images, int num_classes, SymInt[] level_sizes, int[] strides, int[] sizes_of_interest, float radius) "
     "-> (Tensor location_labels, Tensor distances, Tensor centerness, Tensor object_indices)",
     _forward,
 )
