@@ -41,9 +41,10 @@ bench: install
 gpu:
 	$(PYTHON) tests/gpu/run.py
 
-# Loads the one library in several versions of torch; downloads gigabytes.
+# Tests the one library in several versions of torch, or in those that are named: make abi TORCH=2.11.0
+# Each is a download of gigabytes and takes minutes.
 abi: install
-	$(BIN)/python tests/abi/check_abi.py
+	$(BIN)/python tests/abi/check_abi.py $(TORCH)
 
 clean:
 	rm -rf build outputs *.egg-info condinst/*.so $(VENV)

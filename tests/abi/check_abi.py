@@ -1,55 +1,87 @@
-"""Loads the one operator library in several versions of torch and compares it with the reference there.
+"""Tests the one operator library in several versions of torch.
 
-Not part of the test run: every torch is a download of gigabytes. ``make abi``, or with versions of your own::
+Not part of the test run: every torch is a download of gigabytes, and the tests take minutes in each. ``make abi`` takes
+all of `VERSIONS`, ``make abi TORCH=2.11.0`` the versions that are named; a wheel may be named, too::
 
-    python tests/abi/check_abi.py 2.11.0 2.15.0
-    python tests/abi/check_abi.py path/to/torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl
+    python tests/abi/check_abi.py 2.11.0 path/to/torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl
 
-Each version gets a fresh virtual environment in a temporary folder, which is deleted again. Nothing is compiled: the
-environment imports this tree with the library that was built before.
+Each version gets a fresh virtual environment in a temporary folder, which is deleted again. It holds that torch, the
+torchvision and the Triton that belong to it, the other requirements of the package as `make install` pins them, and the
+editable install of this tree. Nothing is compiled: the environment loads the library that was built before.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import time
+import tomllib
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("2.11.0", "2.12.0", "2.13.0", "2.14.1", "2.15.0")
 
-# The package imports torchvision and more. The operators need only pycocotools, so empty modules stand in.
-CHECK = """
-import sys, types
-package = types.ModuleType("condinst")
-package.__path__ = [sys.argv[1] + "/condinst"]
-sys.modules.update(condinst=package, torchvision=types.ModuleType("torchvision"))
-import torch
-from condinst.backends.native import library
-assert library.ERROR is None, library.ERROR
-from condinst.testing import SPECS, check
-for spec in SPECS:
-    if spec.name != "nms":  # its reference is torchvision's
-        check(spec, "cpp", torch.device("cpu"))
-    for name, args in spec.native_calls(torch.device("cpu")):
-        torch.library.opcheck(getattr(torch.ops.condinst, name).default, args)
-print(torch.__version__, "right:", *(spec.name for spec in SPECS), "|", torch.ops.condinst.cuda_info())
-"""
+TESTS = (
+    # Each operator by its OpSpec: results and gradients against the reference, gradcheck, the same bits from run to
+    # run, one graph of torch.compile, autocast, opcheck, messages.
+    "tests/ops/test_op_specs.py",
+    # The operator that is not among these, because its results are no tensors.
+    "tests/ops/test_masks_to_rle.py",
+    # One graph of torch.compile for all sizes, and with it the choice of a backend.
+    "tests/ops/test_compiled_sizes.py",
+    "tests/ops/test_registry.py",
+    # Inductor, the compiler that torch.compile uses unless another one is named.
+    "tests/ops/test_dice_loss.py::test_compiles_through_inductor",
+    "tests/ops/test_dynamic_mask_head.py::test_compiles_with_inductor",
+    "tests/ops/test_dynamic_mask_loss.py::test_compiles_with_inductor",
+    "tests/ops/test_sigmoid_focal_loss.py::test_compiles_through_inductor",
+    # The launcher of that torch's Triton binds the arguments of every kernel.
+    "tests/ops/test_triton_launcher.py",
+)
+CHOSEN_BY_TORCH = ("torch", "torchvision", "triton", "setuptools")
+"""Packages that each torch takes in versions of its own, so that those in constraints.txt do not hold."""
+
+
+def create_environment(torch: str, folder: Path) -> str:
+    """An environment with one torch, given as a version or as the path of a wheel; returns its Python."""
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin/python")
+    pinned = (ROOT / "constraints.txt").read_text().splitlines()
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(line for line in pinned if line.partition("==")[0] not in CHOSEN_BY_TORCH))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], "pytest", "pytest-xdist"]
+    requirement = torch if torch.endswith(".whl") else f"torch=={torch}"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--constraint", str(constraints)]
+    subprocess.run([*install, requirement, *needed], check=True)
+
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    for file in Path(sysconfig.get_path("purelib")).glob("__editable__*condinst*"):  # it finds condinst.kernels
+        shutil.copy(file, packages)
+    return python
 
 
 def check(torch: str) -> bool:
-    """Whether the library is right in one torch, given as a version or as the path of a wheel."""
+    """Whether the tests pass in one torch, given as a version or as the path of a wheel."""
     with tempfile.TemporaryDirectory(prefix="condinst-abi-") as folder:
-        venv.create(folder, with_pip=True)
-        python = str(Path(folder) / "bin/python")
-        requirement = torch if torch.endswith(".whl") else f"torch=={torch}"
-        install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir"]
-        subprocess.run([*install, requirement, "numpy", "pycocotools"], check=True)
+        start = time.monotonic()
+        python = create_environment(torch, Path(folder))
+        installed = time.monotonic()
+        print(f"torch {torch}: an environment in {installed - start:.0f} s", flush=True)
+        list_packages = [python, "-m", "pip", "list", "--format=freeze"]
+        for line in subprocess.run(list_packages, check=True, capture_output=True, text=True).stdout.splitlines():
+            if line.partition("==")[0] in (*CHOSEN_BY_TORCH, "numpy"):
+                print(line, flush=True)
         environment = {**os.environ, "CONDINST_BACKEND": "auto"}
-        return subprocess.run([python, "-c", CHECK, str(ROOT)], cwd=folder, env=environment).returncode == 0
+        command = [python, "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider", *TESTS]
+        done = subprocess.run(command, cwd=ROOT, env=environment)
+        print(f"torch {torch}: tests in {time.monotonic() - installed:.0f} s", flush=True)
+        return done.returncode == 0
 
 
 if __name__ == "__main__":
