@@ -30,8 +30,9 @@ TESTS = (
     # Each operator by its OpSpec: results and gradients against the reference, gradcheck, the same bits from run to
     # run, one graph of torch.compile, autocast, opcheck, messages.
     "tests/ops/test_op_specs.py",
-    # The operator that is not among these, because its results are no tensors.
+    # The operators that are not among these: results that are no tensors, and no kernels.
     "tests/ops/test_masks_to_rle.py",
+    "tests/reference/test_aligned_bilinear.py",
     # One graph of torch.compile for all sizes, and with it the choice of a backend.
     "tests/ops/test_compiled_sizes.py",
     "tests/ops/test_registry.py",

@@ -48,3 +48,17 @@ def test_empty() -> None:
 def test_bad_input(x: torch.Tensor, factor: int, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         ops.aligned_bilinear(x, factor)
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_compiles_in_one_graph(dynamic: bool | None) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(ops.aligned_bilinear, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for factor, shape in ((2, (2, 3, 4, 5)), (4, (3, 9, 4)), (4, (5, 6, 7))):
+        x = torch.randn(shape, requires_grad=True)
+        upsampled, expected = compiled(x, factor), ops.aligned_bilinear(x, factor)
+        torch.testing.assert_close(upsampled, expected)
+        weights = torch.randn_like(expected)
+        torch.testing.assert_close(
+            torch.autograd.grad((upsampled * weights).sum(), x), torch.autograd.grad((expected * weights).sum(), x)
+        )
