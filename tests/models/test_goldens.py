@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,12 +13,21 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+import condinst
 from condinst import ops
 from condinst.backends import registry
-from condinst.models.checkpoints.adelaidet import rename_key
-from condinst.models.detections import make_locations
 from condinst.models.preprocessing import make_batch
 from tests.goldens.recipe import load_golden, load_recorded
+from tests.goldens.rounding import ReluSides, Reordered
+from tests.goldens.training import (
+    TRAININGS,
+    TrainingStep,
+    deviations,
+    deviations_of_norms,
+    recorded_mask_locations,
+    take_step,
+    training_inputs,
+)
 
 LOSS_NAMES = {
     "loss_fcos_cls": "loss_cls",
@@ -163,58 +174,149 @@ def test_mmdetection(device: str, backend: str) -> None:
     assert num_different <= 5e-6 * num_pixels
 
 
+class Limits(NamedTuple):
+    """How far a training step may be from the recorded one.
+
+    Float32 sums are rounded in an order that depends on the device, its instructions, the library and the number of
+    threads. That alone moves no gradient by more than 1e-5. But of the 27 million values in the ReLUs of a step about
+    five are so close to 0 that they fall on the other side, and each puts its gradient in or out at one stroke:
+    single norms move by up to 1e-3, nine of ten by less than 4e-4 and half of them by less than 5e-5.
+    tests/goldens/gradient_spread.py measures it, and docs/design.md has its table. An NVIDIA H200 was off by 1.14e-3
+    in one norm. Float64 is as far from the recording as the others.
+
+    Args:
+        single: relative deviation of any norm.
+        tie: relative difference of scores that are equal for `mask_loss_locations` = "top": two scores that
+            decide in r50_train_top64 are 1.7e-6 apart, and some orders of summation swap them.
+    """
+
+    single: float
+    tie: float
+
+
+LIMITS = {
+    # where the recordings were made
+    "cpu": Limits(single=1e-3, tie=0.0),
+    # three times as far as 100 orders of summation reached on a CPU
+    "cuda": Limits(single=3e-3, tie=1e-5),
+}
+LIMIT_OF_NINE_IN_TEN = 1e-3
+LIMIT_OF_MEDIAN = 1e-4
+"""With these, what moves many gradients by little is an error, too."""
+
+
+def check_norms(step: TrainingStep, golden: dict[str, np.ndarray], limits: Limits) -> None:
+    """Fail unless the gradients are as long as the recorded ones."""
+    found = deviations_of_norms(step, golden)
+    worst = list(step.gradients)[int(found.argmax())]
+    assert found.max() <= limits.single, f"a gradient norm is off: {found.max():.2e} of {worst}"
+    ninth, median = np.quantile(found, 0.9), np.median(found)
+    assert ninth <= LIMIT_OF_NINE_IN_TEN, f"a tenth of the gradient norms are off by {ninth:.2e}"
+    assert median <= LIMIT_OF_MEDIAN, f"half of the gradient norms are off by {median:.2e}"
+
+
+def check_mask_locations(
+    ours: tuple[Tensor, Tensor], theirs: tuple[Tensor, Tensor], objects: Tensor, scores: Tensor, tie: float
+) -> None:
+    """Fail unless the mask loss has the recorded locations.
+
+    Args:
+        ours: images [M] and locations [M].
+        theirs: recorded images [M] and locations [M].
+        objects: [B, L] the object of each location.
+        scores: [B, L] what the best were chosen by.
+        tie: the relative difference up to which either of two scores may be the better one.
+    """
+    if tie == 0:
+        assert sorted(zip(*(side.tolist() for side in ours), strict=True)) == sorted(
+            zip(*(side.tolist() for side in theirs), strict=True)
+        )
+    (our_objects, our_scores), (their_objects, their_scores) = (
+        zip(*sorted(zip(objects[side].tolist(), scores[side].tolist(), strict=True)), strict=True)
+        for side in (ours, theirs)
+    )
+    assert our_objects == their_objects
+    assert our_scores == pytest.approx(their_scores, rel=tie, abs=0)
+
+
 @each_place
-@pytest.mark.parametrize(
-    ("name", "overrides"),
-    [
-        ("r50_train_all", {"mask_loss_locations": "all"}),
-        ("r50_train_top64", {"mask_loss_locations": "top", "mask_loss_top_per_image": 24}),
-        ("r50_sem_train", {"mask_loss_locations": "all"}),
-    ],
-)
-def test_training(device: str, backend: str, name: str, overrides: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", TRAININGS)
+def test_training(device: str, backend: str, name: str) -> None:
     golden = load_golden(name)
-    model = load_recorded(golden, device, **overrides).train()
-    images = [torch.from_numpy(golden[f"image_rgb.{index}"]) for index in range(2)]
-    targets = [
-        {
-            "boxes": torch.from_numpy(golden[f"gt_boxes.{index}"]),
-            "labels": torch.from_numpy(golden[f"gt_labels.{index}"]),
-            "masks": torch.from_numpy(
-                np.unpackbits(golden[f"gt_masks_packed.{index}"], axis=-1, count=image.shape[2])
-            ).bool(),
-        }
-        for index, image in enumerate(images)
-    ]
-
-    losses = model(images, targets, resize=False)
-    recorded = json.loads(str(golden["losses_json"]))
-    assert set(losses) == {LOSS_NAMES[key] for key in recorded}
-    for key, value in recorded.items():
-        assert losses[LOSS_NAMES[key]].item() == pytest.approx(value, rel=1e-5), key
-
-    torch.stack(list(losses.values())).sum().backward()
-    parameters = dict(model.named_parameters())
-    names = [str(rename_key(str(key), model.config)) for key in golden["grad_names"]]
-    assert set(names) == {key for key, parameter in parameters.items() if parameter.requires_grad}
-    for key, norm in zip(names, golden["grad_norms"], strict=True):
-        gradient = parameters[key].grad
-        assert gradient is not None
-        assert gradient.double().norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-12), key
-
-    # a forward pass in training mode gives the same locations again: batch statistics do not depend on running ones
-    batch, joined = model.training_batch(images, targets, resize=False)
-    with torch.no_grad():
+    model = load_recorded(golden, device, **TRAININGS[name]).train()
+    batch, joined = model.training_batch(*training_inputs(golden), resize=False)
+    with torch.no_grad(), mock.patch.object(ops, "select_top_locations", wraps=ops.select_top_locations) as select:
         _, chosen = model.losses(batch, joined)
-        outputs, _, _ = model.features(batch)
-    points = make_locations(outputs.level_sizes, model.config, batch.device).points
-    ours = zip(
-        chosen.image_indices.tolist(),
-        chosen.object_indices.tolist(),
-        points[chosen.location_indices].tolist(),
-        strict=True,
-    )
-    theirs = zip(
-        *(golden[f"mask_positives.{key}"].tolist() for key in ("im_inds", "gt_inds", "locations")), strict=True
-    )
-    assert sorted(ours) == sorted(theirs)
+    class_logits, centerness_logits, objects = (value.cpu() for value in select.call_args.args)
+    image, location, _ = recorded_mask_locations(golden, model)
+    assert objects[image, location].tolist() == golden["mask_positives.gt_inds"].tolist()
+    scores = class_logits.amax(dim=2).sigmoid() * centerness_logits.sigmoid()
+    ours = (chosen.image_indices.cpu(), chosen.location_indices.cpu())
+    check_mask_locations(ours, (image, location), objects, scores, LIMITS[device].tie)
+
+    step = take_step(model, golden)
+    recorded = json.loads(str(golden["losses_json"]))
+    assert set(step.losses) == {LOSS_NAMES[key] for key in recorded}
+    for key, value in recorded.items():
+        assert step.losses[LOSS_NAMES[key]] == pytest.approx(value, rel=1e-5), key
+    check_norms(step, golden, LIMITS[device])
+
+
+LIMIT_OF_OTHER_SIDES = 100
+"""ReLU values of 27 million; docs/design.md has what was measured."""
+
+LIMIT_OF_SAME_SIDES = 2e-3
+"""Five times what was measured (docs/design.md); what is left comes from ReLUs inside the mask heads."""
+
+
+@pytest.mark.parametrize(("device", "backend"), _places()[1:])
+def test_gradients_with_relus_on_the_same_side(device: str, backend: str) -> None:
+    """Where the network's ReLUs do as those of the reference on the CPU, whole gradients are equal, not norms alone.
+
+    On the CPU the backend gets its sums in another order, so that some ReLUs do differ.
+    """
+    golden = load_golden("r50_sem_train")
+    model = load_recorded(golden, **TRAININGS["r50_sem_train"])
+    with condinst.use_backend("reference"), ReluSides() as reference:
+        expected = take_step(model, golden)
+    other_order = Reordered(seed=0) if device == "cpu" else nullcontext()
+    with other_order, ReluSides(reference.sides) as imposed:
+        step = take_step(model.to(device), golden)
+    assert imposed.count_others() <= LIMIT_OF_OTHER_SIDES
+    found = deviations(step, expected)
+    assert found.max() <= LIMIT_OF_SAME_SIDES, list(step.gradients)[int(found.argmax())]
+
+
+@pytest.mark.parametrize(("device", "backend"), _places()[:1])
+def test_limits_of_other_devices(device: str, backend: str) -> None:
+    """They let sums in another order pass, as they stand for another device here, and see errors that are planted."""
+    golden = load_golden("r50_train_top64")
+    with Reordered(seed=0):
+        step = take_step(load_recorded(golden, **TRAININGS["r50_train_top64"]), golden)
+    check_norms(step, golden, LIMITS["cuda"])
+
+    names = list(step.gradients)
+    planted = {
+        "a gradient norm is off.* backbone.layer4.0.conv1.weight": (["backbone.layer4.0.conv1.weight"], 1.005),
+        "a tenth of the": ([name for name in names if name.startswith("mask_branch.")], 1.002),
+        "half of the": (names, 1.0003),
+    }
+    for message, (scaled, factor) in planted.items():
+        wrong = {key: value * factor if key in scaled else value for key, value in step.gradients.items()}
+        with pytest.raises(AssertionError, match=message):
+            check_norms(TrainingStep(step.losses, wrong), golden, LIMITS["cuda"])
+
+
+@pytest.mark.parametrize(("device", "backend"), _places()[:1])
+def test_only_ties_may_swap(device: str, backend: str) -> None:
+    objects = torch.tensor([[0, 0, 0, 1]])
+    scores = torch.tensor([[0.5, 0.500001, 0.6, 0.5]])
+    image = torch.zeros(2, dtype=torch.int64)
+    recorded = (image, torch.tensor([0, 3]))
+    for location, tie, passes in ((0, 0.0, True), (1, 0.0, False), (1, 1e-5, True), (1, 1e-6, False), (2, 1e-5, False)):
+        ours = (image, torch.tensor([3, location]))
+        if passes:
+            check_mask_locations(ours, recorded, objects, scores, tie)
+        else:
+            with pytest.raises(AssertionError):
+                check_mask_locations(ours, recorded, objects, scores, tie)
