@@ -26,8 +26,12 @@ def masks_to_image(
 
     Has no gradient. Pixels whose probability is within 1e-6 of the threshold may differ between backends.
 
+    The probability of a pixel is a weighted sum of the probabilities of at most 3 x 3 cells. If a cell with a weight
+    above 0 is NaN, the pixel is not set; a cell with a weight of 0 has no influence. An infinite logit is a probability
+    of 0 or 1. This holds on every device and for all sizes, also where nothing is resized.
+
     Args:
-        mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input. NaN is background.
+        mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input; may have NaN and infinities.
         mask_stride: pixels of the network input per logit.
         network_size: (height, width) of the image as the network saw it, without padding; at most
             ``(h * mask_stride, w * mask_stride)``.

@@ -27,7 +27,8 @@ def masks_to_rle(
     backends. Waits for the device; has no gradient.
 
     Args:
-        mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input. NaN is background.
+        mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input; NaN and infinities as in
+            `masks_to_image`.
         mask_stride: pixels of the network input per logit.
         network_size: (height, width) of the image as the network saw it, without padding; at most
             ``(h * mask_stride, w * mask_stride)``.

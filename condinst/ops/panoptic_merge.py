@@ -43,7 +43,8 @@ def panoptic_merge(
     """Panoptic maps at image size: instances by falling score, stuff where none is.
 
     1. A mask at image size is that of `masks_to_image`: sigmoid, aligned upsampling by the stride, crop of the
-       padding, bilinear resize, above `mask_threshold`. NaN is background.
+       padding, bilinear resize, above `mask_threshold`. A pixel is not in the mask if a cell with a weight above 0 in
+       it is NaN.
     2. Instances with a score below `score_threshold` (compared in float32), or NaN, are dropped. The others are ranked
        by falling score; of equal scores the first instance comes first.
     3. In this order: an instance whose mask is empty is dropped, and so is one that has lost more than

@@ -8,14 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .resampling import Axis, make_axes, resample
+
 CHUNK_VALUES = 1 << 21
 """Semantic logits brought to image size at a time: bounds their memory, whatever the number of channels."""
 
 VOID_LOGIT = -1e30
-"""Stands for NaN: as a probability below every threshold, as a semantic logit below all others."""
-
-TOUCHED = 1e-12
-"""The least weight of a cell that PyTorch's own resampling would multiply by, be it by 0."""
+"""Stands for NaN: below every threshold and every other logit, even with the least weight above 0 in a pixel."""
 
 
 class PanopticMaps(NamedTuple):
@@ -24,13 +23,6 @@ class PanopticMaps(NamedTuple):
     ids: Tensor
     instance_areas: Tensor
     stuff_areas: Tensor
-
-
-class _Axis(NamedTuple):
-    """Pixels along one axis: the sum over t of weights[t] * cells[taps[t]]."""
-
-    taps: Tensor  # [3, pixels] int64
-    weights: Tensor  # [3, pixels] float32
 
 
 def panoptic_merge(
@@ -63,16 +55,16 @@ def panoptic_merge(
     for image, (network, output) in enumerate(zip(network_sizes, output_sizes, strict=True)):
         # All maps of pixels are [W, H]: index_select copies whole lines along the first dimension, which is faster.
         ids_here = ids.new_zeros(output[1], output[0])  # [W, H]
-        axes = _axes(mask_logits.shape[1:], mask_stride, network, output, ids.device)
+        axes = make_axes(mask_logits.shape[1:], mask_stride, network, output, ids.device)
         for index in ranked[image_indices[ranked] == image].tolist():
             cells = fixed_sigmoid(mask_logits[index].float())  # [h, w]
-            mask = _resample(cells, axes) > mask_threshold  # [W, H]
+            mask = resample(cells, axes) > mask_threshold  # [W, H]
             free = mask & (ids_here == 0)  # [W, H]
             area, left = int(mask.count_nonzero()), int(free.count_nonzero())
             if area > 0 and (area - left) / area <= overlap_threshold:
                 ids_here.masked_fill_(free, 1 + index)
                 instance_areas[index] = left
-        axes = _axes(semantic_logits.shape[2:], semantic_stride, network, output, ids.device)
+        axes = make_axes(semantic_logits.shape[2:], semantic_stride, network, output, ids.device)
         stuff = _winners(semantic_logits[image], axes) - num_thing_channels  # [W, H] below 0 for things
         is_free = (stuff >= 0) & (ids_here == 0)  # [W, H]
         areas = torch.bincount(stuff[is_free], minlength=num_stuff)  # [S]
@@ -100,7 +92,7 @@ def fixed_sigmoid(logits: Tensor) -> Tensor:
     return torch.where(logits.isnan(), VOID_LOGIT, probabilities)
 
 
-def _winners(logits: Tensor, axes: tuple[_Axis, _Axis]) -> Tensor:
+def _winners(logits: Tensor, axes: tuple[Axis, Axis]) -> Tensor:
     """The channel with the highest logit at each pixel, the first of equal ones: [C, h, w] to [W, H]."""
     rows, columns = axes
     cells = torch.where(logits.isnan(), VOID_LOGIT, logits.float()).clamp(VOID_LOGIT, -VOID_LOGIT)  # [C, h, w]
@@ -109,60 +101,6 @@ def _winners(logits: Tensor, axes: tuple[_Axis, _Axis]) -> Tensor:
     winners = torch.empty(width, height, dtype=torch.int64, device=logits.device)  # [W, H]
     chunk = max(1, CHUNK_VALUES // (width * cells.shape[2]))
     for begin in range(0, height, chunk):
-        some = _Axis(rows.taps[:, begin : begin + chunk], rows.weights[:, begin : begin + chunk])
-        winners[:, begin : begin + chunk] = _resample(cells, (some, columns)).argmax(-1)  # [W, rows]
+        some = Axis(rows.taps[:, begin : begin + chunk], rows.weights[:, begin : begin + chunk])
+        winners[:, begin : begin + chunk] = resample(cells, (some, columns)).argmax(-1)  # [W, rows]
     return winners
-
-
-def _resample(cells: Tensor, axes: tuple[_Axis, _Axis]) -> Tensor:
-    """[h, w, ...] to [W, H, ...]: rows first, then columns; each product and each sum is rounded to float32."""
-    rows, columns = axes
-    lines = _along_first(cells, rows).transpose(0, 1).contiguous()  # [w, H, ...]
-    return _along_first(lines, columns)
-
-
-def _along_first(cells: Tensor, axis: _Axis) -> Tensor:
-    """[cells, ...] to [pixels, ...]."""
-    weights = axis.weights.view(*axis.weights.shape, *[1] * (cells.dim() - 1))  # [3, pixels, 1, ...]
-    pixels = cells.index_select(0, axis.taps[0]).mul_(weights[0])
-    for tap in (1, 2):
-        pixels += cells.index_select(0, axis.taps[tap]).mul_(weights[tap])
-    return pixels
-
-
-def _axes(
-    cells: Sequence[int], stride: int, network: tuple[int, int], output: tuple[int, int], device: torch.device
-) -> tuple[_Axis, _Axis]:
-    rows, columns = (_axis(cells[side], stride, network[side], output[side], device) for side in (0, 1))
-    return rows, columns
-
-
-def _axis(cells: int, stride: int, network: int, pixels: int, device: torch.device) -> _Axis:
-    """Aligned upsampling by the stride, crop to the network's size and bilinear resize, as one table.
-
-    Each of the two looks at two neighbours, so that a pixel is a weighted sum of three cells in a row.
-    """
-    # PyTorch's own positions: single precision, rounded once.
-    step = torch.tensor(network, dtype=torch.float32) / torch.tensor(pixels, dtype=torch.float32)
-    centers = (torch.arange(pixels, dtype=torch.float32) + 0.5).double()  # [pixels]
-    positions = (step.double() * centers - 0.5).float().clamp(min=0)  # [pixels]
-    lower = positions.long().clamp(max=network - 1)  # [pixels] of the network's input
-    upper = lower if network == pixels else (lower + 1).clamp(max=network - 1)  # [pixels]
-    shares = (positions - lower.float()).double()  # [pixels]
-    sums = torch.zeros(3, pixels, dtype=torch.float64)
-    touched = torch.zeros(3, pixels, dtype=torch.bool)
-    first = ((lower - stride // 2).clamp(min=0) // stride)[None]  # [1, pixels] cells
-    for fine, part in ((lower, 1 - shares), (upper, shares)):
-        shifted = (fine - stride // 2).clamp(min=0)  # [pixels] where the aligned upsampling begins
-        left = shifted // stride  # [pixels]
-        right = (left + 1).clamp(max=cells - 1)  # [pixels]
-        of_right = (shifted % stride).double() / stride  # [pixels]
-        sums.scatter_add_(0, left[None] - first, (part * (1 - of_right))[None])
-        sums.scatter_add_(0, right[None] - first, (part * of_right)[None])
-        touched.scatter_(0, left[None] - first, True)
-        if stride > 1:
-            touched.scatter_(0, right[None] - first, True)
-    weights = sums.float()  # [3, pixels]
-    weights = torch.where(touched & (weights < TOUCHED), TOUCHED, weights)
-    taps = (first + torch.arange(3)[:, None]).clamp(max=cells - 1)  # [3, pixels] after the last cell the weight is 0
-    return _Axis(taps.to(device), weights.to(device))

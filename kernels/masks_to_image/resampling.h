@@ -13,12 +13,12 @@ namespace condinst::resampling {
 
 constexpr int kTaps = 3;
 
-// A cell whose logit is NaN has this probability: a pixel that has any share of it is background.
+// A cell whose logit is NaN has this probability, so that a pixel with a share of the cell is background: a pixel where
+// the cell has a weight above 0. A weight of 0 takes nothing from the cell.
 constexpr float kNotANumber = -1e30f;
 
-// The share of a cell that PyTorch multiplies by 0, which makes NaN of NaN. It is lost in any sum of probabilities; of
-// kNotANumber, even the share of a share is far below every threshold.
-constexpr float kTouched = 1e-12f;
+// Weights above 0 are at least this: times itself and kNotANumber it is still far below every threshold.
+constexpr float kLeastWeight = 1e-12f;
 
 // One axis. Pixel i is the sum over t of weights[t * pixels + i] * cell[first[i] + t], where cells after the last have
 // weight 0. The weights are not negative and their sum is 1, so that it is between the smallest and the largest cell.
@@ -60,10 +60,9 @@ static inline CONDINST_HOST_DEVICE Taps taps_of(const Scale& scale, int64_t pixe
   const float position = exact > 0 ? exact : 0;
   const int64_t last = scale.network - 1;
   const int64_t lower = static_cast<int64_t>(position) < last ? static_cast<int64_t>(position) : last;
-  const int64_t upper = lower < last && scale.network != scale.pixels ? lower + 1 : lower;  // as PyTorch copies
+  const int64_t upper = lower < last ? lower + 1 : lower;
   const double share = static_cast<double>(position - static_cast<float>(lower));
   double sums[kTaps] = {};
-  bool touched[kTaps] = {};
   int64_t cell = -1;
   const auto add = [&](int64_t fine, double part) {
     const int64_t shifted = fine < scale.stride / 2 ? 0 : fine - scale.stride / 2;  // the aligned upsampling's begin
@@ -73,15 +72,13 @@ static inline CONDINST_HOST_DEVICE Taps taps_of(const Scale& scale, int64_t pixe
     cell = cell < 0 ? left : cell;
     sums[left - cell] += part * (1 - of_right);
     sums[right - cell] += part * of_right;
-    touched[left - cell] = true;
-    touched[right - cell] |= scale.stride > 1;
   };
   add(lower, 1 - share);
   add(upper, share);
   Taps taps{static_cast<int32_t>(cell), {}};
   for (int tap = 0; tap < kTaps; ++tap) {
     const float weight = static_cast<float>(sums[tap]);
-    taps.weights[tap] = touched[tap] && weight < kTouched ? kTouched : weight;
+    taps.weights[tap] = weight > 0 && weight < kLeastWeight ? kLeastWeight : weight;
   }
   return taps;
 }

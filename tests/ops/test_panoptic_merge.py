@@ -23,6 +23,7 @@ from condinst.reference.aligned_bilinear import aligned_bilinear
 from condinst.reference.panoptic_merge import PanopticMaps, fixed_sigmoid
 from condinst.testing.masks_to_image import blobs
 from condinst.testing.panoptic_merge import SPEC, inputs, random_sample, regions
+from tests.ops.nan_cases import CELLS, all_sizes, nan_places, reached_by_nan, upsampling
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "panoptic_merge" and row.status == "available"]
 DEVICE = {backend: "cuda" if backend in ("cuda", "triton") else "cpu" for backend in BACKENDS}
@@ -115,23 +116,6 @@ def planted_case(seed: int) -> Case:
     args = torch.tensor(logits, dtype=torch.float32), scores, images, torch.tensor(values)
     cut = [masks[k][: sizes[i][0], : sizes[i][1]] if i >= 0 else np.zeros((0, 0), bool) for k, i in enumerate(images)]
     return Case(args, options, cut, [winners[i][: sizes[i][0], : sizes[i][1]] for i in range(num_images)])
-
-
-def upsampling(cells: int, stride: int, network: int, pixels: int) -> NDArray[np.float64]:
-    """Weights [pixels, cells]: aligned upsampling, crop, and bilinear resize with half-pixel centres."""
-    fine = np.zeros((network, cells))
-    for i in range(network):
-        position = max(i - stride // 2, 0) / stride
-        left = int(position)
-        fine[i, left] += 1 - (position - left)
-        fine[i, min(left + 1, cells - 1)] += position - left
-    weights = np.zeros((pixels, cells))
-    for i in range(pixels):
-        position = max((i + 0.5) * network / pixels - 0.5, 0)
-        lower = min(int(position), network - 1)
-        weights[i] += (1 - (position - lower)) * fine[lower]
-        weights[i] += (position - lower) * fine[min(lower + 1, network - 1)]
-    return weights
 
 
 def resized_case(seed: int) -> Case:
@@ -272,6 +256,78 @@ def test_areas_of_stuff_by_hand(backend: str) -> None:
         ]
         assert maps.stuff_areas[1].tolist() == ([0, 5, 5] if limit <= 5 else [0, 0, 0])
         assert (maps.ids[1, :, 5] == 0).all() and (maps.ids[1, 0] == 0).all()
+
+
+@each_backend
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_a_pixel_with_a_share_of_nan_is_not_in_the_mask(backend: str, stride: int, threshold: float) -> None:
+    """All other pixels are. Each mask has an image of its own, and all semantic logits are things."""
+    nan = torch.from_numpy(nan_places())
+    num_images = len(nan)
+    for sizes in all_sizes(stride):
+        expected = torch.where(reached_by_nan(sizes), 0, 1 + torch.arange(num_images)[:, None, None])
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            maps = panoptic_merge(
+                torch.where(nan, torch.nan, 5.0).to(DEVICE[backend], dtype),
+                torch.ones(num_images, device=DEVICE[backend]),
+                torch.arange(num_images, device=DEVICE[backend]),
+                torch.zeros(num_images, 1, *CELLS, device=DEVICE[backend]),
+                network_sizes=[sizes.network] * num_images,
+                output_sizes=[sizes.output] * num_images,
+                num_thing_channels=1,
+                mask_stride=stride,
+                semantic_stride=stride,
+                mask_threshold=threshold,
+                backend=backend,
+            )
+            assert torch.equal(maps.ids.cpu(), expected.int()), f"{sizes} {dtype}"
+
+
+@each_backend
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+def test_a_class_loses_the_pixels_that_have_a_share_of_its_nan(backend: str, stride: int) -> None:
+    nan = torch.from_numpy(nan_places())
+    num_images = len(nan)
+    for sizes in all_sizes(stride):
+        expected = torch.where(reached_by_nan(sizes), 2, 1)
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            best = torch.where(nan, torch.nan, 5.0)
+            maps = panoptic_merge(
+                torch.zeros(0, *CELLS, device=DEVICE[backend], dtype=dtype),
+                torch.zeros(0, device=DEVICE[backend]),
+                torch.zeros(0, dtype=torch.int64, device=DEVICE[backend]),
+                torch.stack([best, torch.full_like(best, -5.0)], 1).to(DEVICE[backend], dtype),
+                network_sizes=[sizes.network] * num_images,
+                output_sizes=[sizes.output] * num_images,
+                num_thing_channels=0,
+                mask_stride=stride,
+                semantic_stride=stride,
+                stuff_area_limit=0,
+                backend=backend,
+            )
+            assert torch.equal(maps.ids.cpu(), expected.int()), f"{sizes} {dtype}"
+
+
+@each_backend
+def test_a_cell_without_weight_has_no_influence(backend: str) -> None:
+    """Neither does it decide between equal logits, nor does an infinite one reach pixels in which its weight is 0."""
+    logits = torch.tensor([[0.0, 0.0, 0.0], [-1.0, 0.0, torch.inf]])[None, :, None]  # [1, C, 1, w]
+    maps = panoptic_merge(
+        torch.zeros(0, 1, 3, device=DEVICE[backend]),
+        torch.zeros(0, device=DEVICE[backend]),
+        torch.zeros(0, dtype=torch.int64, device=DEVICE[backend]),
+        logits.to(DEVICE[backend]),
+        network_sizes=[(2, 6)],
+        output_sizes=[(2, 6)],
+        num_thing_channels=0,
+        mask_stride=2,
+        semantic_stride=2,
+        stuff_area_limit=0,
+        backend=backend,
+    )
+    # pixel 3 is on the cell in the middle, whose logits are equal
+    assert maps.ids[0].tolist() == [[1, 1, 1, 1, 2, 2]] * 2
 
 
 @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "reference"])
