@@ -12,29 +12,53 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 CELLS = (4, 5)
-"""Height and width of the maps of all cases."""
+WIDE = (19, 70)
+"""Cells of a map that are more than a vector, a word of bits, or a block of either."""
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """From the cells of a mask to the pixels of an image."""
+class Case:
+    """Maps with NaN in some cells, and the sizes on their way to pixels."""
 
+    cells: tuple[int, int]
     stride: int
     network: tuple[int, int]
     output: tuple[int, int]
+    dtype: torch.dtype
 
     @property
     def options(self) -> dict[str, Any]:
         """As `masks_to_image` and `masks_to_rle` take them."""
         return {"mask_stride": self.stride, "network_size": self.network, "output_size": self.output}
 
+    @property
+    def nan(self) -> Tensor:
+        """Where the maps [K, h, w] are NaN: in one cell (of CELLS each has a map), in some, in all, in none."""
+        height, width = self.cells
+        generator = np.random.default_rng(0)
+        single = np.zeros((20, height * width), dtype=bool)
+        single[np.arange(20), generator.choice(height * width, 20, replace=False)] = True
+        others = np.zeros((4, height, width), dtype=bool)
+        others[0, 1:3, 2:4] = True
+        others[1] = generator.random((height, width)) < 0.05
+        others[2] = True
+        return torch.from_numpy(np.concatenate([single.reshape(-1, height, width), others]))
 
-def all_sizes(stride: int) -> list[Sizes]:
-    """Equal sizes, equal on one axis, larger and smaller, with and without padding that is cut off."""
+    def logits(self, value: float) -> Tensor:
+        """NaN, and the value where there is none."""
+        return torch.where(self.nan, torch.nan, value).to(self.dtype)
+
+
+def all_cases(stride: int) -> list[Case]:
+    """Equal sizes, equal on one axis, larger and smaller, with and without padding that is cut off.
+
+    The types take turns, so that a test is over in seconds.
+    """
     height, width = CELLS[0] * stride, CELLS[1] * stride
-    networks = [(height, width), (height - stride // 2 - 1, width - stride)]  # part of a cell is cut off, and a whole
-    cases = []
-    for network in networks:
+    sizes = []
+    for network in ((height, width), (height - stride // 2 - 1, width - stride)):  # cut within a cell, and whole cells
         rows, columns = network
         outputs = [
             network,
@@ -45,21 +69,15 @@ def all_sizes(stride: int) -> list[Sizes]:
             (3 * rows, 3 * columns),
             (rows + 1, columns + 2),
             (-(-rows // 2), -(-columns // 3)),
-            (1, 1),
         ]
-        cases += [Sizes(stride, network, output) for output in outputs]
-    return cases
-
-
-def nan_places() -> NDArray[np.bool_]:
-    """Where masks [K, h, w] have NaN: one cell of them for each mask, then several, all, none."""
-    height, width = CELLS
-    single = np.eye(height * width, dtype=bool).reshape(-1, height, width)  # borders and corners are among them
-    others = np.zeros((4, height, width), dtype=bool)
-    others[0, 1:3, 2:4] = True
-    others[1, 0, 0] = others[1, 2, 3] = True
-    others[2] = True
-    return np.concatenate([single, others])
+        sizes += [(CELLS, network, output) for output in outputs]
+    if stride in (1, 4):
+        network = (WIDE[0] * stride, WIDE[1] * stride - 1)
+        sizes += [(WIDE, network, network), (WIDE, network, (37, 301))]
+    return [
+        Case(cells, stride, network, output, DTYPES[index % len(DTYPES)])
+        for index, (cells, network, output) in enumerate([*sizes, (CELLS, (height, width), (1, 1))])
+    ]
 
 
 def upsampling(cells: int, stride: int, network: int, pixels: int) -> NDArray[np.float64]:
@@ -81,14 +99,16 @@ def upsampling(cells: int, stride: int, network: int, pixels: int) -> NDArray[np
 
 
 @cache
-def reached_by_nan(sizes: Sizes) -> Tensor:
-    """The pixels [K, H, W] that have a share of a cell of `nan_places`."""
-    nan = nan_places()
-    rows, columns = (upsampling(CELLS[side], sizes.stride, sizes.network[side], sizes.output[side]) for side in (0, 1))
-    reached = np.zeros((len(nan), *sizes.output), dtype=bool)
-    for y in range(sizes.output[0]):
+def reached_by_nan(case: Case) -> Tensor:
+    """The pixels [K, H, W] that have a share of a cell with NaN."""
+    nan = case.nan.numpy()
+    rows, columns = (
+        upsampling(case.cells[side], case.stride, case.network[side], case.output[side]) for side in (0, 1)
+    )
+    reached = np.zeros((len(nan), *case.output), dtype=bool)
+    for y in range(case.output[0]):
         lines: NDArray[np.bool_] = np.any(nan[:, rows[y] > 0], axis=1)  # [K, w]
-        for x in range(sizes.output[1]):
+        for x in range(case.output[1]):
             reached[:, y, x] = np.any(lines[:, columns[x] > 0], axis=1)
     return torch.from_numpy(reached)
 

@@ -11,7 +11,7 @@ from condinst.backends import backend_table
 from condinst.ops import masks_to_image
 from condinst.reference.aligned_bilinear import aligned_bilinear
 from condinst.testing.masks_to_image import SPEC, blobs
-from tests.ops.nan_cases import all_sizes, multiplying_interpolate, nan_places, reached_by_nan
+from tests.ops.nan_cases import all_cases, multiplying_interpolate, reached_by_nan
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "masks_to_image" and row.status == "available"]
 DEVICE = {backend: "cuda" if backend in ("cuda", "triton") else "cpu" for backend in BACKENDS}
@@ -54,40 +54,40 @@ def test_any_number_of_threads(backend: str, num_threads: int) -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 def test_a_pixel_with_a_share_of_nan_is_not_set(backend: str, stride: int, threshold: float) -> None:
     """All other pixels are, as all other cells are above the threshold."""
-    nan = torch.from_numpy(nan_places())
-    for sizes in all_sizes(stride):
-        expected = ~reached_by_nan(sizes)
-        for dtype in (torch.float32, torch.float16, torch.bfloat16):
-            logits = torch.where(nan, torch.nan, 5.0).to(DEVICE[backend], dtype)
-            masks = masks_to_image(logits, **sizes.options, threshold=threshold, backend=backend)
-            assert torch.equal(masks.cpu(), expected), f"{sizes} {dtype}"
+    for case in all_cases(stride):
+        logits = case.logits(5.0).to(DEVICE[backend])
+        masks = masks_to_image(logits, **case.options, threshold=threshold, backend=backend)
+        assert torch.equal(masks.cpu(), ~reached_by_nan(case)), case
 
 
 @each_backend
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_infinite_logits_are_probabilities_of_0_and_1(backend: str, stride: int) -> None:
-    infinite = torch.where(torch.from_numpy(nan_places()), torch.inf, -torch.inf).to(DEVICE[backend])
-    for sizes in all_sizes(stride):
+    for case in all_cases(stride):
+        infinite = torch.where(case.nan, torch.inf, -torch.inf).to(DEVICE[backend])
         # below every weight above 0; kernels may give 1e-38 for the sigmoid of -inf
-        masks = masks_to_image(infinite, **sizes.options, threshold=1e-20, backend=backend)
-        assert torch.equal(masks.cpu(), reached_by_nan(sizes)), sizes
-        masks = masks_to_image(-infinite, **sizes.options, threshold=0.3, backend=backend)
-        finite = masks_to_image(-infinite.clamp(-90, 90), **sizes.options, threshold=0.3, backend=backend)
-        assert torch.equal(masks, finite), sizes
+        masks = masks_to_image(infinite, **case.options, threshold=1e-20, backend=backend)
+        assert torch.equal(masks.cpu(), reached_by_nan(case)), case
+        masks = masks_to_image(-infinite, **case.options, threshold=0.3, backend=backend)
+        finite = masks_to_image(-infinite.clamp(-90, 90), **case.options, threshold=0.3, backend=backend)
+        assert torch.equal(masks, finite), case
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_the_reference_does_not_depend_on_how_pytorch_treats_nan(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch copies on the CPU where sizes are equal, and multiplies by 0 on CUDA, where 0 x NaN is NaN."""
-    sizes = all_sizes(stride)
-    logits = torch.randn(len(nan_places()), *nan_places().shape[1:], generator=torch.Generator().manual_seed(3))
-    logits[torch.from_numpy(nan_places())] = torch.nan
-    expected = [masks_to_image(logits, **case.options, backend="reference") for case in sizes]
+    cases = all_cases(stride)
+    generator = torch.Generator().manual_seed(3)
+    logits = [torch.randn(case.nan.shape, generator=generator).masked_fill(case.nan, torch.nan) for case in cases]
+    expected = [
+        masks_to_image(of_case, **case.options, backend="reference")
+        for case, of_case in zip(cases, logits, strict=True)
+    ]
     monkeypatch.setattr(torch.nn.functional, "interpolate", multiplying_interpolate)
     one = torch.tensor([[[[0.0, torch.nan]]]])
     assert torch.nn.functional.interpolate(one, size=(1, 2), mode="bilinear").isnan().all()
-    for case, masks in zip(sizes, expected, strict=True):
-        assert torch.equal(masks_to_image(logits, **case.options, backend="reference"), masks), case
+    for case, of_case, masks in zip(cases, logits, expected, strict=True):
+        assert torch.equal(masks_to_image(of_case, **case.options, backend="reference"), masks), case
 
 
 def test_the_compiled_reference_treats_nan_alike() -> None:

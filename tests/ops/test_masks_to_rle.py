@@ -16,7 +16,7 @@ from condinst.reference.masks_to_rle import EncodedMasks
 from condinst.testing import BadInput, Sample
 from condinst.testing.masks_to_image import blobs
 from condinst.testing.masks_to_rle import SPEC
-from tests.ops.nan_cases import all_sizes, nan_places, reached_by_nan
+from tests.ops.nan_cases import all_cases, reached_by_nan
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "masks_to_rle" and row.status == "available"]
 FAST = [backend for backend in BACKENDS if backend != "reference"]
@@ -112,10 +112,8 @@ def test_any_masks(backend: str, density: float, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 def test_a_pixel_with_a_share_of_nan_is_not_set(backend: str, stride: int, threshold: float) -> None:
     """All other pixels are, as all other cells are above the threshold."""
-    nan = torch.from_numpy(nan_places())
-    for sizes in all_sizes(stride):
-        expected = (~reached_by_nan(sizes)).numpy().astype(np.uint8)
-        for dtype in (torch.float32, torch.float16, torch.bfloat16):
-            logits = torch.where(nan, torch.nan, 5.0).to(DEVICE[backend], dtype)
-            found = masks_to_rle(logits, **sizes.options, threshold=threshold, backend=backend)
-            assert found.rles == [coco_mask.encode(np.asfortranarray(mask)) for mask in expected], f"{sizes} {dtype}"
+    for case in all_cases(stride):
+        expected = (~reached_by_nan(case)).numpy().astype(np.uint8)
+        logits = case.logits(5.0).to(DEVICE[backend])
+        found = masks_to_rle(logits, **case.options, threshold=threshold, backend=backend)
+        assert found.rles == [coco_mask.encode(np.asfortranarray(mask)) for mask in expected], case

@@ -23,7 +23,7 @@ from condinst.reference.aligned_bilinear import aligned_bilinear
 from condinst.reference.panoptic_merge import PanopticMaps, fixed_sigmoid
 from condinst.testing.masks_to_image import blobs
 from condinst.testing.panoptic_merge import SPEC, inputs, random_sample, regions
-from tests.ops.nan_cases import CELLS, all_sizes, nan_places, reached_by_nan, upsampling
+from tests.ops.nan_cases import all_cases, reached_by_nan, upsampling
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "panoptic_merge" and row.status == "available"]
 DEVICE = {backend: "cuda" if backend in ("cuda", "triton") else "cpu" for backend in BACKENDS}
@@ -263,50 +263,45 @@ def test_areas_of_stuff_by_hand(backend: str) -> None:
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 def test_a_pixel_with_a_share_of_nan_is_not_in_the_mask(backend: str, stride: int, threshold: float) -> None:
     """All other pixels are. Each mask has an image of its own, and all semantic logits are things."""
-    nan = torch.from_numpy(nan_places())
-    num_images = len(nan)
-    for sizes in all_sizes(stride):
-        expected = torch.where(reached_by_nan(sizes), 0, 1 + torch.arange(num_images)[:, None, None])
-        for dtype in (torch.float32, torch.float16, torch.bfloat16):
-            maps = panoptic_merge(
-                torch.where(nan, torch.nan, 5.0).to(DEVICE[backend], dtype),
-                torch.ones(num_images, device=DEVICE[backend]),
-                torch.arange(num_images, device=DEVICE[backend]),
-                torch.zeros(num_images, 1, *CELLS, device=DEVICE[backend]),
-                network_sizes=[sizes.network] * num_images,
-                output_sizes=[sizes.output] * num_images,
-                num_thing_channels=1,
-                mask_stride=stride,
-                semantic_stride=stride,
-                mask_threshold=threshold,
-                backend=backend,
-            )
-            assert torch.equal(maps.ids.cpu(), expected.int()), f"{sizes} {dtype}"
+    for case in all_cases(stride):
+        num_images = len(case.nan)
+        numbers = torch.arange(num_images, device=DEVICE[backend])
+        maps = panoptic_merge(
+            case.logits(5.0).to(DEVICE[backend]),
+            torch.ones(num_images, device=DEVICE[backend]),
+            numbers,
+            torch.zeros(num_images, 1, *case.cells, device=DEVICE[backend]),
+            network_sizes=[case.network] * num_images,
+            output_sizes=[case.output] * num_images,
+            num_thing_channels=1,
+            mask_stride=stride,
+            semantic_stride=stride,
+            mask_threshold=threshold,
+            backend=backend,
+        )
+        expected = torch.where(reached_by_nan(case), 0, 1 + numbers.cpu()[:, None, None])
+        assert torch.equal(maps.ids.cpu(), expected.int()), case
 
 
 @each_backend
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_a_class_loses_the_pixels_that_have_a_share_of_its_nan(backend: str, stride: int) -> None:
-    nan = torch.from_numpy(nan_places())
-    num_images = len(nan)
-    for sizes in all_sizes(stride):
-        expected = torch.where(reached_by_nan(sizes), 2, 1)
-        for dtype in (torch.float32, torch.float16, torch.bfloat16):
-            best = torch.where(nan, torch.nan, 5.0)
-            maps = panoptic_merge(
-                torch.zeros(0, *CELLS, device=DEVICE[backend], dtype=dtype),
-                torch.zeros(0, device=DEVICE[backend]),
-                torch.zeros(0, dtype=torch.int64, device=DEVICE[backend]),
-                torch.stack([best, torch.full_like(best, -5.0)], 1).to(DEVICE[backend], dtype),
-                network_sizes=[sizes.network] * num_images,
-                output_sizes=[sizes.output] * num_images,
-                num_thing_channels=0,
-                mask_stride=stride,
-                semantic_stride=stride,
-                stuff_area_limit=0,
-                backend=backend,
-            )
-            assert torch.equal(maps.ids.cpu(), expected.int()), f"{sizes} {dtype}"
+    for case in all_cases(stride):
+        best = case.logits(5.0)
+        maps = panoptic_merge(
+            torch.zeros(0, *case.cells, device=DEVICE[backend]),
+            torch.zeros(0, device=DEVICE[backend]),
+            torch.zeros(0, dtype=torch.int64, device=DEVICE[backend]),
+            torch.stack([best, torch.full_like(best, -5.0)], 1).to(DEVICE[backend]),
+            network_sizes=[case.network] * len(best),
+            output_sizes=[case.output] * len(best),
+            num_thing_channels=0,
+            mask_stride=stride,
+            semantic_stride=stride,
+            stuff_area_limit=0,
+            backend=backend,
+        )
+        assert torch.equal(maps.ids.cpu(), 1 + reached_by_nan(case).int()), case
 
 
 @each_backend
