@@ -1,11 +1,11 @@
-# make install | test | demo | lint | bench | gpu | abi | clean
+# make install | test | demo | lint | bench | fuzz | gpu | abi | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLES := examples/nuclei
 
-.PHONY: install build test demo lint bench gpu abi clean
+.PHONY: install build test demo lint bench fuzz gpu abi clean
 
 install: $(INSTALLED)
 
@@ -36,6 +36,11 @@ lint: install
 
 bench: install
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+# Goes on with new examples of tests/fuzz: make fuzz SECONDS=600
+SECONDS ?= 600
+fuzz: install
+	$(BIN)/python tests/fuzz/run.py $(SECONDS)
 
 # On a machine with a GPU, with the Python found there and without network: build in place, test, time, sanitize.
 gpu:
