@@ -221,7 +221,11 @@ def _mask_centers(recipe: Recipe) -> Sample:
 
 
 def _select_top_locations(recipe: Recipe) -> Sample:
-    dtype, batch, locations = _dtype(recipe, "select_top_locations"), recipe("images", FEW), recipe("locations", LENGTHS)
+    dtype, batch, locations = (
+        _dtype(recipe, "select_top_locations"),
+        recipe("images", FEW),
+        recipe("locations", LENGTHS),
+    )
     per_image = recipe("objects", FEW)
     share = recipe("positives", st.sampled_from((0.0, 0.3, 0.9))) if per_image else 0.0
     objects = make_positives(batch, locations, per_image, positives=share, seed=recipe("seed", SEEDS))
@@ -314,7 +318,9 @@ def _pack_masks(recipe: Recipe) -> Sample:
     values = _with_odd_values(recipe, _grid(recipe, 1 / 64, 2, *shape))
     kind = recipe("kind", st.sampled_from((torch.bool, torch.uint8, *SPEC_OF["pack_masks"].dtypes)))
     values = values.nan_to_num(0, 2, 0).abs() if kind == torch.uint8 else values
-    return recipe.sample((values.to(kind),), {"threshold": recipe("threshold", st.sampled_from((0.0, 0.5, -1.25, 1e6)))})
+    return recipe.sample(
+        (values.to(kind),), {"threshold": recipe("threshold", st.sampled_from((0.0, 0.5, -1.25, 1e6)))}
+    )
 
 
 def _masks_to_image(recipe: Recipe) -> Sample:
