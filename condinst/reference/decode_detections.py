@@ -26,8 +26,10 @@ class Candidates(NamedTuple):
 
 
 def _sigmoid(logits: Tensor) -> Tensor:
-    """In float32, by way of float64: PyTorch's own rounds the last elements of a tensor, which fill no vector, in another
-    way than the others, and scores of equal logits would differ."""
+    """Float32 by way of float64, so that equal logits have equal scores.
+
+    PyTorch's float32 sigmoid rounds the last elements of a tensor, which fill no vector, in another way than the rest.
+    """
     return logits.double().sigmoid().float()
 
 

@@ -1,7 +1,7 @@
 """Strategies of hypothesis that draw valid calls of the operators: any sizes, options, dtypes, layouts and odd values.
 
-Each call is a `Sample` whose name repeats what was drawn, so that a failure can be read and rebuilt. Values lie where the
-results of kernel and reference can be compared exactly or within the operator's own tolerance:
+Each call is a `Sample` whose name repeats what was drawn, so that a failure can be read and rebuilt. Values lie where
+the results of kernel and reference can be compared exactly or within the operator's own tolerance:
 
 - decisions (targets, candidates, suppression, packing) get values on a grid, with many ties;
 - the mask head gets multiples of 1/4 and 1/2, for which the sums of both sides are exact: otherwise a ReLU next to 0
