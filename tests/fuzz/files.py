@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-SCALARS = (
+SCALARS: tuple[Any, ...] = (
     None,
     True,
     False,
