@@ -3,9 +3,9 @@
 #include "fcos_targets_cpu.h"
 
 #include <cmath>
-#include <cstring>
 #include <limits>
 
+#include "../common/bytes.h"
 #include "fcos_targets_math.h"
 
 namespace condinst::fcos_targets {
@@ -39,9 +39,9 @@ void fill_background(const Args& args, const Band& band) {
   for (int64_t i = first; i < first + count; ++i) {
     args.location_labels[i] = args.num_classes;
   }
-  std::memset(args.distances + 4 * first, 0, static_cast<size_t>(count) * 4 * sizeof(float));
-  std::memset(args.centerness + first, 0, static_cast<size_t>(count) * sizeof(float));
-  std::memset(args.object_indices + first, 0xff, static_cast<size_t>(count) * sizeof(int64_t));  // -1
+  fill_bytes(args.distances + 4 * first, 0, 4 * count);
+  fill_bytes(args.centerness + first, 0, count);
+  fill_bytes(args.object_indices + first, 0xff, count);  // -1
 }
 
 struct Range {

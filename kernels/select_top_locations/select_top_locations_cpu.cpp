@@ -1,5 +1,6 @@
 #include "select_top_locations_cpu.h"
 
+#include "../common/bytes.h"
 #include "../common/simd.h"
 #include "select_top_locations_math.h"
 
@@ -79,8 +80,8 @@ void select_in_image(const Args& args, int64_t image) {
   uint64_t* keys = args.keys + image * args.num_locations;
   bool* selected = args.selected + image * args.num_locations;
 
-  std::memset(selected, 0, static_cast<size_t>(args.num_locations));
-  std::memset(counts, 0, static_cast<size_t>(args.num_objects) * sizeof(int64_t));
+  fill_bytes(selected, 0, args.num_locations);
+  fill_bytes(counts, 0, args.num_objects);
   for (int64_t location = 0; location < args.num_locations; ++location) {
     if (is_positive(args, objects[location])) {
       ++counts[objects[location]];

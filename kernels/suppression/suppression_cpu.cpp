@@ -1,7 +1,8 @@
 #include "suppression_cpu.h"
 
-#include <cstring>
 #include <utility>
+
+#include "../common/bytes.h"
 
 namespace condinst::suppression {
 namespace CONDINST_ISA {
@@ -46,7 +47,7 @@ void sort_candidates(const Args& args, Sorted& sorted) {
     }
   }
   radix_sort(sorted.by_score, sorted.spare, count, [&](int32_t i) -> uint64_t { return falling(args.scores[i]); });
-  std::memcpy(sorted.grouped, sorted.by_score, static_cast<size_t>(count) * sizeof(int32_t));
+  copy_values(sorted.grouped, sorted.by_score, count);
   radix_sort(sorted.grouped, sorted.spare, count, [&](int32_t i) { return static_cast<uint64_t>(args.labels[i]); });
   radix_sort(sorted.grouped, sorted.spare, count,
              [&](int32_t i) { return static_cast<uint64_t>(args.image_indices[i]); });
