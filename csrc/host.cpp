@@ -12,6 +12,7 @@
 
 #include "../kernels/common/cpu_isa.h"
 #include "../kernels/masks_to_rle/decoder.h"
+#include "sizes.h"
 
 namespace py = pybind11;
 
@@ -92,19 +93,27 @@ py::array_t<bool> rle_pixels(const Integers& sizes, const std::vector<py::bytes>
   check_positions("columns", columns);
   const int64_t num_rows = rows.size();
   const int64_t num_columns = columns.size();
-  py::array_t<bool> pixels({static_cast<int64_t>(rles.size()), num_rows, num_columns});
+  const int64_t num_masks = static_cast<int64_t>(rles.size());
+  int64_t num_pixels = 0;
+  if (!condinst::multiply({num_masks, num_rows, num_columns}, &num_pixels)) {
+    throw py::value_error("rows, columns: expected less than 2^63 pixels of all masks");
+  }
+  py::array_t<bool> pixels({num_masks, num_rows, num_columns});
   bool* const to = pixels.mutable_data();
-  const int64_t* const row = rows.data();
   const int64_t* const column = columns.data();
-  std::vector<int64_t> rows_above;
+  int64_t height = 0;
+  for (const Rle& one : rles) {
+    height = std::max(height, one.height);
+  }
+  const int shift = table_shift(height);
+  std::vector<int64_t> table(table_size(height, shift));
+  fill_table(rows.data(), num_rows, shift, table.data(), static_cast<int64_t>(table.size()));
+  const RowTable row_table{rows.data(), num_rows, table.data(), shift};
   for_each(rles, [&](size_t i, const Rle& one) {
-    for (int64_t y = static_cast<int64_t>(rows_above.size()); y <= one.height; ++y) {
-      rows_above.push_back(std::lower_bound(row, row + num_rows, y) - row);
-    }
     bool* const mask = to + static_cast<int64_t>(i) * num_rows * num_columns;
     std::fill_n(mask, num_rows * num_columns, false);
     const int64_t within = std::lower_bound(column, column + num_columns, one.width) - column;
-    Sampler sampler(column, within, rows_above.data(), one.height, num_columns, mask);
+    Sampler sampler(column, within, row_table, one.height, num_columns, mask);
     return decode(one.counts.data(), static_cast<int64_t>(one.counts.size()), one.height * one.width,
                   [&](int64_t begin, int64_t end) { sampler.add(begin, end); });
   });

@@ -77,15 +77,53 @@ struct Moments {
   }
 };
 
+// How many of some rows are above a given one. The height of a mask is a number in a file, so that the table has at most
+// kMostInTable numbers for masks of any height.
+struct RowTable {
+  const int64_t* rows;   // [count], ascending from 0 on
+  int64_t count;
+  const int64_t* first;  // [table_size]: how many rows are above i * 2^shift
+  int shift;
+
+  int64_t above(int64_t y) const {
+    int64_t row = first[y >> shift];
+    while (row < count && rows[row] < y) {
+      ++row;
+    }
+    return row;
+  }
+};
+
+constexpr int64_t kMostInTable = int64_t{1} << 16;
+
+// The least shift whose table for masks of up to this height has at most kMostInTable numbers.
+static inline int table_shift(int64_t height) {
+  int shift = 0;
+  while (height >> shift >= kMostInTable) {
+    ++shift;
+  }
+  return shift;
+}
+
+static inline int64_t table_size(int64_t height, int shift) { return (height >> shift) + 1; }
+
+static inline void fill_table(const int64_t* rows, int64_t count, int shift, int64_t* first, int64_t size) {
+  int64_t row = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    while (row < count && rows[row] < i << shift) {
+      ++row;
+    }
+    first[i] = row;
+  }
+}
+
 // The pixels of a mask where some of its rows and columns cross.
 class Sampler {
  public:
-  // columns[0 .. num_columns) ascend and lie within the mask; rows_above[y] of the rows are above y, y = 0 .. height.
-  // Writes to [rows, row_size], which begins as zeros.
-  Sampler(const int64_t* columns, int64_t num_columns, const int64_t* rows_above, int64_t height, int64_t row_size,
-          bool* to)
-      : columns_(columns), columns_end_(columns + num_columns), rows_above_(rows_above), height_(height),
-        row_size_(row_size), to_(to) {}
+  // columns[0 .. num_columns) ascend and lie within the mask. Writes to [rows, row_size], which begins as zeros.
+  Sampler(const int64_t* columns, int64_t num_columns, const RowTable& rows, int64_t height, int64_t row_size, bool* to)
+      : columns_(columns), columns_end_(columns + num_columns), rows_(rows), height_(height), row_size_(row_size),
+        to_(to) {}
 
   // The next run.
   void add(int64_t begin, int64_t end) {
@@ -96,8 +134,8 @@ class Sampler {
     bool* to = to_;
     for (const int64_t* column = columns_; column != columns_end_ && *column * height_ < end; ++column, ++to) {
       const int64_t top = *column * height_;
-      const int64_t first = rows_above_[begin > top ? begin - top : 0];
-      const int64_t last = rows_above_[end - top < height_ ? end - top : height_];
+      const int64_t first = rows_.above(begin > top ? begin - top : 0);
+      const int64_t last = rows_.above(end - top < height_ ? end - top : height_);
       for (int64_t row = first; row < last; ++row) {
         to[row * row_size_] = true;
       }
@@ -107,7 +145,7 @@ class Sampler {
  private:
   const int64_t* columns_;  // the first that the next runs can reach
   const int64_t* columns_end_;
-  const int64_t* rows_above_;
+  RowTable rows_;
   int64_t height_, row_size_;
   bool* to_;
 };

@@ -67,6 +67,18 @@ def test_repeated_rows_and_columns() -> None:
     assert not pixels[:, 4].any() and not pixels[:, :, 4].any()
 
 
+@pytest.mark.parametrize("height", [65_534, 65_535, 65_536, 300_001])
+def test_tall_masks(height: int) -> None:
+    """From 65536 rows on, the compiled module has a table of each second row, or fewer."""
+    masks = random_masks(height, 3)
+    draw = np.random.default_rng(height)
+    rows, columns = np.sort(draw.integers(0, height + 5, 5000)), np.array([0, 2, 3])
+    pixels = mask_pixels(encode_masks(masks), rows, columns)
+    inside = rows[rows < height]
+    assert torch.equal(pixels[:, : len(inside), :2], masks[:, inside][:, :, columns[:2]])
+    assert not pixels[:, len(inside) :].any() and not pixels[:, :, 2].any()
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_centers_are_those_of_the_reference(size: tuple[int, int]) -> None:
     masks = random_masks(*size)
