@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
 #include "loss.h"
 
@@ -53,8 +54,8 @@ void run(const Tensor& logits, const Args& args) {
 // logits [N], targets [N] -> loss [] or [N], gradient of the sum of the losses [N] or [0]
 std::tuple<Tensor, Tensor> forward(const Tensor& logits, const Tensor& targets, bool reduce, bool with_grad) {
   check_inputs(logits, targets);
-  const Tensor dense_logits = torch::stable::contiguous(logits);
-  const Tensor dense_targets = torch::stable::contiguous(targets);
+  const Tensor dense_logits = dense(logits);
+  const Tensor dense_targets = dense(targets);
   Args args = make_args(dense_logits, dense_targets);
   const LossTensors tensors =
       new_results(dense_logits, {logits.size(0)}, loss_type(is_wide(logits)), reduce, with_grad, args.results);
@@ -65,9 +66,9 @@ std::tuple<Tensor, Tensor> forward(const Tensor& logits, const Tensor& targets, 
 // grad_loss [] or [N], logits [N], targets [N] -> gradient of logits [N]
 Tensor backward(const Tensor& grad_loss, const Tensor& logits, const Tensor& targets) {
   check_inputs(logits, targets);
-  const Tensor dense_logits = torch::stable::contiguous(logits);
-  const Tensor dense_targets = torch::stable::contiguous(targets);
-  const Tensor dense_grad_loss = torch::stable::contiguous(grad_loss);
+  const Tensor dense_logits = dense(logits);
+  const Tensor dense_targets = dense(targets);
+  const Tensor dense_grad_loss = dense(grad_loss);
   const Tensor grad = torch::stable::empty_like(dense_logits);
   Args args = make_args(dense_logits, dense_targets);
   set_gradient(logits, {logits.size(0)}, loss_type(is_wide(logits)), dense_grad_loss, grad, args.results);

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
+#include "sizes.h"
 
 namespace condinst::decode_detections {
 namespace {
@@ -21,10 +23,6 @@ using torch::stable::Tensor;
 
 // boxes [B, K, 4], scores [B, K], labels [B, K], location_indices [B, K], counts [B]
 using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
-
-Tensor as_float32(const Tensor& tensor) {
-  return torch::stable::contiguous(torch::stable::to(tensor, ScalarType::Float));
-}
 
 void check_inputs(const Tensor& class_logits, const Tensor& centerness_logits, const Tensor& box_distances,
                   const std::vector<int64_t>& level_sizes, const std::vector<int64_t>& strides, int64_t top_k) {
@@ -43,10 +41,11 @@ void check_inputs(const Tensor& class_logits, const Tensor& centerness_logits, c
   int64_t cells = 0;
   for (size_t i = 0; i < strides.size(); ++i) {
     const int64_t height = level_sizes[2 * i], width = level_sizes[2 * i + 1];
-    STD_TORCH_CHECK(height >= 0 && width >= 0, "level_sizes: expected at least 0");
-    STD_TORCH_CHECK(height * width * class_logits.size(2) < (int64_t{1} << 32),
+    STD_TORCH_CHECK(is_side(height) && is_side(width) && is_stride(strides[i]),
+                    "level_sizes, strides: expected sizes of 0 .. ", kMostSide, " and strides of 1 .. ", kMostSide);
+    STD_TORCH_CHECK(product("level_sizes", {height, width, class_logits.size(2)}) < (int64_t{1} << 32),
                     "class_logits: expected less than 2^32 pairs of location and class in a level");
-    cells += height * width;
+    cells = sum("level_sizes", cells, height * width);
   }
   STD_TORCH_CHECK(cells == num_locations, "level_sizes: expected ", num_locations, " cells, got ", cells);
   STD_TORCH_CHECK(top_k >= 1, "top_k: expected at least 1, got ", top_k);
@@ -82,8 +81,8 @@ constexpr int64_t kBandsAtATime = 16;
 
 void run_on_cpu(const Tensor& like, const Args& args) {
   const int64_t capacity = band_capacity(args);
-  const Tensor keys = torch::stable::new_empty(like, {args.num_images * args.bands * capacity}, ScalarType::Long);
-  const Tensor counts = torch::stable::new_empty(like, {args.num_images * args.bands}, ScalarType::Long);
+  const Tensor keys = torch::stable::new_empty(like, {args.num_images, args.bands, capacity}, ScalarType::Long);
+  const Tensor counts = torch::stable::new_empty(like, {args.num_images, args.bands}, ScalarType::Long);
   const Lists lists{static_cast<uint64_t*>(keys.mutable_data_ptr()), static_cast<int64_t*>(counts.mutable_data_ptr()),
                     capacity};
   const auto on_threads = [&](int64_t tasks, int64_t at_a_time, auto kernel) {
@@ -97,9 +96,9 @@ void run_on_cpu(const Tensor& like, const Args& args) {
 
 void run_on_cuda(const Tensor& like, const Args& args) {
   const int64_t capacity = cuda::band_capacity(args);
-  const Tensor keys = torch::stable::new_empty(like, {args.num_images * args.bands * capacity}, ScalarType::Long);
-  const Tensor counts = torch::stable::new_zeros(like, {args.num_images * args.num_levels}, ScalarType::Int);
-  const Tensor selected = torch::stable::new_empty(like, {args.num_images * args.places}, ScalarType::Long);
+  const Tensor keys = torch::stable::new_empty(like, {args.num_images, args.bands, capacity}, ScalarType::Long);
+  const Tensor counts = torch::stable::new_zeros(like, {args.num_images, args.num_levels}, ScalarType::Int);
+  const Tensor selected = torch::stable::new_empty(like, {args.num_images, args.places}, ScalarType::Long);
   const cuda::Lists lists{static_cast<uint64_t*>(keys.mutable_data_ptr()),
                           static_cast<int32_t*>(counts.mutable_data_ptr()),
                           static_cast<uint64_t*>(selected.mutable_data_ptr()), capacity};
@@ -112,10 +111,10 @@ Results decode_detections(const Tensor& class_logits, const Tensor& centerness_l
                           double score_threshold, int64_t top_k, bool threshold_with_centerness) {
   check_inputs(class_logits, centerness_logits, box_distances, level_sizes, strides, top_k);
   // float64 is rounded to float32, as in the reference; half precision is read as it is
-  const Tensor logits = class_logits.scalar_type() == ScalarType::Double ? as_float32(class_logits)
-                                                                         : torch::stable::contiguous(class_logits);
-  const Tensor centerness = as_float32(centerness_logits);
-  const Tensor distances = as_float32(box_distances);
+  const Tensor logits = class_logits.scalar_type() == ScalarType::Double ? dense(class_logits, ScalarType::Float)
+                                                                         : dense(class_logits);
+  const Tensor centerness = dense(centerness_logits, ScalarType::Float);
+  const Tensor distances = dense(box_distances, ScalarType::Float);
   const bool with_cuda = kWithCuda && on_cuda(class_logits);
 
   Args args{};

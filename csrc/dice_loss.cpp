@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
 
 namespace condinst::dice_loss {
@@ -72,14 +73,14 @@ void run_backward(const Tensor& masks, const Args& args) {
 // masks [K, ...], targets [K, ...] -> losses [K], sums [K, 2]
 std::tuple<Tensor, Tensor> forward(const Tensor& masks, const Tensor& targets, double eps) {
   check_inputs(masks, targets);
-  const Tensor dense_masks = torch::stable::contiguous(masks);
-  const Tensor dense_targets = torch::stable::contiguous(targets);
+  const Tensor dense_masks = dense(masks);
+  const Tensor dense_targets = dense(targets);
   const ScalarType type = accumulator_type(masks, targets);
   const Tensor losses = torch::stable::new_empty(masks, {masks.size(0)}, type);
   const Tensor sums = torch::stable::new_empty(masks, {masks.size(0), 2}, type);
 
   Args args = make_args(dense_masks, dense_targets);
-  const Tensor partial = torch::stable::new_empty(masks, {2 * task_count(args)}, ScalarType::Double);
+  const Tensor partial = torch::stable::new_empty(masks, {args.count, args.chunks, 2}, ScalarType::Double);
   args.eps = eps;
   args.partial = static_cast<double*>(partial.mutable_data_ptr());
   args.losses = losses.mutable_data_ptr();
@@ -98,10 +99,10 @@ Tensor backward(const Tensor& grad_losses, const Tensor& sums, const Tensor& mas
   STD_TORCH_CHECK(sums.scalar_type() == type && same_device(sums, masks) && sums.dim() == 2 &&
                       sums.size(0) == masks.size(0) && sums.size(1) == 2,
                   "sums: expected [K, 2] of the dtype of the losses on the device of masks");
-  const Tensor dense_masks = torch::stable::contiguous(masks);
-  const Tensor dense_targets = torch::stable::contiguous(targets);
-  const Tensor dense_grads = torch::stable::contiguous(grad_losses);
-  const Tensor dense_sums = torch::stable::contiguous(sums);
+  const Tensor dense_masks = dense(masks);
+  const Tensor dense_targets = dense(targets);
+  const Tensor dense_grads = dense(grad_losses);
+  const Tensor dense_sums = dense(sums);
   // Of dense_masks, so that the gradient is contiguous.
   const Tensor grad_masks = torch::stable::empty_like(dense_masks);
 

@@ -66,7 +66,7 @@ std::tuple<Tensor, Tensor> backward(const Tensor& grad_logits, const Tensor& mas
                                     int64_t channels, std::string coordinates, bool use_features,
                                     int64_t upsample_factor) {
   const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
-  const Tensor dense_grads = torch::stable::contiguous(grad_logits);
+  const Tensor dense_grads = dense(grad_logits);
   if constexpr (kWithCuda) {
     if (on_cuda(mask_features)) {
       const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);

@@ -47,7 +47,7 @@ void check_grads(const Tensor& grad_losses, const Tensor& sums, const Tensor& ma
 class CpuTargets {
  public:
   CpuTargets(const Tensor& target_masks, const Tensor& target_indices)
-      : masks_(torch::stable::contiguous(target_masks)), indices_(torch::stable::contiguous(target_indices)) {
+      : masks_(dense(target_masks)), indices_(dense(target_indices)) {
     dynamic_mask_head::check_index_range("target_indices", indices_, target_masks.size(0));
     targets = {static_cast<const uint8_t*>(masks_.const_data_ptr()),
                static_cast<const int64_t*>(indices_.const_data_ptr())};
@@ -64,7 +64,7 @@ class CpuTargets {
 class CudaTargets {
  public:
   CudaTargets(const Tensor& target_masks, const Tensor& target_indices)
-      : masks_(torch::stable::contiguous(target_masks)), indices_(torch::stable::contiguous(target_indices)) {
+      : masks_(dense(target_masks)), indices_(dense(target_indices)) {
     targets = {static_cast<const uint8_t*>(masks_.const_data_ptr()),
                static_cast<const int64_t*>(indices_.const_data_ptr()), target_masks.size(0)};
   }
@@ -131,8 +131,8 @@ std::tuple<Tensor, Tensor> backward(const Tensor& grad_losses, const Tensor& sum
                                     int64_t channels, std::string coordinates, bool use_features,
                                     int64_t upsample_factor) {
   const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
-  const Tensor dense_grads = torch::stable::contiguous(grad_losses);
-  const Tensor dense_sums = torch::stable::contiguous(sums);
+  const Tensor dense_grads = dense(grad_losses);
+  const Tensor dense_sums = dense(sums);
   if constexpr (kWithCuda) {
     if (on_cuda(mask_features)) {
       const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);

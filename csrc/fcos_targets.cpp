@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "cuda.h"
+#include "dense.h"
+#include "sizes.h"
 
 namespace condinst::fcos_targets {
 namespace {
@@ -48,12 +50,13 @@ void set_levels(Args& args, const std::vector<int64_t>& level_sizes, const std::
     level.height = level_sizes[2 * i];
     level.width = level_sizes[2 * i + 1];
     level.stride = strides[i];
-    STD_TORCH_CHECK(level.height >= 0 && level.width >= 0 && level.stride >= 1,
-                    "level_sizes, strides: expected sizes of at least 0 and strides of at least 1");
+    STD_TORCH_CHECK(is_side(level.height) && is_side(level.width) && is_stride(level.stride),
+                    "level_sizes, strides: expected sizes of 0 .. ", kMostSide, " and strides of 1 .. ", kMostSide);
     level.lowest = i == 0 ? -1.0f : static_cast<float>(sizes_of_interest[i - 1]);
     level.highest = i + 1 == count ? 1e8f : static_cast<float>(sizes_of_interest[i]);
     level.reach = static_cast<float>(radius) * static_cast<float>(level.stride);
-    args.num_locations += level.height * level.width;
+    args.num_locations =
+        sum("level_sizes", args.num_locations, product("level_sizes", {level.height, level.width}));
   }
 }
 
@@ -64,7 +67,7 @@ void run(const Tensor& boxes, const Args& args) {
     }
   }
   const auto targets = CONDINST_CPU_KERNEL(targets);
-  torch::stable::parallel_for(0, args.num_images * bands_per_image(args), 1,
+  torch::stable::parallel_for(0, product("num_images", {args.num_images, bands_per_image(args)}), 1,
                               [&](int64_t begin, int64_t end) { targets(args, begin, end); });
 }
 
@@ -79,12 +82,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& boxes, const Te
   STD_TORCH_CHECK(num_images >= 0, "num_images: expected at least 0, got ", num_images);
   Args args{};
   set_levels(args, level_sizes, strides, sizes_of_interest, radius);
-  const Tensor dense_boxes = torch::stable::contiguous(boxes);
-  const Tensor dense_labels = torch::stable::contiguous(labels);
-  const Tensor dense_images = torch::stable::contiguous(image_indices);
-  std::optional<Tensor> dense_centers;
-  if (centers.has_value()) {
-    dense_centers = torch::stable::contiguous(*centers);
+  const Tensor dense_boxes = dense(boxes);
+  const Tensor dense_labels = dense(labels);
+  const Tensor dense_images = dense(image_indices);
+  const std::optional<Tensor> dense_centers = dense(centers);
+  if (dense_centers.has_value()) {
     args.centers = static_cast<const float*>(dense_centers->const_data_ptr());
   }
   args.boxes = static_cast<const float*>(dense_boxes.const_data_ptr());

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
 #include "loss.h"
 
@@ -36,10 +37,6 @@ void check_inputs(const Tensor& predicted, const Tensor& targets, const std::opt
                         weights->scalar_type() == targets.scalar_type() && same_device(*weights, predicted),
                     "weights: expected [N] of the dtype and the device of targets");
   }
-}
-
-std::optional<Tensor> dense(const std::optional<Tensor>& tensor) {
-  return tensor.has_value() ? std::optional<Tensor>(torch::stable::contiguous(*tensor)) : std::nullopt;
 }
 
 // Without results. All tensors must be contiguous and outlive the arguments.
@@ -70,8 +67,8 @@ void run(const Tensor& predicted, const Args& args) {
 std::tuple<Tensor, Tensor> forward(const Tensor& predicted, const Tensor& targets, const std::optional<Tensor>& weights,
                                    bool smooth, bool reduce, bool with_grad) {
   check_inputs(predicted, targets, weights);
-  const Tensor dense_predicted = torch::stable::contiguous(predicted);
-  const Tensor dense_targets = torch::stable::contiguous(targets);
+  const Tensor dense_predicted = dense(predicted);
+  const Tensor dense_targets = dense(targets);
   const std::optional<Tensor> dense_weights = dense(weights);
   Args args = make_args(dense_predicted, dense_targets, dense_weights, smooth);
   const LossTensors tensors = new_results(dense_predicted, {predicted.size(0)}, loss_type(args.wide), reduce,
@@ -84,10 +81,10 @@ std::tuple<Tensor, Tensor> forward(const Tensor& predicted, const Tensor& target
 Tensor backward(const Tensor& grad_loss, const Tensor& predicted, const Tensor& targets,
                 const std::optional<Tensor>& weights, bool smooth) {
   check_inputs(predicted, targets, weights);
-  const Tensor dense_predicted = torch::stable::contiguous(predicted);
-  const Tensor dense_targets = torch::stable::contiguous(targets);
+  const Tensor dense_predicted = dense(predicted);
+  const Tensor dense_targets = dense(targets);
   const std::optional<Tensor> dense_weights = dense(weights);
-  const Tensor dense_grad_loss = torch::stable::contiguous(grad_loss);
+  const Tensor dense_grad_loss = dense(grad_loss);
   const Tensor grad = torch::stable::empty_like(dense_predicted);
   Args args = make_args(dense_predicted, dense_targets, dense_weights, smooth);
   set_gradient(predicted, {predicted.size(0)}, loss_type(args.wide), dense_grad_loss, grad, args.results);

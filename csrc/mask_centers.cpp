@@ -6,8 +6,12 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
+
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
+#include "sizes.h"
 
 namespace condinst::mask_centers {
 namespace {
@@ -29,9 +33,12 @@ void run(const Tensor& masks, const Args& args) {
 
 // masks [G, H, W] -> centres [G, 2]
 Tensor forward(const Tensor& masks) {
-  STD_TORCH_CHECK(masks.dim() == 3, "masks: expected [G, H, W]");
+  STD_TORCH_CHECK(masks.dim() == 3 && is_side(masks.size(1)) && is_side(masks.size(2)),
+                  "masks: expected [G, H, W] with sides of at most ", kMostSide);
   STD_TORCH_CHECK(element_type(masks) == ElementType::uint8, "masks: expected dtype bool or uint8");
-  const Tensor dense_masks = torch::stable::contiguous(masks);
+  // The largest sum of positions that the kernels can meet, with pixels of 255.
+  product("masks", {masks.size(1), masks.size(2), std::max(masks.size(1), masks.size(2)), 255});
+  const Tensor dense_masks = dense(masks);
   const Tensor centers = torch::stable::new_empty(masks, {masks.size(0), 2}, ScalarType::Float);
 
   Args args{};
@@ -42,7 +49,7 @@ Tensor forward(const Tensor& masks) {
   const int64_t band_pixels = on_cuda(masks) ? cuda::kBandPixels : kCpuBandPixels;
   args.rows_per_band = args.width > 0 && args.width < band_pixels ? band_pixels / args.width : 1;
   args.bands = args.width > 0 ? (args.height + args.rows_per_band - 1) / args.rows_per_band : 0;
-  const Tensor partial = torch::stable::new_empty(masks, {task_count(args), 3}, ScalarType::Long);
+  const Tensor partial = torch::stable::new_empty(masks, {args.num_masks, args.bands, 3}, ScalarType::Long);
   args.partial = static_cast<Sums*>(partial.mutable_data_ptr());
   args.centers = static_cast<float*>(centers.mutable_data_ptr());
   run(masks, args);

@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "../kernels/dynamic_mask_head/dynamic_mask_head_cpu.h"
+#include "dense.h"
 #include "element_type.h"
+#include "sizes.h"
 
 namespace condinst::dynamic_mask_head {
 
@@ -43,6 +45,9 @@ inline Coordinates parse_coordinates(const std::string& name) {
 
 inline Network checked_network(const Tensor& mask_features, const Options& options) {
   STD_TORCH_CHECK(mask_features.dim() == 4, "mask_features: expected 4 dimensions, got ", mask_features.dim());
+  for (int64_t dim = 0; dim < mask_features.dim(); ++dim) {
+    STD_TORCH_CHECK(is_side(mask_features.size(dim)), "mask_features: expected dimensions of at most ", kMostSide);
+  }
   STD_TORCH_CHECK(options.num_layers >= 1 && options.num_layers <= kMaxLayers, "num_layers: expected 1 to ", kMaxLayers,
                   ", got ", options.num_layers);
   STD_TORCH_CHECK(options.channels >= 1 && options.channels <= kMaxChannels, "channels: expected 1 to ", kMaxChannels,
@@ -66,6 +71,7 @@ inline void check_mask_head_inputs(const Tensor& mask_features, const Tensor& pa
   STD_TORCH_CHECK(params.dim() == 2 && params.size(1) == network.num_params(), "params: expected [K, ",
                   network.num_params(), "]");
   const int64_t num_instances = params.size(0);
+  STD_TORCH_CHECK(is_side(num_instances), "params: expected at most ", kMostSide, " instances");
   STD_TORCH_CHECK(locations.dim() == 2 && locations.size(0) == num_instances && locations.size(1) == 2,
                   "locations: expected [K, 2]");
   STD_TORCH_CHECK(image_indices.dim() == 1 && image_indices.size(0) == num_instances &&
@@ -73,7 +79,8 @@ inline void check_mask_head_inputs(const Tensor& mask_features, const Tensor& pa
                   "image_indices: expected [K] int64");
   STD_TORCH_CHECK(sizes_of_interest.dim() == 1 && sizes_of_interest.size(0) == num_instances,
                   "sizes_of_interest: expected [K]");
-  STD_TORCH_CHECK(options.feature_stride >= 1, "feature_stride: expected at least 1, got ", options.feature_stride);
+  STD_TORCH_CHECK(is_stride(options.feature_stride), "feature_stride: expected 1 .. ", kMostSide, ", got ",
+                  options.feature_stride);
   const int64_t factor = options.upsample_factor;
   STD_TORCH_CHECK(factor == 1 || factor == 2 || factor == 4, "upsample_factor: expected 1, 2 or 4; got ", factor);
 }
@@ -87,15 +94,11 @@ inline void check_index_range(const char* name, const Tensor& indices, int64_t s
   }
 }
 
-inline Tensor converted(const Tensor& tensor, ScalarType type) {
-  return torch::stable::contiguous(torch::stable::to(tensor, type));
-}
-
 // features [B, C, H, W] of any layout and dtype -> [B, C, H, padded_width(W)] of `type`, 0 in the padding
 inline Tensor padded_features(const Tensor& features, ScalarType type) {
   const int64_t width = features.size(3), padded = padded_width(width);
   if (padded == width) {
-    return converted(features, type);
+    return dense(features, type);
   }
   Tensor result =
       torch::stable::new_empty(features, {features.size(0), features.size(1), features.size(2), padded}, type);
@@ -117,10 +120,10 @@ class CpuInputs {
       STD_TORCH_CHECK(tensor->is_cpu(), "dynamic mask head: expected CPU tensors");
     }
     features_ = padded_features(mask_features, type_);
-    params_ = converted(params, type_);
-    locations_ = converted(locations, type_);
-    image_indices_ = torch::stable::contiguous(image_indices);
-    sizes_ = converted(sizes_of_interest, type_);
+    params_ = dense(params, type_);
+    locations_ = dense(locations, type_);
+    image_indices_ = dense(image_indices);
+    sizes_ = dense(sizes_of_interest, type_);
     check_index_range("image_indices", image_indices_, mask_features.size(0));
 
     inputs.features = features_.const_data_ptr();
@@ -220,7 +223,7 @@ std::tuple<Tensor, Tensor> backward_cpu(const CpuInputs& given, ScalarType type,
   if (inputs.row_stride != inputs.width) {
     grad_features = torch::stable::narrow(grad_features, 3, 0, inputs.width);
   }
-  return {converted(grad_features, type), converted(grad_params, type)};
+  return {dense(grad_features, type), dense(grad_params, type)};
 }
 
 }  // namespace condinst::dynamic_mask_head

@@ -20,13 +20,14 @@ class CudaInputs {
       STD_TORCH_CHECK(same_device(*tensor, mask_features), "dynamic mask head: expected tensors of one device");
     }
     const int64_t factor = options.upsample_factor;
-    STD_TORCH_CHECK(mask_features.size(2) * mask_features.size(3) < (int64_t{1} << 31) / (factor * factor),
+    STD_TORCH_CHECK(product("mask_features", {mask_features.size(2), mask_features.size(3), factor, factor}) <=
+                        kMostPixels,
                     "mask_features: expected maps of less than 2^31 pixels after upsampling");
-    features_ = converted(mask_features, type_);
-    params_ = converted(params, type_);
-    locations_ = converted(locations, type_);
-    image_indices_ = torch::stable::contiguous(image_indices);
-    sizes_ = converted(sizes_of_interest, type_);
+    features_ = dense(mask_features, type_);
+    params_ = dense(params, type_);
+    locations_ = dense(locations, type_);
+    image_indices_ = dense(image_indices);
+    sizes_ = dense(sizes_of_interest, type_);
 
     inputs.network = checked_network(mask_features, options);
     inputs.features = features_.const_data_ptr();
@@ -73,7 +74,7 @@ std::tuple<Tensor, Tensor> backward_cuda(const CudaInputs& given, ScalarType typ
   on_current_stream(given.features(), [&](void* stream) {
     run(grad_features.mutable_data_ptr(), grad_params.mutable_data_ptr(), scratch.mutable_data_ptr(), stream);
   });
-  return {converted(grad_features, type), converted(grad_params, type)};
+  return {dense(grad_features, type), dense(grad_params, type)};
 }
 
 }  // namespace condinst::dynamic_mask_head

@@ -16,7 +16,7 @@ using torch::stable::Tensor;
 
 void on_cuda_device(const Args& args, const Candidates& given) {
   const int64_t count = args.masks.count;
-  const Tensor rivals = given.scratch(count * cuda::words_of_row(count), ScalarType::Long);
+  const Tensor rivals = given.scratch(product("masks", {count, cuda::words_of_row(count)}), ScalarType::Long);
   suppression::suppress_on_cuda(given, [&](const suppression::cuda::Sorted& sorted, void* stream) {
     auto* bits = static_cast<cuda::Rivals*>(rivals.mutable_data_ptr());
     cuda::summarize(args, stream);

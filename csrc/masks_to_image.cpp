@@ -16,9 +16,10 @@ using namespace resampling;
 void run_on_cpu(const Args& args, uint8_t* masks) {
   const auto resize = CONDINST_CPU_KERNEL(resize);
   const int64_t bands = cpu_bands(args, args.rows);
-  share_tasks(args.count * bands, [&](const auto& next) {
+  const int64_t tasks = product("mask_logits", {args.count, bands});
+  share_tasks(tasks, [&](const auto& next) {
     std::vector<uint64_t> scratch;
-    for (int64_t task = next(); task < args.count * bands; task = next()) {
+    for (int64_t task = next(); task < tasks; task = next()) {
       const int64_t begin = task % bands * args.rows.pixels / bands;
       const int64_t end = (task % bands + 1) * args.rows.pixels / bands;
       scratch.resize(std::max<size_t>(scratch.size(), scratch_size(args.rows, args.columns, begin, end)));

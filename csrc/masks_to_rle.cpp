@@ -53,10 +53,11 @@ void find_on_cpu(const Args& args, int64_t mask, int64_t begin, int64_t end, Scr
 std::vector<Encoded> on_cpu(const Args& args) {
   std::vector<Encoded> encoded(args.count);
   const int64_t bands = cpu_bands(args, args.columns);
-  std::vector<std::vector<int32_t>> found(bands > 1 ? args.count * bands : 0);
-  share_tasks(args.count * bands, [&](const auto& next) {
+  const int64_t tasks = product("mask_logits", {args.count, bands});
+  std::vector<std::vector<int32_t>> found(bands > 1 ? tasks : 0);
+  share_tasks(tasks, [&](const auto& next) {
     Scratch scratch;
-    for (int64_t task = next(); task < args.count * bands; task = next()) {
+    for (int64_t task = next(); task < tasks; task = next()) {
       const int64_t mask = task / bands;
       const int64_t begin = task % bands * args.columns.pixels / bands;
       const int64_t end = (task % bands + 1) * args.columns.pixels / bands;
@@ -90,7 +91,7 @@ std::vector<Encoded> on_cpu(const Args& args) {
 
 // Waits for the device twice: for the number of changes, and for the changes.
 std::vector<Encoded> on_device(const Tensor& mask_logits, const Args& args) {
-  const int64_t tasks = args.count * cuda::band_count(args);
+  const int64_t tasks = product("mask_logits", {args.count, cuda::band_count(args)});
   const Tensor offsets = torch::stable::new_empty(mask_logits, {args.count + 1}, ScalarType::Long);
   const Tensor starts = torch::stable::new_empty(mask_logits, {tasks + 1}, ScalarType::Long);
   on_current_stream(mask_logits, [&](void* stream) {

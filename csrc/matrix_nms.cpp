@@ -21,7 +21,7 @@ using torch::stable::Tensor;
 // Calls run(pass) for all columns of `count`, `columns` at a time; none has more than `longest_group` candidates.
 template <class Run>
 void for_each_pass(const Candidates& given, int64_t count, int64_t columns, int64_t longest_group, const Run& run) {
-  const Tensor ious = given.scratch(std::min(columns, count) * longest_group, ScalarType::Float);
+  const Tensor ious = given.scratch(product("masks", {std::min(columns, count), longest_group}), ScalarType::Float);
   const Tensor highest = given.scratch(count, ScalarType::Float);
   Pass pass{0, 0, static_cast<float*>(ious.mutable_data_ptr()), longest_group,
             static_cast<float*>(highest.mutable_data_ptr())};

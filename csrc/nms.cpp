@@ -33,7 +33,7 @@ std::tuple<Tensor, Tensor> nms(const Tensor& boxes, const Tensor& scores, const 
   STD_TORCH_CHECK(boxes.dim() == 2 && boxes.size(1) == 4, "boxes: expected [N, 4]");
   STD_TORCH_CHECK(iou_threshold >= 0, "iou_threshold: expected at least 0, got ", iou_threshold);
   const Candidates given(boxes, scores, labels, image_indices, {max_detections, num_images, capacity});
-  const Tensor dense_boxes = suppression::converted(boxes, ScalarType::Float);
+  const Tensor dense_boxes = dense(boxes, ScalarType::Float);
   Args args{};
   args.boxes = static_cast<const float*>(dense_boxes.const_data_ptr());
   args.iou_threshold = at_most(iou_threshold);

@@ -9,7 +9,9 @@
 #include <torch/headeronly/util/Half.h>
 
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
+#include "sizes.h"
 
 namespace condinst::pack_masks {
 namespace {
@@ -45,13 +47,14 @@ void run(const Tensor& masks, const Args& args) {
 
 // masks [N, H, W] -> words [N, ceil(H * W / 64)]
 Tensor forward(const Tensor& masks, double threshold) {
-  STD_TORCH_CHECK(masks.dim() == 3, "masks: expected [N, H, W]");
-  const Tensor dense = torch::stable::contiguous(masks);
+  STD_TORCH_CHECK(masks.dim() == 3 && is_side(masks.size(1)) && is_side(masks.size(2)),
+                  "masks: expected [N, H, W] with sides of at most ", kMostSide);
+  const Tensor dense_masks = dense(masks);
   const int64_t size = masks.size(1) * masks.size(2);
   const Tensor words = torch::stable::new_empty(masks, {masks.size(0), words_of(size)}, ScalarType::Long);
 
   Args args{};
-  args.masks = dense.const_data_ptr();
+  args.masks = dense_masks.const_data_ptr();
   args.type = element_type(masks);
   args.count = masks.size(0);
   args.size = size;

@@ -6,6 +6,8 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include "../kernels/mask_nms/mask_pairs.h"
+#include "dense.h"
+#include "sizes.h"
 
 namespace condinst::mask_nms {
 
@@ -15,9 +17,9 @@ class PackedMasks {
   explicit PackedMasks(const torch::stable::Tensor& packed) {
     using torch::headeronly::ScalarType;
     STD_TORCH_CHECK(packed.dim() == 2 && packed.scalar_type() == ScalarType::Long, "masks: expected [N, W] int64");
-    bits_ = torch::stable::contiguous(packed);
-    summaries_ = torch::stable::new_empty(packed, {packed.size(0) * static_cast<int64_t>(sizeof(Summary))},
-                                          ScalarType::Byte);
+    bits_ = dense(packed);
+    summaries_ = torch::stable::new_empty(
+        packed, {product("masks", {packed.size(0), static_cast<int64_t>(sizeof(Summary))})}, ScalarType::Byte);
     masks.bits = static_cast<const uint64_t*>(bits_.const_data_ptr());
     masks.summaries = static_cast<Summary*>(summaries_.mutable_data_ptr());
     masks.count = packed.size(0);

@@ -22,7 +22,7 @@ using torch::stable::Tensor;
 // Half precision as it is, all else as float32.
 Tensor as_logits(const Tensor& logits) {
   const bool narrow = logits.scalar_type() == ScalarType::Half || logits.scalar_type() == ScalarType::BFloat16;
-  return torch::stable::contiguous(narrow ? logits : torch::stable::to(logits, ScalarType::Float));
+  return dense(narrow ? logits : torch::stable::to(logits, ScalarType::Float));
 }
 
 struct Sizes {
@@ -35,9 +35,11 @@ struct Sizes {
 };
 
 void check_sizes(const Args& args, const Sizes& sizes) {
-  STD_TORCH_CHECK(sizes.mask_stride >= 1 && sizes.semantic_stride >= 1, "strides: expected at least 1");
-  const size_t count = static_cast<size_t>(2 * args.num_images);
-  STD_TORCH_CHECK(sizes.networks.size() == count && sizes.outputs.size() == count,
+  STD_TORCH_CHECK(is_stride(sizes.mask_stride) && is_stride(sizes.semantic_stride), "strides: expected 1 .. ",
+                  kMostSide);
+  const int64_t count = product("semantic_logits", {2, args.num_images});
+  STD_TORCH_CHECK(static_cast<int64_t>(sizes.networks.size()) == count &&
+                      static_cast<int64_t>(sizes.outputs.size()) == count,
                   "network_sizes, output_sizes: expected height and width of each image");
   for (int64_t image = 0; image < args.num_images; ++image) {
     const int64_t height = sizes.networks[2 * image];
@@ -47,9 +49,8 @@ void check_sizes(const Args& args, const Sizes& sizes) {
             height <= args.semantic_height * sizes.semantic_stride && 0 < width &&
             width <= args.mask_width * sizes.mask_stride && width <= args.semantic_width * sizes.semantic_stride,
         "network_sizes: expected at least 1 x 1 and at most the size of either map times its stride");
-    STD_TORCH_CHECK(0 < sizes.outputs[2 * image] && 0 < sizes.outputs[2 * image + 1] &&
-                        sizes.outputs[2 * image] < (int64_t{1} << 31) / sizes.outputs[2 * image + 1],
-                    "output_sizes: expected at least 1 x 1 and less than 2^31 pixels");
+    STD_TORCH_CHECK(is_image_size(sizes.outputs[2 * image], sizes.outputs[2 * image + 1]),
+                    "output_sizes: expected sides of 1 .. ", kMostSide, " and less than 2^31 pixels");
   }
 }
 
@@ -78,11 +79,16 @@ class Inputs {
     args.mask_width = mask_logits.size(2);
     args.semantic_height = semantic_logits.size(2);
     args.semantic_width = semantic_logits.size(3);
+    for (const int64_t side : {args.mask_height, args.mask_width, args.semantic_height, args.semantic_width}) {
+      STD_TORCH_CHECK(is_side(side), "mask_logits, semantic_logits: expected sides of at most ", kMostSide);
+    }
+    STD_TORCH_CHECK(is_side(sum("mask_logits, semantic_logits", args.num_instances, args.num_channels)),
+                    "mask_logits, semantic_logits: expected at most ", kMostSide, " instances and channels together");
     check_sizes(args, sizes);
     mask_logits_ = as_logits(mask_logits);
     semantic_logits_ = as_logits(semantic_logits);
-    scores_ = torch::stable::contiguous(torch::stable::to(scores, ScalarType::Float));
-    image_indices_ = torch::stable::contiguous(image_indices);
+    scores_ = dense(scores, ScalarType::Float);
+    image_indices_ = dense(image_indices);
     args.mask_logits = mask_logits_.const_data_ptr();
     args.mask_type = element_type(mask_logits_);
     args.semantic_logits = semantic_logits_.const_data_ptr();
@@ -103,11 +109,13 @@ class Inputs {
   Tensor ids, instance_areas, stuff_areas;
 
  private:
-  Tensor scratch(int64_t count, ScalarType type) const { return torch::stable::new_empty(scores_, {count}, type); }
+  Tensor scratch(std::initializer_list<int64_t> sizes, ScalarType type) const {
+    return torch::stable::new_empty(scores_, sizes, type);
+  }
 
   void make_images(const Sizes& sizes) {
     constexpr int64_t kOfImage = static_cast<int64_t>(sizeof(Image) / sizeof(int64_t));
-    images_ = scratch(args.num_images * kOfImage, ScalarType::Long);
+    images_ = scratch({args.num_images, kOfImage}, ScalarType::Long);
     Image* images = static_cast<Image*>(images_.mutable_data_ptr());
     args.images = images;
     const int64_t cells[] = {args.mask_height, args.mask_width, args.semantic_height, args.semantic_width};
@@ -115,9 +123,9 @@ class Inputs {
     int64_t size = 0;
     for (int64_t i = 0; i < 4 * args.num_images; ++i) {
       scales.push_back(sizes.scale(i / 4, i % 2, cells[i % 4], i % 4 < 2 ? sizes.mask_stride : sizes.semantic_stride));
-      size += resampling::table_size(scales.back());
+      size = sum("output_sizes", size, resampling::table_size(scales.back()));
     }
-    tables_ = scratch(size, ScalarType::Int);
+    tables_ = scratch({size}, ScalarType::Int);
     int32_t* table = static_cast<int32_t*>(tables_.mutable_data_ptr());
     for (int64_t image = 0; image < args.num_images; ++image) {
       Axis axes[4];
@@ -148,9 +156,12 @@ class Inputs {
     ids = torch::stable::new_empty(scores_, {args.num_images, args.height, args.width}, ScalarType::Int);
     instance_areas = torch::stable::new_zeros(image_indices_, {args.num_instances});
     stuff_areas = torch::stable::new_zeros(image_indices_, {args.num_images, num_stuff});
-    const int64_t pixels = args.height * args.words;
-    bits_ = scratch(args.num_instances * pixels + 1, ScalarType::Long);
-    taken_ = torch::stable::new_zeros(image_indices_, {args.num_images * pixels + 1});
+    // A word more than the maps have: whoever puts bits together reads it.
+    const auto words = [&](int64_t maps) {
+      return sum("output_sizes", product("output_sizes", {maps, args.height, args.words}), 1);
+    };
+    bits_ = scratch({words(args.num_instances)}, ScalarType::Long);
+    taken_ = torch::stable::new_zeros(image_indices_, {words(args.num_images)});
     args.ids = static_cast<int32_t*>(ids.mutable_data_ptr());
     args.instance_areas = static_cast<int64_t*>(instance_areas.mutable_data_ptr());
     args.stuff_areas = static_cast<int64_t*>(stuff_areas.mutable_data_ptr());
@@ -274,12 +285,13 @@ void on_cpu(const Args& args) {
 }
 
 void on_device(const Args& args, const Tensor& like) {
-  const auto scratch = [&](int64_t count, ScalarType type) { return torch::stable::new_empty(like, {count}, type); };
-  const Tensor ranked = scratch(args.num_images * args.num_instances, ScalarType::Int);
+  const auto scratch = [&](std::initializer_list<int64_t> sizes) {
+    return torch::stable::new_empty(like, sizes, ScalarType::Int);
+  };
+  const Tensor ranked = scratch({args.num_images, args.num_instances});
   const Tensor counts = torch::stable::new_zeros(like, {args.num_images}, ScalarType::Int);
-  const Tensor band_areas = scratch(args.num_instances * cuda::num_bands(args), ScalarType::Int);
-  const Tensor channels =
-      scratch(args.num_images * args.semantic_height * args.semantic_width, ScalarType::Int);
+  const Tensor band_areas = scratch({args.num_instances, cuda::num_bands(args)});
+  const Tensor channels = scratch({args.num_images, args.semantic_height, args.semantic_width});
   const cuda::Scratch given{
       static_cast<int32_t*>(ranked.mutable_data_ptr()), static_cast<int32_t*>(counts.mutable_data_ptr()),
       static_cast<int32_t*>(band_areas.mutable_data_ptr()), static_cast<int32_t*>(channels.mutable_data_ptr())};

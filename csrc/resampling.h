@@ -12,7 +12,9 @@
 #include "../kernels/masks_to_image/lines.h"
 #include "../kernels/masks_to_image/tables_cuda.h"
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
+#include "sizes.h"
 
 namespace condinst::resampling {
 
@@ -44,19 +46,20 @@ static inline void make_tables(const Tensor& mask_logits, const Scale& rows, int
 class Masks {
  public:
   Masks(const Tensor& mask_logits, const Options& options) {
-    STD_TORCH_CHECK(mask_logits.dim() == 3, "mask_logits: expected [K, h, w]");
-    STD_TORCH_CHECK(options.mask_stride >= 1, "mask_stride: expected at least 1, got ", options.mask_stride);
+    STD_TORCH_CHECK(mask_logits.dim() == 3 && is_side(mask_logits.size(1)) && is_side(mask_logits.size(2)),
+                    "mask_logits: expected [K, h, w] with sides of at most ", kMostSide);
+    STD_TORCH_CHECK(is_stride(options.mask_stride), "mask_stride: expected 1 .. ", kMostSide, ", got ",
+                    options.mask_stride);
     const int64_t height = mask_logits.size(1);
     const int64_t width = mask_logits.size(2);
     STD_TORCH_CHECK(0 < options.network_height && options.network_height <= height * options.mask_stride &&
                         0 < options.network_width && options.network_width <= width * options.mask_stride,
                     "network_size: expected at least 1 x 1 and at most mask size times mask_stride");
-    STD_TORCH_CHECK(0 < options.output_height && 0 < options.output_width &&
-                        options.output_height < (int64_t{1} << 31) / options.output_width,
-                    "output_size: expected at least 1 x 1 and less than 2^31 pixels");
+    STD_TORCH_CHECK(is_image_size(options.output_height, options.output_width),
+                    "output_size: expected sides of 1 .. ", kMostSide, " and less than 2^31 pixels");
     const bool narrow = mask_logits.scalar_type() == ScalarType::Half ||
                         mask_logits.scalar_type() == ScalarType::BFloat16;
-    logits_ = torch::stable::contiguous(narrow ? mask_logits : torch::stable::to(mask_logits, ScalarType::Float));
+    logits_ = dense(narrow ? mask_logits : torch::stable::to(mask_logits, ScalarType::Float));
     const Scale rows{height, options.mask_stride, options.network_height, options.output_height};
     const Scale columns{width, options.mask_stride, options.network_width, options.output_width};
     const int64_t of_rows = table_size(rows);

@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
 
 namespace condinst::select_top_locations {
@@ -43,9 +44,9 @@ Tensor forward(const Tensor& class_logits, const Tensor& centerness_logits, cons
                int64_t num_objects, int64_t max_locations) {
   check_inputs(class_logits, centerness_logits, object_indices);
   STD_TORCH_CHECK(num_objects >= 0 && max_locations >= 1, "num_objects, max_locations: expected at least 0 and 1");
-  const Tensor dense_class = torch::stable::contiguous(class_logits);
-  const Tensor dense_centerness = torch::stable::contiguous(centerness_logits);
-  const Tensor dense_objects = torch::stable::contiguous(object_indices);
+  const Tensor dense_class = dense(class_logits);
+  const Tensor dense_centerness = dense(centerness_logits);
+  const Tensor dense_objects = dense(object_indices);
   const int64_t num_images = class_logits.size(0), num_locations = class_logits.size(1);
   const auto scratch = [&](int64_t per_image) {
     return torch::stable::new_empty(object_indices, {num_images, per_image});

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "cuda.h"
+#include "dense.h"
 #include "element_type.h"
 #include "loss.h"
 
@@ -57,8 +58,8 @@ void run(const Tensor& logits, const Args& args) {
 std::tuple<Tensor, Tensor> forward(const Tensor& logits, const Tensor& labels, double alpha, double gamma, bool reduce,
                                    bool with_grad) {
   check_inputs(logits, labels);
-  const Tensor dense_logits = torch::stable::contiguous(logits);
-  const Tensor dense_labels = torch::stable::contiguous(labels);
+  const Tensor dense_logits = dense(logits);
+  const Tensor dense_labels = dense(labels);
   Args args = make_args(dense_logits, dense_labels, alpha, gamma);
   const LossTensors tensors = new_results(dense_logits, {logits.size(0), logits.size(1)}, loss_type(is_wide(logits)),
                                           reduce, with_grad, args.results);
@@ -69,9 +70,9 @@ std::tuple<Tensor, Tensor> forward(const Tensor& logits, const Tensor& labels, d
 // grad_loss [] or [N, C], logits [N, C], labels [N] -> gradient of logits [N, C]
 Tensor backward(const Tensor& grad_loss, const Tensor& logits, const Tensor& labels, double alpha, double gamma) {
   check_inputs(logits, labels);
-  const Tensor dense_logits = torch::stable::contiguous(logits);
-  const Tensor dense_labels = torch::stable::contiguous(labels);
-  const Tensor dense_grad_loss = torch::stable::contiguous(grad_loss);
+  const Tensor dense_logits = dense(logits);
+  const Tensor dense_labels = dense(labels);
+  const Tensor dense_grad_loss = dense(grad_loss);
   const Tensor grad = torch::stable::empty_like(dense_logits);
   Args args = make_args(dense_logits, dense_labels, alpha, gamma);
   set_gradient(logits, {logits.size(0), logits.size(1)}, loss_type(is_wide(logits)), dense_grad_loss, grad,

@@ -13,6 +13,7 @@
 #include "../kernels/suppression/suppression_cpu.h"
 #include "../kernels/suppression/suppression_cuda.h"
 #include "cuda.h"
+#include "dense.h"
 
 namespace condinst::suppression {
 
@@ -23,10 +24,6 @@ using torch::stable::Tensor;
 struct Options {
   int64_t max_detections, num_images, capacity;
 };
-
-inline Tensor converted(const Tensor& tensor, ScalarType type) {
-  return torch::stable::contiguous(torch::stable::to(tensor, type));
-}
 
 // Scores as float32, labels and images as the kernels read them, and the results. Owns what `args` points to.
 class Candidates {
@@ -44,9 +41,9 @@ class Candidates {
                     "labels, image_indices: expected int64");
     STD_TORCH_CHECK(options.num_images >= 0 && options.max_detections >= 0 && options.capacity >= 0,
                     "num_images, max_detections, capacity: expected at least 0");
-    scores_ = converted(scores, ScalarType::Float);
-    labels_ = torch::stable::contiguous(labels);
-    image_indices_ = torch::stable::contiguous(image_indices);
+    scores_ = dense(scores, ScalarType::Float);
+    labels_ = dense(labels);
+    image_indices_ = dense(image_indices);
     indices = torch::stable::new_empty(labels, {options.num_images, options.capacity}, ScalarType::Long);
     counts = torch::stable::new_empty(labels, {options.num_images}, ScalarType::Long);
 

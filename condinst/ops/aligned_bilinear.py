@@ -6,7 +6,7 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_at_least, check_tensor
+from .checks import FLOATING, check_elements, check_sides, check_stride, check_tensor
 
 
 def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> Tensor:
@@ -29,8 +29,10 @@ def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> T
 
     Raises:
         TypeError: `x` is not a floating tensor.
-        ValueError: fewer than two dimensions or a factor below 1.
+        ValueError: fewer than two dimensions, a factor below 1, or a result that is too large.
     """
     check_tensor("x", x, FLOATING, min_dims=2)
-    check_at_least("factor", factor, 1)
+    check_sides("x", x)
+    check_stride("factor", factor)
+    check_elements("factor", *x.shape, factor, factor)
     return select("aligned_bilinear", backend, x)(x, factor)

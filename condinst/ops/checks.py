@@ -10,9 +10,28 @@ from torch import Tensor
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+MOST_INTEGER = (1 << 63) - 1
+"""The largest number that an operator of PyTorch takes for an integer."""
+
+MOST_SIDE = 1 << 30
+"""The largest side of a map or an image, and the largest stride; csrc/sizes.h has the same number and the reason."""
+
+MOST_PIXELS = (1 << 31) - 1
+"""Of an image: COCO's run lengths are 32-bit numbers; positions of runs are ours, with a sign."""
+
+MOST_ELEMENTS = 1 << 48
+"""Of a result. No memory holds as many, and int64 holds the number of their bytes."""
+
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _shown(value: object) -> str:
+    """A value as messages show it: Python refuses to write numbers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def check_tensor(name: str, value: object, dtypes: Collection[torch.dtype], min_dims: int = 0) -> None:
@@ -42,15 +61,29 @@ def check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -
 
 def check_choice(name: str, value: str | int, choices: Collection[str | int]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices or isinstance(value, bool):
-        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}; got {value!r}")
+    if not isinstance(value, str | int) or isinstance(value, bool) or value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}; got {_shown(value)}")
+
+
+def check_flag(name: str, value: bool) -> None:
+    """Raise TypeError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected a bool, got {type(value).__name__}")
+
+
+def check_number(name: str, value: float) -> None:
+    """Raise unless `value` is a finite number; an integer has at most 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    # math.isfinite breaks torch.compile's graph once a number has changed
+    if not -math.inf < value < math.inf or (isinstance(value, int) and abs(value) > MOST_INTEGER):
+        raise ValueError(f"{name}: expected a finite number, got {_shown(value)}")
 
 
 def check_positive(name: str, value: float) -> None:
     """Raise unless `value` is a positive, finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if not 0 < value < math.inf:  # math.isfinite breaks torch.compile's graph once a number has changed
+    check_number(name, value)
+    if value <= 0:
         raise ValueError(f"{name}: expected a positive finite number, got {value}")
 
 
@@ -93,12 +126,63 @@ def check_same_device(name: str, value: Tensor, other_name: str, other: Tensor) 
         raise ValueError(f"{name}: expected the device of {other_name} ({other.device}), got {value.device}")
 
 
-def check_at_least(name: str, value: int, least: int) -> None:
-    """Raise unless `value` is an integer of at least `least`."""
+def check_integer(name: str, value: int, least: int, most: int = MOST_INTEGER) -> None:
+    """Raise unless `value` is an integer in least .. most."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: expected an integer, got {type(value).__name__}")
     if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
+        raise ValueError(f"{name}: expected at least {least}, got {_shown(value)}")
+    if value > most:
+        raise ValueError(f"{name}: expected at most {most}, got {_shown(value)}")
+
+
+def check_stride(name: str, value: int) -> None:
+    """Raise unless `value` is a number of pixels between two cells."""
+    check_integer(name, value, 1, MOST_SIDE)
+
+
+def check_sequence(name: str, value: Sequence[object]) -> None:
+    """Raise TypeError unless `value` is a tuple or a list."""
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name}: expected a tuple or a list, got {type(value).__name__}")
+
+
+def check_size(name: str, value: Sequence[int], least: int = 1) -> None:
+    """Raise unless `value` is (height, width), of at least `least` each."""
+    check_sequence(name, value)
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected (height, width), got {len(value)} numbers")
+    for side in value:
+        if isinstance(side, bool) or not isinstance(side, int):
+            raise TypeError(f"{name}: expected two integers, got {type(side).__name__}")
+    height, width = value
+    if not (least <= height <= MOST_SIDE and least <= width <= MOST_SIDE):
+        shown = f"({_shown(height)}, {_shown(width)})"
+        raise ValueError(f"{name}: expected (height, width) of at least {least} and at most {MOST_SIDE}, got {shown}")
+
+
+def check_image_size(name: str, value: Sequence[int]) -> None:
+    """Raise unless `value` is (height, width) of an image that an operator can write."""
+    check_size(name, value)
+    if value[0] * value[1] > MOST_PIXELS:
+        raise ValueError(f"{name}: expected less than 2^31 pixels, got {tuple(value)}")
+
+
+def check_sides(name: str, maps: Tensor) -> None:
+    """Raise ValueError for maps [..., H, W] with larger sides than the kernels take; not in ``torch.compile``."""
+    if torch.compiler.is_compiling():
+        return
+    if max(maps.shape[-2:]) > MOST_SIDE:
+        raise ValueError(f"{name}: expected sides of at most {MOST_SIDE}, got shape {list(maps.shape)}")
+
+
+def check_elements(name: str, *sizes: int) -> None:
+    """Raise ValueError when a result of these sizes has too many elements; not in ``torch.compile``."""
+    if torch.compiler.is_compiling():
+        return
+    if math.prod(sizes) > MOST_ELEMENTS:
+        shape = " x ".join(map(_shown, sizes))
+        raise ValueError(f"{name}: expected a result of at most {MOST_ELEMENTS} elements, got {shape}")
 
 
 def check_probability(name: str, value: float) -> None:
@@ -106,17 +190,21 @@ def check_probability(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     if not 0 <= value <= 1:
-        raise ValueError(f"{name}: expected a number in 0..1, got {value}")
+        raise ValueError(f"{name}: expected a number in 0..1, got {_shown(value)}")
 
 
-def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> None:
-    """Raise ValueError unless the levels of a pyramid have sizes of at least 0 and one positive stride each."""
+def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> int:
+    """The number of cells of a pyramid; raises unless its levels have (height, width) and one stride each."""
+    check_sequence("level_sizes", level_sizes)
+    check_sequence("strides", strides)
     if len(level_sizes) != len(strides):
         raise ValueError(f"level_sizes: expected one per stride ({len(strides)}), got {len(level_sizes)}")
-    if any(min(size) < 0 for size in level_sizes):
-        raise ValueError(f"level_sizes: expected (height, width) of at least 0, got {level_sizes}")
-    if any(stride < 1 for stride in strides):
-        raise ValueError(f"strides: expected at least 1, got {strides}")
+    cells = 0
+    for size, stride in zip(level_sizes, strides, strict=True):
+        check_size("level_sizes", size, 0)
+        check_stride("strides", stride)
+        cells += size[0] * size[1]
+    return cells
 
 
 def check_candidates(
@@ -125,9 +213,6 @@ def check_candidates(
     scores: Tensor,
     labels: Tensor,
     image_indices: Tensor,
-    max_detections: int = 0,
-    num_images: int | None = None,
-    capacity: int | None = None,
 ) -> None:
     """What the operators that suppress duplicates ask of their arguments; `name` is that of the first."""
     check_tensor("scores", scores, FLOATING)
@@ -136,9 +221,3 @@ def check_candidates(
     for other, value in (("scores", scores), ("labels", labels), ("image_indices", image_indices)):
         check_shape(other, value, (candidates.shape[0],))
         check_same_device(other, value, name, candidates)
-    check_at_least("max_detections", max_detections, 0)
-    if capacity is not None:
-        check_at_least("capacity", capacity, max(max_detections, 1))
-    if num_images is not None:
-        check_at_least("num_images", num_images, 0)
-        check_index_range("image_indices", image_indices, num_images, least=-1)

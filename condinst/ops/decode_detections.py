@@ -10,8 +10,9 @@ from condinst.reference.decode_detections import Candidates
 
 from .checks import (
     FLOATING,
-    check_at_least,
     check_dims,
+    check_flag,
+    check_integer,
     check_levels,
     check_probability,
     check_same_device,
@@ -70,11 +71,11 @@ def decode_detections(
     check_shape("box_distances", box_distances, (batch_size, num_locations, 4))
     for name, value in (("centerness_logits", centerness_logits), ("box_distances", box_distances)):
         check_same_device(name, value, "class_logits", class_logits)
-    check_levels(level_sizes, strides)
-    if sum(height * width for height, width in level_sizes) != num_locations:
+    if check_levels(level_sizes, strides) != num_locations:
         raise ValueError(f"level_sizes: expected {num_locations} cells (class_logits), got {level_sizes}")
     check_probability("score_threshold", score_threshold)
-    check_at_least("top_k", top_k, 1)
+    check_integer("top_k", top_k, 1)
+    check_flag("threshold_with_centerness", threshold_with_centerness)
     tensors = (class_logits, centerness_logits, box_distances)
     with torch.no_grad():
         return select("decode_detections", backend, *tensors, level_sizes=level_sizes)(

@@ -9,13 +9,16 @@ from condinst.backends import select
 
 from .checks import (
     FLOATING,
-    check_at_least,
     check_choice,
     check_dims,
+    check_flag,
     check_index_range,
+    check_integer,
     check_same_device,
     check_same_dtype,
     check_shape,
+    check_sides,
+    check_stride,
     check_tensor,
 )
 
@@ -124,14 +127,17 @@ def check_mask_head_inputs(
     """Raise as `dynamic_mask_head` says; `dynamic_mask_loss` takes the same arguments."""
     check_tensor("mask_features", mask_features, FLOATING)
     check_dims("mask_features", mask_features, 4)
+    check_sides("mask_features", mask_features)
     check_tensor("params", params, FLOATING)
     check_tensor("locations", locations, FLOATING)
     check_tensor("image_indices", image_indices, (torch.int64,))
     check_tensor("sizes_of_interest", sizes_of_interest, (torch.int64, *FLOATING))
     check_same_dtype("params", params, "mask_features", mask_features)
-    for name, value in (("feature_stride", feature_stride), ("num_layers", num_layers), ("channels", channels)):
-        check_at_least(name, value, 1)
+    check_stride("feature_stride", feature_stride)
+    check_integer("num_layers", num_layers, 1)
+    check_integer("channels", channels, 1)
     check_choice("coordinates", coordinates, COORDINATES)
+    check_flag("use_features", use_features)
     check_choice("upsample_factor", upsample_factor, UPSAMPLE_FACTORS)
     in_channels = (mask_features.shape[1] if use_features else 0) + (0 if coordinates == "none" else 2)
     if in_channels == 0:
@@ -156,5 +162,6 @@ def check_mask_head_inputs(
 
 def num_mask_head_params(in_channels: int, channels: int, num_layers: int) -> int:
     """Weights and biases of one instance's mask head: 169 for 10 input channels, 8 hidden ones and 3 layers."""
-    widths = [in_channels] + [channels] * (num_layers - 1) + [1]
-    return sum((widths[i] + 1) * widths[i + 1] for i in range(num_layers))
+    if num_layers == 1:
+        return in_channels + 1
+    return (in_channels + 1) * channels + (num_layers - 2) * (channels + 1) * channels + channels + 1

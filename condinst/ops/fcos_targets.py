@@ -10,11 +10,13 @@ from condinst.reference.fcos_targets import FCOSTargets
 
 from .checks import (
     FLOATING,
-    check_at_least,
+    check_elements,
     check_index_range,
+    check_integer,
     check_levels,
     check_positive,
     check_same_device,
+    check_sequence,
     check_shape,
     check_tensor,
 )
@@ -76,13 +78,18 @@ def fcos_targets(
         check_tensor("centers", centers, FLOATING)
         check_shape("centers", centers, (num_objects, 2))
         check_same_device("centers", centers, "boxes", boxes)
-    check_levels(level_sizes, strides)
+    num_locations = check_levels(level_sizes, strides)
+    check_sequence("sizes_of_interest", sizes_of_interest)
     if len(sizes_of_interest) + 1 != len(strides):
         raise ValueError(
             f"sizes_of_interest: expected one less than strides ({len(strides)}), got {len(sizes_of_interest)}"
         )
+    for size in sizes_of_interest:
+        check_integer("sizes_of_interest", size, 0)
     check_positive("radius", radius)
-    check_at_least("num_images", num_images, 1)
+    check_integer("num_images", num_images, 1)
+    check_elements("level_sizes", num_images, num_locations)
+    check_integer("num_classes", num_classes, 0)
     check_index_range("labels", labels, num_classes)
     check_index_range("image_indices", image_indices, num_images)
     with torch.no_grad():

@@ -6,7 +6,15 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_choice, check_same_device, check_same_shape, check_shape, check_tensor
+from .checks import (
+    FLOATING,
+    check_choice,
+    check_flag,
+    check_same_device,
+    check_same_shape,
+    check_shape,
+    check_tensor,
+)
 
 
 def giou_loss(
@@ -49,6 +57,7 @@ def giou_loss(
         check_shape("weights", weights, (predicted.shape[0],))
         check_same_device("weights", weights, "predicted", predicted)
         weights = weights.detach()
+    check_flag("smooth", smooth)
     check_choice("reduction", reduction, ("sum", "mean", "none"))
     targets = targets.detach()
     implementation = select("giou_loss", backend, predicted, targets)

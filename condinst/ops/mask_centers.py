@@ -7,7 +7,7 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import check_dims, check_tensor
+from .checks import MOST_INTEGER, check_dims, check_sides, check_tensor
 
 
 def mask_centers(masks: Tensor, *, backend: str | None = None) -> Tensor:
@@ -22,8 +22,12 @@ def mask_centers(masks: Tensor, *, backend: str | None = None) -> Tensor:
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: not three dimensions.
+        ValueError: not three dimensions, or masks so large that int64 does not hold the sums of their positions.
     """
     check_tensor("masks", masks, (torch.bool, torch.uint8))
     check_dims("masks", masks, 3)
+    check_sides("masks", masks)
+    height, width = masks.shape[1:]
+    if not torch.compiler.is_compiling() and 255 * height * width * max(height, width) > MOST_INTEGER:
+        raise ValueError(f"masks: expected sums of positions below 2^63, got shape {list(masks.shape)}")
     return select("mask_centers", backend, masks)(masks)

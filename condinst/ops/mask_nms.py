@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
-from condinst.reference.suppression import KeptDetections, count_images
+from condinst.reference.suppression import KeptDetections
 
 from .checks import check_candidates, check_probability
+from .nms import checked_images
 from .pack_masks import as_packed
 
 
@@ -49,7 +50,8 @@ def mask_nms(
             mask over).
     """
     packed = as_packed(masks, backend)
-    check_candidates("masks", packed, scores, labels, image_indices, max_detections, num_images, capacity)
+    check_candidates("masks", packed, scores, labels, image_indices)
+    num_images = checked_images(image_indices, num_images, max_detections, capacity)
     check_probability("iou_threshold", iou_threshold)
     with torch.no_grad():
         return select("mask_nms", backend, packed, scores)(
@@ -59,6 +61,6 @@ def mask_nms(
             image_indices,
             iou_threshold=iou_threshold,
             max_detections=max_detections,
-            num_images=count_images(image_indices, num_images),
+            num_images=num_images,
             capacity=capacity,
         )

@@ -7,10 +7,16 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_at_least, check_dims, check_probability, check_tensor
-
-MOST_PIXELS = 1 << 31
-"""COCO's run lengths are 32-bit numbers; positions of runs are ours, with a sign."""
+from .checks import (
+    FLOATING,
+    check_dims,
+    check_image_size,
+    check_probability,
+    check_sides,
+    check_size,
+    check_stride,
+    check_tensor,
+)
 
 
 def masks_to_image(
@@ -67,10 +73,11 @@ def check_mask_sizes(
     """What `masks_to_image` and `masks_to_rle` ask of their arguments."""
     check_tensor("mask_logits", mask_logits, FLOATING)
     check_dims("mask_logits", mask_logits, 3)
-    check_at_least("mask_stride", mask_stride, 1)
+    check_sides("mask_logits", mask_logits)
+    check_stride("mask_stride", mask_stride)
+    check_size("network_size", network_size)
     covered = [side * mask_stride for side in mask_logits.shape[1:]]
-    if not all(0 < size <= most for size, most in zip(network_size, covered, strict=True)):
+    if network_size[0] > covered[0] or network_size[1] > covered[1]:
         raise ValueError(f"network_size: expected 1 .. {covered} (mask size times mask_stride), got {network_size}")
-    if min(output_size) < 1 or output_size[0] * output_size[1] >= MOST_PIXELS:
-        raise ValueError(f"output_size: expected at least 1 x 1 and less than 2^31 pixels, got {output_size}")
+    check_image_size("output_size", output_size)
     check_probability("threshold", threshold)

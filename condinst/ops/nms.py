@@ -8,7 +8,17 @@ from torch import Tensor
 from condinst.backends import select
 from condinst.reference.suppression import KeptDetections, count_images
 
-from .checks import FLOATING, check_candidates, check_probability, check_shape, check_tensor
+from .checks import (
+    FLOATING,
+    MOST_ELEMENTS,
+    check_candidates,
+    check_elements,
+    check_index_range,
+    check_integer,
+    check_probability,
+    check_shape,
+    check_tensor,
+)
 
 
 def nms(
@@ -54,7 +64,8 @@ def nms(
     check_tensor("boxes", boxes, FLOATING, min_dims=2)
     num_boxes = boxes.shape[0]
     check_shape("boxes", boxes, (num_boxes, 4))
-    check_candidates("boxes", boxes, scores, labels, image_indices, max_detections, num_images, capacity)
+    check_candidates("boxes", boxes, scores, labels, image_indices)
+    num_images = checked_images(image_indices, num_images, max_detections, capacity)
     check_probability("iou_threshold", iou_threshold)
     with torch.no_grad():
         return select("nms", backend, boxes, scores)(
@@ -64,6 +75,19 @@ def nms(
             image_indices,
             iou_threshold=iou_threshold,
             max_detections=max_detections,
-            num_images=count_images(image_indices, num_images),
+            num_images=num_images,
             capacity=capacity,
         )
+
+
+def checked_images(image_indices: Tensor, num_images: int | None, max_detections: int, capacity: int | None) -> int:
+    """The number of images; raises where it, or the size of the result of `nms` or `mask_nms`, is out of range."""
+    check_integer("max_detections", max_detections, 0)
+    if capacity is not None:
+        check_integer("capacity", capacity, max(max_detections, 1))
+    if num_images is not None:
+        check_integer("num_images", num_images, 0, MOST_ELEMENTS)
+    count = count_images(image_indices, num_images)
+    check_index_range("image_indices", image_indices, count, least=-1)
+    check_elements("num_images", count, capacity or max_detections or image_indices.shape[0])
+    return count

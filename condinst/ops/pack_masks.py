@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_dims, check_tensor
+from .checks import FLOATING, check_dims, check_number, check_sides, check_tensor
 
 
 def pack_masks(masks: Tensor, *, threshold: float = 0.5, backend: str | None = None) -> Tensor:
@@ -29,8 +27,8 @@ def pack_masks(masks: Tensor, *, threshold: float = 0.5, backend: str | None = N
     """
     check_tensor("masks", masks, (torch.bool, torch.uint8, *FLOATING))
     check_dims("masks", masks, 3)
-    if not abs(threshold) < math.inf:  # as in check_positive
-        raise ValueError(f"threshold: expected a finite number, got {threshold}")
+    check_sides("masks", masks)
+    check_number("threshold", threshold)
     with torch.no_grad():
         return select("pack_masks", backend, masks)(masks, threshold=threshold)
 

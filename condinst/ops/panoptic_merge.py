@@ -12,15 +12,20 @@ from condinst.reference.panoptic_merge import PanopticMaps
 
 from .checks import (
     FLOATING,
-    check_at_least,
     check_dims,
+    check_elements,
+    check_image_size,
     check_index_range,
+    check_integer,
     check_probability,
     check_same_device,
+    check_sequence,
     check_shape,
+    check_sides,
+    check_size,
+    check_stride,
     check_tensor,
 )
-from .masks_to_image import MOST_PIXELS
 
 
 def panoptic_merge(
@@ -89,10 +94,12 @@ def panoptic_merge(
     """
     check_tensor("mask_logits", mask_logits, FLOATING)
     check_dims("mask_logits", mask_logits, 3)
+    check_sides("mask_logits", mask_logits)
     check_tensor("scores", scores, FLOATING)
     check_tensor("image_indices", image_indices, (torch.int64,))
     check_tensor("semantic_logits", semantic_logits, FLOATING)
     check_dims("semantic_logits", semantic_logits, 4)
+    check_sides("semantic_logits", semantic_logits)
     num_images, num_channels = semantic_logits.shape[:2]
     for name, value in (("scores", scores), ("image_indices", image_indices)):
         check_shape(name, value, (mask_logits.shape[0],))
@@ -101,11 +108,11 @@ def panoptic_merge(
     check_index_range("image_indices", image_indices, num_images, least=-1)
     if num_channels < 1:
         raise ValueError(f"semantic_logits: expected at least 1 channel, got shape {list(semantic_logits.shape)}")
-    check_at_least("num_thing_channels", num_thing_channels, 0)
+    check_integer("num_thing_channels", num_thing_channels, 0)
     if num_thing_channels > num_channels:
         raise ValueError(f"num_thing_channels: expected at most {num_channels} (channels), got {num_thing_channels}")
-    check_at_least("mask_stride", mask_stride, 1)
-    check_at_least("semantic_stride", semantic_stride, 1)
+    check_stride("mask_stride", mask_stride)
+    check_stride("semantic_stride", semantic_stride)
     covered = [
         min(of_mask * mask_stride, of_semantics * semantic_stride)
         for of_mask, of_semantics in zip(mask_logits.shape[1:], semantic_logits.shape[2:], strict=True)
@@ -114,7 +121,7 @@ def panoptic_merge(
     check_probability("score_threshold", score_threshold)
     check_probability("mask_threshold", mask_threshold)
     check_probability("overlap_threshold", overlap_threshold)
-    check_at_least("stuff_area_limit", stuff_area_limit, 0)
+    check_integer("stuff_area_limit", stuff_area_limit, 0)
     with torch.no_grad():
         return select("panoptic_merge", backend, mask_logits, scores, semantic_logits)(
             mask_logits,
@@ -140,11 +147,14 @@ def _check_sizes(
     covered: Sequence[int],
 ) -> None:
     for name, sizes in (("network_sizes", network_sizes), ("output_sizes", output_sizes)):
+        check_sequence(name, sizes)
         if len(sizes) != num_images:
             raise ValueError(f"{name}: expected one (height, width) per image ({num_images}), got {len(sizes)}")
     for size in network_sizes:
-        if not all(0 < side <= most for side, most in zip(size, covered, strict=True)):
+        check_size("network_sizes", size)
+        if size[0] > covered[0] or size[1] > covered[1]:
             raise ValueError(f"network_sizes: expected 1 .. {list(covered)} (map size times stride), got {tuple(size)}")
     for size in output_sizes:
-        if min(size) < 1 or size[0] * size[1] >= MOST_PIXELS:
-            raise ValueError(f"output_sizes: expected at least 1 x 1 and less than 2^31 pixels, got {tuple(size)}")
+        check_image_size("output_sizes", size)
+    if num_images > 0:
+        check_elements("output_sizes", num_images, max(s[0] for s in output_sizes), max(s[1] for s in output_sizes))

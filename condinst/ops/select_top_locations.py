@@ -9,10 +9,11 @@ from condinst.backends import select
 
 from .checks import (
     FLOATING,
-    check_at_least,
     check_choice,
     check_dims,
+    check_elements,
     check_index_range,
+    check_integer,
     check_same_device,
     check_shape,
     check_tensor,
@@ -67,8 +68,9 @@ def select_top_locations(
     for name, value in (("centerness_logits", centerness_logits), ("object_indices", object_indices)):
         check_shape(name, value, (batch_size, num_locations))
         check_same_device(name, value, "class_logits", class_logits)
-    check_at_least("num_objects", num_objects, 0)
-    check_at_least("max_locations", max_locations, 1)
+    check_integer("num_objects", num_objects, 0)
+    check_elements("num_objects", batch_size, num_objects)
+    check_integer("max_locations", max_locations, 1)
     check_choice("rule", rule, ("top", "random", "all"))
     check_index_range("object_indices", object_indices, num_objects, least=-1)
     with torch.no_grad():

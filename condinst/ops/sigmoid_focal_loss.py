@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -14,6 +12,7 @@ from .checks import (
     check_choice,
     check_dims,
     check_index_range,
+    check_number,
     check_probability,
     check_same_device,
     check_shape,
@@ -59,7 +58,8 @@ def sigmoid_focal_loss(
     check_same_device("labels", labels, "logits", logits)
     check_index_range("labels", labels, logits.shape[1] + 1)
     check_probability("alpha", alpha)
-    if not 0 <= gamma < math.inf:  # as in check_positive
+    check_number("gamma", gamma)
+    if gamma < 0:
         raise ValueError(f"gamma: expected a finite number of at least 0, got {gamma}")
     check_choice("reduction", reduction, ("sum", "mean", "none"))
     implementation = select("sigmoid_focal_loss", backend, logits, labels)

@@ -55,13 +55,22 @@ def fcos_targets(
     lowest, highest = per_location(bounds[:-1]), per_location(bounds[1:])  # [L]
     stride = per_location(strides)  # [L]
 
-    results = []
-    for image in range(num_images):
-        members = torch.nonzero(image_indices == image).squeeze(1)  # [g]
-        results.append(
-            _targets_of_image(boxes, labels, centers, members, points, stride, lowest, highest, radius, num_classes)
-        )
-    return FCOSTargets(*(torch.stack(parts) for parts in zip(*results, strict=True)))
+    shape = (num_images, points.shape[0])
+    targets = FCOSTargets(  # all background
+        labels.new_full(shape, num_classes),
+        boxes.new_zeros(*shape, 4),
+        boxes.new_zeros(shape),
+        labels.new_full(shape, -1),
+    )
+    for image in image_indices.unique().tolist():
+        if 0 <= image < num_images:
+            members = torch.nonzero(image_indices == image).squeeze(1)  # [g]
+            of_image = _targets_of_image(
+                boxes, labels, centers, members, points, stride, lowest, highest, radius, num_classes
+            )
+            for result, part in zip(targets, of_image, strict=True):
+                result[image] = part
+    return targets
 
 
 def _targets_of_image(
@@ -77,13 +86,6 @@ def _targets_of_image(
     num_classes: int,
 ) -> FCOSTargets:
     num_points = points.shape[0]
-    if members.shape[0] == 0:
-        return FCOSTargets(
-            torch.full((num_points,), num_classes, device=boxes.device),
-            points.new_zeros(num_points, 4),
-            points.new_zeros(num_points),
-            torch.full((num_points,), -1, device=boxes.device),
-        )
     box, center = boxes[members], centers[members]  # [g, 4], [g, 2]
     reach = (radius * stride)[:, None, None]  # [L, 1, 1]
     window_min = torch.maximum(center - reach, box[:, :2])  # [L, g, 2]

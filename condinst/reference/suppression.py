@@ -53,7 +53,7 @@ def best_of_each_image(
         capacity = max_detections or scores.shape[0]
     indices = scores.new_full((num_images, capacity), -1, dtype=torch.int64)  # [B, capacity]
     counts = scores.new_zeros(num_images, dtype=torch.int64)  # [B]
-    for image in range(num_images):
+    for image in image_indices[kept & (image_indices < num_images)].unique().tolist():
         own = torch.nonzero(kept & (image_indices == image)).squeeze(1)  # [m]
         own = own[scores[own].argsort(descending=True, stable=True)]  # [m]
         if own.shape[0] > max_detections > 0:
