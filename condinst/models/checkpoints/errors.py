@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from ...messages import shorten_text
+
 SHOWN = 8
 """Keys listed of each kind before the rest is only counted."""
 
@@ -30,7 +32,7 @@ def check_keys(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
         if key in given and given[key].shape != expected[key].shape
     ]
     parts = [
-        f"{len(keys)} {kind}: {_shortened(keys)}"
+        f"{len(keys)} {kind}: {shorten_all(keys)}"
         for kind, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
         if keys
     ]
@@ -38,7 +40,19 @@ def check_keys(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
         raise CheckpointError(f"{source}: the weights do not fit the model: " + "; ".join(parts))
 
 
-def _shortened(keys: Iterable[str]) -> str:
+def axis_size(state: Mapping[str, Tensor], key: str, axis: int = 0) -> int:
+    """The length of an axis of a tensor of a state dict.
+
+    Raises:
+        KeyError: no such tensor, or one without this axis.
+    """
+    if state[key].dim() <= axis:
+        raise KeyError(f"{key} of at least {axis + 1} axes")
+    return state[key].shape[axis]
+
+
+def shorten_all(keys: Iterable[str]) -> str:
+    """The first few of some keys, for a message."""
     listed = list(keys)
     rest = len(listed) - SHOWN
-    return ", ".join(listed[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(shorten_text, listed[:SHOWN])) + (f" and {rest} more" if rest > 0 else "")

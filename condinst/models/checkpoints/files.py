@@ -1,19 +1,21 @@
-"""Reads weights from foreign files without running code that is in them."""
+"""Reads weights from foreign files: no code in them runs, and no number in them is believed unchecked."""
 
 from __future__ import annotations
 
-import pickle
-import re
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from .errors import CheckpointError
+from ...messages import shorten_text
+from .arrays import array_of, numpy_names
+from .errors import CheckpointError, shorten_all
+from .pickles import Budget, containers, read_pickle
+from .torch_files import read_torch
 
 # keys under which frameworks keep the state dict
 _WRAPPERS = ("model", "state_dict", "blobs")
@@ -21,106 +23,90 @@ _WRAPPERS = ("model", "state_dict", "blobs")
 # its training checkpoints hold the course of the losses as objects
 _MMENGINE_HINT = "; MMDetection's tools/model_converters/publish_model.py makes a file without such objects"
 
+_DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2, torch.bool),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+)
+"""What can be weights: real numbers, one in each element."""
+
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a weights file, and its metadata (safetensors only).
 
     Args:
-        path: `.safetensors`, a pickle of arrays (`.pkl`, read with arrays and plain containers only), or anything that
-            `torch.save` wrote (read with `weights_only=True`).
+        path: `.safetensors`, a pickle of arrays (`.pkl`), or anything that `torch.save` wrote. docs/checkpoints.md says
+            what of them is read, and to what limits.
 
     Raises:
-        CheckpointError: no such file, unreadable, asks to run code, or holds no tensors; the message names the file.
+        CheckpointError: no such file, unreadable, asks to run code or for more memory than its size explains, or holds
+            no tensors; the message names the file.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     metadata: dict[str, str] = {}
     state: Any
     if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
+        state, metadata = _named(path, lambda: _read_safetensors(path))
     elif path.suffix == ".pkl":
-        state = _read_pickle(path)
+        state = _named(path, lambda: _read_array_pickle(path))
     else:
-        state = _read_torch(path)
+        state = read_torch_file(path)
     for wrapper in _WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping):
         raise CheckpointError(f"{path}: expected a dict of tensors, got {type(state).__name__}")
-    tensors = {str(key): _as_tensor(value) for key, value in state.items()}
+    tensors = {key: _as_tensor(path, key, value) for key, value in state.items() if isinstance(key, str)}
     found = {key: value for key, value in tensors.items() if value is not None}
     if not found:
-        raise CheckpointError(f"{path}: expected a dict of tensors, found none among {list(tensors)[:8]}")
+        raise CheckpointError(f"{path}: expected a dict of tensors, found none among {shorten_all(tensors)}")
     return found, metadata
 
 
-def _as_tensor(value: Any) -> Tensor | None:
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return torch.from_numpy(np.ascontiguousarray(value))
-    return None
+def read_torch_file(path: Path) -> Any:
+    """What a file of `torch.save` holds, with its tensors on the CPU; see docs/checkpoints.md for what is read.
+
+    Raises:
+        CheckpointError: unreadable, asks to run code, or for more memory than its size explains; the message names it.
+    """
+    return _named(path, lambda: read_torch(path, _hint))
+
+
+def _as_tensor(path: Path, name: str, value: Any) -> Tensor | None:
+    """The tensor that a value is, None for one of another kind."""
+    array = array_of(value)
+    if array is not None:
+        return torch.from_numpy(array).contiguous()
+    if isinstance(value, Tensor) and value.dtype not in _DTYPES:
+        raise CheckpointError(f"{path}: {shorten_text(name)}: expected plain numbers, got {value.dtype}")
+    return value if isinstance(value, Tensor) else None
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _read_array_pickle(path: Path) -> Any:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        budget = Budget(2 * size)
+        return read_pickle(file, size, {**containers(budget), **numpy_names(budget)}, _hint)
+
+
+def _named(path: Path, read: Callable[[], Any]) -> Any:
+    """What `read` gives; an error of it becomes a CheckpointError with the name of the file."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file raises depends on where the damage is
-        # PyTorch's own message advises to run what is in the file
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted:
-            hint = _MMENGINE_HINT if wanted[1].startswith("mmengine.") else ""
-            raise CheckpointError(
-                f"{path}: refused: the file asks for {wanted[1]}; only tensors are read{hint}"
-            ) from None
-        raise CheckpointError(
-            f"{path}: refused: damaged, or not a PyTorch checkpoint of tensors alone ({type(error).__name__})"
-        ) from error
-
-
-def _read_pickle(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
+        return read()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # what a damaged file raises depends on where the damage is
-        raise CheckpointError(f"{path}: not a readable pickle: {error}") from error
+        reason = shorten_text(f"{type(error).__name__}: {error}")
+        raise CheckpointError(f"{path}: refused: damaged, or not a file of tensors ({reason})") from error
 
 
-def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
-    """How Python 2 strings travel in a protocol 2 pickle; no codec but this one."""
-    if encoding not in ("latin1", "latin-1"):
-        raise CheckpointError(f"refused: the pickle asks for the codec {encoding!r}")
-    return text.encode("latin1")
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Admits NumPy arrays and plain containers; every other global is refused before anything is called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        # NumPy 2 renamed numpy.core to numpy._core; files of both ages are around
-        module = module.replace("numpy._core.", "numpy.core.")
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-        if (module, name) == ("numpy.core.multiarray", "scalar"):
-            return np._core.multiarray.scalar  # type: ignore[attr-defined]
-        if (module, name) == ("numpy.core.numeric", "_frombuffer"):
-            return np._core.numeric._frombuffer  # type: ignore[attr-defined]
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return _encode_latin1
-        if (module, name) == ("collections", "OrderedDict"):
-            return dict
-        raise CheckpointError(
-            f"refused: the pickle asks for {module}.{name}; only arrays and plain containers are read"
-        )
+def _hint(name: str) -> str:
+    """What helps with a file that asks for an object of this name."""
+    return _MMENGINE_HINT if name.startswith("mmengine.") else ""

@@ -1,0 +1,23 @@
+"""Values from files in messages: short, whatever they are."""
+
+from __future__ import annotations
+
+import reprlib
+
+_LONGEST = 200  # characters of a text
+
+_reprs = reprlib.Repr()
+_reprs.maxstring = _reprs.maxother = 60
+
+
+def shorten(value: object) -> str:
+    """A value of any size and depth as Python writes it, with dots in place of most of it."""
+    try:
+        return _reprs.repr(value)
+    except ValueError:  # Python does not write whole numbers of more than 4300 digits
+        return f"{type(value).__name__} of thousands of digits"
+
+
+def shorten_text(text: str) -> str:
+    """The beginning of a text."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

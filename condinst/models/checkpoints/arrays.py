@@ -1,0 +1,138 @@
+"""NumPy's arrays in pickles, made of their bytes alone: nothing in the file reaches NumPy's own constructors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import CheckpointError
+from .pickles import Budget, Builder, Stateful
+
+_NUMBERS: dict[str, np.dtype[Any]] = {
+    f"{dtype.kind}{dtype.itemsize}": dtype
+    for dtype in map(
+        np.dtype,
+        (
+            *(np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
+            *(np.float16, np.float32, np.float64),
+        ),
+    )
+}
+"""The dtypes that are read, by the code that pickles have for them."""
+
+_BYTE_ORDERS = ("<", ">", "=", "|")
+_MOST_AXES = 64  # NumPy's and PyTorch's
+
+
+class _Dtype(Stateful):
+    """Stands in for `numpy.dtype`.
+
+    Args:
+        code: kind and size, such as "f4".
+        align, copy: as pickles have them; they change nothing for a plain number.
+    """
+
+    def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
+        if type(code) is not str or code not in _NUMBERS:
+            name = repr(code[:20]) if type(code) is str else f"a {type(code).__name__}"
+            raise CheckpointError(f"refused: an array of dtype {name}; expected one of {', '.join(_NUMBERS)}")
+        self.native = _NUMBERS[code]
+        self.stored = self.native
+
+    def set_state(self, state: Any) -> None:
+        """Takes (version, byte order, None, None, None, size, alignment, flags)."""
+        _, order, *structure = _sequence(state, 8)
+        if order not in _BYTE_ORDERS or any(part is not None for part in structure[:3]):
+            raise CheckpointError("refused: an array of a structured dtype; expected plain numbers")
+        self.stored = self.native.newbyteorder(order)
+
+
+class _Array(Stateful):
+    """Stands in for an array until its state comes."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.values: NDArray[Any] | None = None
+
+    def set_state(self, state: Any) -> None:
+        """Takes (version, shape, dtype, whether in Fortran order, bytes)."""
+        _, shape, dtype, fortran, data = _sequence(state, 5)
+        self.values = _make_array(data, dtype, shape, "F" if fortran else "C", self._budget)
+
+
+def numpy_names(budget: Budget) -> Mapping[str, Any]:
+    """What NumPy's names in a pickle stand for, of NumPy 1 and 2 and of Python 2 and 3.
+
+    Args:
+        budget: counts the bytes of the arrays.
+    """
+
+    def scalar(dtype: Any, data: Any) -> NDArray[Any]:
+        return _make_array(data, dtype, (), "C", budget)
+
+    def from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
+        if order != "K":
+            return _make_array(data, dtype, shape, order, budget)
+        values = _make_array(data, dtype, shape, "C", budget)  # in the order of the memory
+        check_sizes(axes)
+        if sorted(axes) != list(range(values.ndim)):
+            raise CheckpointError("refused: an array with an order of axes that is none")
+        return values.transpose(axes)
+
+    def encode(text: Any, encoding: Any = "latin1") -> bytearray:
+        if encoding not in ("latin1", "latin-1") or type(text) is not str:
+            raise CheckpointError("refused: the pickle asks for another codec than latin-1")
+        budget.spend(len(text))
+        return bytearray(text.encode("latin1"))
+
+    return {
+        "numpy.ndarray": None,  # an argument of the next one
+        "numpy._core.multiarray._reconstruct": Builder(lambda *_: _Array(budget)),
+        "numpy._core.multiarray.scalar": Builder(scalar),
+        "numpy._core.numeric._frombuffer": Builder(from_buffer),
+        "numpy.dtype": Builder(_Dtype),
+        "_codecs.encode": Builder(encode),  # how bytes travel up to protocol 2,
+        "builtins.bytes": Builder(lambda: bytearray()),  # but for no bytes
+    }
+
+
+def array_of(value: Any) -> NDArray[Any] | None:
+    """The array that a value of a pickle is, if it is one."""
+    if isinstance(value, _Array):
+        value = value.values
+    return value if isinstance(value, np.ndarray) else None
+
+
+def check_sizes(sizes: Any) -> None:
+    """Raises a CheckpointError unless these are the sides (or strides) of an array."""
+    plain = type(sizes) is tuple and len(sizes) <= _MOST_AXES
+    if not plain or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
+        raise CheckpointError("refused: an array with a shape of something else than whole numbers")
+
+
+def _sequence(state: Any, length: int) -> tuple[Any, ...]:
+    """The first entries of a state."""
+    if type(state) is not tuple or len(state) < length:
+        raise CheckpointError(f"refused: an array with a state of another form, expected {length} entries")
+    return state[:length]
+
+
+def _make_array(data: Any, dtype: Any, shape: Any, order: Any, budget: Budget) -> NDArray[Any]:
+    """Numbers in the byte order of this machine, where the bytes of the file are."""
+    if type(data) is str:  # few bytes of Python 2
+        data = bytearray(data.encode("latin1"))
+    if type(data) not in (bytearray, memoryview) or not isinstance(dtype, _Dtype) or order not in ("C", "F"):
+        raise CheckpointError("refused: an array of something else than bytes and a dtype of numbers")
+    check_sizes(shape)
+    nbytes = math.prod(shape) * dtype.stored.itemsize
+    if nbytes != len(data):
+        raise CheckpointError(f"refused: an array of {nbytes} bytes with {len(data)} bytes of data")
+    budget.spend(nbytes)
+    values = np.frombuffer(data, dtype.stored).astype(dtype.native, copy=False)
+    if dtype.native == np.bool_:
+        values = values.view(np.uint8) != 0  # a byte of 2 is no bool that one may compute with
+    return values.reshape(shape, order=order)

@@ -1,0 +1,391 @@
+"""A reader of pickles that knows plain containers, numbers and text; the caller says what each other name stands for.
+
+Nothing in a file is imported, and nothing but the caller's own functions is called. Python's unpickler with a
+`find_class` that refuses is not enough: a few bytes make it allocate gigabytes (an index of its memo, the length of a
+string) or hash nested tuples for hours.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import pickle
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ...messages import shorten_text
+from .errors import CheckpointError
+
+MOST_OPERATIONS = 1_000_000
+"""Operations of a pickle. A file of weights has some ten thousand; one takes up to 216 bytes of memory (a set)."""
+
+_LONGEST_NUMBER = 255  # bytes of a whole number; the longest one known in a checkpoint has 10
+_LONGEST_KEY = 8  # entries of a tuple as a key
+_ATOMS = (str, int, float, bool, type(None))
+
+
+class Builder:
+    """A name that a pickle may call.
+
+    Args:
+        build: makes the value of the arguments in the file, which can be anything that the reader makes.
+    """
+
+    def __init__(self, build: Callable[..., Any]) -> None:
+        self.build = build
+
+
+class Stateful:
+    """What a pickle may give a state after it was built."""
+
+    def set_state(self, state: Any) -> None:
+        """Takes the state in the file, which can be anything that the reader makes."""
+        raise NotImplementedError
+
+
+class Budget:
+    """What the bytes of a file may grow to in memory.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def spend(self, nbytes: int) -> None:
+        """Counts bytes that are about to be allocated.
+
+        Raises:
+            CheckpointError: more than the limit altogether.
+        """
+        self._left -= nbytes
+        if nbytes < 0 or self._left < 0:
+            raise CheckpointError("refused: the file asks for more memory than its own size explains")
+
+
+def read_pickle(
+    file: io.BufferedIOBase,
+    size: int,
+    known: Mapping[str, Any],
+    hint: Callable[[str], str],
+    persistent: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Reads one pickle of any protocol up to 5.
+
+    Bytes become a `memoryview`, and so do strings of Python 2 from 256 bytes on; shorter ones are read as latin-1.
+
+    Args:
+        file: at the beginning of the pickle; afterwards behind it.
+        size: bytes of the file, which no string in it can exceed.
+        known: what "module.name" stands for: a `Builder`, or any value. `numpy.core` has its newer name.
+        hint: what the message on an unknown name adds.
+        persistent: makes the value of a persistent id.
+
+    Raises:
+        CheckpointError: a name that is not known, or more than a file of weights can need.
+        Exception: a damaged file; which one depends on where the damage is.
+    """
+    return _Reader(file, size, known, hint, persistent).read()
+
+
+class _Reader:
+    """The stack machine of pickle, without a recursion."""
+
+    def __init__(
+        self,
+        file: io.BufferedIOBase,
+        size: int,
+        known: Mapping[str, Any],
+        hint: Callable[[str], str],
+        persistent: Callable[[Any], Any] | None,
+    ) -> None:
+        self.file = file
+        self.size = size
+        self.known = known
+        self.hint = hint
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def read(self) -> Any:
+        """Runs all operations to the end."""
+        read_byte = self.file.read
+        for _ in range(MOST_OPERATIONS):
+            code = read_byte(1)
+            if code == pickle.STOP:
+                return self.stack.pop()
+            operation = _OPERATIONS.get(code)
+            if not code:
+                raise ValueError("cut off")
+            if operation is None:
+                raise CheckpointError(f"refused: a pickle with the operation {code!r}")
+            operation(self)
+        raise CheckpointError(f"refused: a pickle of more than {MOST_OPERATIONS} operations")
+
+    def string(self, length: int) -> bytes:
+        """The next so many bytes of the file."""
+        self.check_length(length)
+        data = self.file.read(length)
+        if len(data) != length:
+            raise ValueError("cut off")
+        return data
+
+    def data(self, length: int) -> memoryview:
+        """The next so many bytes of the file, where they can be changed."""
+        self.check_length(length)
+        data = np.empty(length, np.uint8).data  # unlike bytearray, not filled with zeros first
+        if self.file.readinto(data) != length:
+            raise ValueError("cut off")
+        return data
+
+    def check_length(self, length: int) -> None:
+        """Raises a ValueError when the file is shorter than a string in it, before anything is allocated."""
+        if not 0 <= length <= self.size:
+            raise ValueError(f"a string of {length} bytes in a file of {self.size}")
+
+    def number(self, layout: str) -> Any:
+        """The next number, in a layout of `struct`."""
+        return struct.unpack(layout, self.string(struct.calcsize(layout)))[0]
+
+    def line(self) -> bytes:
+        """The rest of a line."""
+        line = self.file.readline()
+        if not line.endswith(b"\n"):
+            raise ValueError("cut off")
+        return line[:-1]
+
+    def text(self) -> str:
+        """The next line as text."""
+        return self.line().decode("utf-8")
+
+    def push(self, value: Any) -> None:
+        """Puts a value on the stack."""
+        self.stack.append(value)
+
+    def pop_mark(self) -> list[Any]:
+        """Takes all values above the last mark from the stack."""
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def whole_number(self, length: int) -> int:
+        """The next whole number, of so many bytes."""
+        if length > _LONGEST_NUMBER:
+            raise CheckpointError(f"refused: a whole number of {length} bytes")
+        return int.from_bytes(self.string(length), "little", signed=True)
+
+    def find(self, module: str, name: str) -> Any:
+        """What a name stands for."""
+        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
+        # NumPy 2 renamed numpy.core to numpy._core; files of both ages are around
+        full_name = f"{module}.{name}".replace("numpy.core.", "numpy._core.")
+        if full_name not in self.known:
+            asked = shorten_text(f"{module}.{name}")
+            raise CheckpointError(f"refused: the file asks for {asked}; only tensors are read{self.hint(full_name)}")
+        return self.known[full_name]
+
+    def set_items(self, items: list[Any]) -> None:
+        """Puts keys and values, in turns, into the dict on top of the stack."""
+        target = self.stack[-1]
+        if type(target) is not dict:
+            raise ValueError("keys and values without a dict")
+        target.update(_as_dict(items))
+
+    def extend(self, items: list[Any]) -> None:
+        """Puts values into the list or set on top of the stack."""
+        target = self.stack[-1]
+        if type(target) is list:
+            target.extend(items)
+        elif type(target) is set:
+            target.update(map(_checked_key, items))
+        else:
+            raise ValueError("values without a list or set")
+
+    def call(self) -> None:
+        """Calls what is on the stack with the arguments above it."""
+        arguments = self.stack.pop()
+        builder = self.stack.pop()
+        if not isinstance(builder, Builder) or type(arguments) is not tuple:
+            raise CheckpointError("refused: a call of what is no function")
+        self.push(builder.build(*arguments))
+
+    def set_state(self) -> None:
+        """Gives what is on the stack the state above it."""
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if isinstance(target, Stateful):
+            target.set_state(state)
+        elif type(target) is not dict:  # an OrderedDict's attributes, which nobody needs
+            raise CheckpointError(f"refused: a state for a {type(target).__name__}")
+
+    def load_persistent(self, key: Any) -> None:
+        """Puts the value of a persistent id on the stack."""
+        if self.persistent is None:
+            raise CheckpointError("refused: a persistent id")
+        self.push(self.persistent(key))
+
+
+def _checked_key(key: Any) -> Any:
+    """A key of a dict or an element of a set; the hash of any other could take forever."""
+    plain = type(key) in _ATOMS
+    if not plain and not (type(key) is tuple and len(key) <= _LONGEST_KEY and all(type(one) in _ATOMS for one in key)):
+        raise CheckpointError(f"refused: a {type(key).__name__} as a key")
+    return key
+
+
+def _as_dict(items: list[Any]) -> dict[Any, Any]:
+    """A dict of keys and values in turns."""
+    if len(items) % 2:
+        raise ValueError("keys and values without a dict")
+    return {_checked_key(items[position]): items[position + 1] for position in range(0, len(items), 2)}
+
+
+def containers(budget: Budget) -> dict[str, Any]:
+    """What the names of containers stand for that Python itself writes as calls.
+
+    Args:
+        budget: counts the entries that they copy.
+    """
+
+    def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+        budget.spend(len(pairs))
+        return {_checked_key(key): value for key, value in pairs}
+
+    return {"collections.OrderedDict": Builder(ordered_dict)}
+
+
+def _int_line(reader: _Reader) -> None:
+    line = reader.line()
+    reader.push({b"00": False, b"01": True}[line] if line in (b"00", b"01") else int(line))
+
+
+def _string_line(reader: _Reader) -> None:
+    line = reader.line().strip()
+    if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
+        raise ValueError("a string without quotes")
+    reader.push(codecs.escape_decode(line[1:-1])[0].decode("latin-1"))
+
+
+def _global_line(reader: _Reader) -> None:
+    module = reader.text()
+    reader.push(reader.find(module, reader.text()))
+
+
+def _stack_global(reader: _Reader) -> None:
+    name, module = reader.stack.pop(), reader.stack.pop()
+    if type(name) is not str or type(module) is not str:
+        raise ValueError("a name that is no text")
+    reader.push(reader.find(module, name))
+
+
+def _protocol(reader: _Reader) -> None:
+    protocol = reader.number("<B")
+    if protocol > pickle.HIGHEST_PROTOCOL:
+        raise ValueError(f"pickle protocol {protocol}: expected at most {pickle.HIGHEST_PROTOCOL}")
+
+
+def _put(layout: str) -> Callable[[_Reader], None]:
+    return lambda reader: reader.memo.update({reader.number(layout): reader.stack[-1]})
+
+
+def _get(layout: str) -> Callable[[_Reader], None]:
+    return lambda reader: reader.push(reader.memo[reader.number(layout)])
+
+
+def _number(layout: str) -> Callable[[_Reader], None]:
+    return lambda reader: reader.push(reader.number(layout))
+
+
+def _text(layout: str) -> Callable[[_Reader], None]:
+    return lambda reader: reader.push(reader.string(reader.number(layout)).decode("utf-8", "surrogatepass"))
+
+
+def _data(layout: str) -> Callable[[_Reader], None]:
+    return lambda reader: reader.push(reader.data(reader.number(layout)))
+
+
+def _constant(value: Any) -> Callable[[_Reader], None]:
+    return lambda reader: reader.push(value)
+
+
+def _tuple(length: int) -> Callable[[_Reader], None]:
+    def operation(reader: _Reader) -> None:
+        values = tuple(reader.stack[-length:])
+        if len(values) != length:
+            raise ValueError("a tuple of too few values")
+        reader.stack[-length:] = [values]
+
+    return operation
+
+
+_OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
+    pickle.PROTO: _protocol,
+    pickle.FRAME: lambda reader: reader.number("<Q"),
+    pickle.MARK: lambda reader: reader.marks.append(len(reader.stack)),
+    pickle.POP: lambda reader: reader.stack.pop(),
+    pickle.POP_MARK: lambda reader: reader.pop_mark(),
+    pickle.DUP: lambda reader: reader.push(reader.stack[-1]),
+    pickle.PUT: lambda reader: reader.memo.update({int(reader.line()): reader.stack[-1]}),
+    pickle.BINPUT: _put("<B"),
+    pickle.LONG_BINPUT: _put("<I"),
+    pickle.MEMOIZE: lambda reader: reader.memo.update({len(reader.memo): reader.stack[-1]}),
+    pickle.GET: lambda reader: reader.push(reader.memo[int(reader.line())]),
+    pickle.BINGET: _get("<B"),
+    pickle.LONG_BINGET: _get("<I"),
+    # ---- numbers and constants
+    pickle.NONE: _constant(None),
+    pickle.NEWTRUE: _constant(True),
+    pickle.NEWFALSE: _constant(False),
+    pickle.INT: _int_line,
+    pickle.BININT: _number("<i"),
+    pickle.BININT1: _number("<B"),
+    pickle.BININT2: _number("<H"),
+    pickle.LONG: lambda reader: reader.push(int(reader.line().removesuffix(b"L"))),
+    pickle.LONG1: lambda reader: reader.push(reader.whole_number(reader.number("<B"))),
+    pickle.LONG4: lambda reader: reader.push(reader.whole_number(reader.number("<i"))),
+    pickle.FLOAT: lambda reader: reader.push(float(reader.line())),
+    pickle.BINFLOAT: _number(">d"),
+    # ---- text and bytes
+    pickle.STRING: _string_line,
+    pickle.SHORT_BINSTRING: lambda reader: reader.push(reader.string(reader.number("<B")).decode("latin-1")),
+    pickle.BINSTRING: _data("<i"),  # of Python 2 and too long for a name: the numbers of an array
+    pickle.UNICODE: lambda reader: reader.push(reader.line().decode("raw-unicode-escape")),
+    pickle.BINUNICODE: _text("<I"),
+    pickle.SHORT_BINUNICODE: _text("<B"),
+    pickle.BINUNICODE8: _text("<Q"),
+    pickle.BINBYTES: _data("<I"),
+    pickle.SHORT_BINBYTES: _data("<B"),
+    pickle.BINBYTES8: _data("<Q"),
+    pickle.BYTEARRAY8: _data("<Q"),
+    # ---- containers
+    pickle.EMPTY_TUPLE: _constant(()),
+    pickle.EMPTY_LIST: lambda reader: reader.push([]),
+    pickle.EMPTY_DICT: lambda reader: reader.push({}),
+    pickle.EMPTY_SET: lambda reader: reader.push(set()),
+    pickle.TUPLE: lambda reader: reader.push(tuple(reader.pop_mark())),
+    pickle.TUPLE1: _tuple(1),
+    pickle.TUPLE2: _tuple(2),
+    pickle.TUPLE3: _tuple(3),
+    pickle.LIST: lambda reader: reader.push(reader.pop_mark()),
+    pickle.DICT: lambda reader: reader.push(_as_dict(reader.pop_mark())),
+    pickle.FROZENSET: lambda reader: reader.push(frozenset(map(_checked_key, reader.pop_mark()))),
+    pickle.APPEND: lambda reader: reader.extend([reader.stack.pop()]),
+    pickle.APPENDS: lambda reader: reader.extend(reader.pop_mark()),
+    pickle.ADDITEMS: lambda reader: reader.extend(reader.pop_mark()),
+    pickle.SETITEM: lambda reader: reader.set_items([reader.stack.pop(-2), reader.stack.pop()]),
+    pickle.SETITEMS: lambda reader: reader.set_items(reader.pop_mark()),
+    # ---- what the caller knows
+    pickle.GLOBAL: _global_line,
+    pickle.STACK_GLOBAL: _stack_global,
+    pickle.REDUCE: lambda reader: reader.call(),
+    pickle.BUILD: lambda reader: reader.set_state(),
+    pickle.PERSID: lambda reader: reader.load_persistent(reader.text()),
+    pickle.BINPERSID: lambda reader: reader.load_persistent(reader.stack.pop()),
+}
+"""What each operation of pickle does. The ones that make objects of classes (INST, OBJ, NEWOBJ) are not among them."""

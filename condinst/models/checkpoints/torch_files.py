@@ -1,0 +1,260 @@
+"""The files of `torch.save`, both the zip archives of today and the plain pickles from before PyTorch 1.6.
+
+`torch.load(weights_only=True)` calls nothing that it does not know, but it believes the sizes in the file: a view that
+is larger than its storage makes it allocate the rest, and compressed records grow a thousandfold.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .arrays import check_sizes, numpy_names
+from .errors import CheckpointError
+from .pickles import Budget, Builder, containers, read_pickle
+
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # what a file from before PyTorch 1.6 begins with
+_ZIP = b"PK\x03\x04"
+_LOCAL_HEADER = struct.Struct("<26xHH")  # of a record of a zip archive: the lengths of its name and of what follows it
+
+_DTYPES = {
+    "Double": torch.float64,
+    "Float": torch.float32,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+}
+"""The dtypes that are read, by the beginning of the name of their storage."""
+
+
+class _StorageType:
+    """A class of storages; without a dtype one of bytes."""
+
+    def __init__(self, dtype: torch.dtype | None) -> None:
+        self.dtype = torch.uint8 if dtype is None else dtype
+
+
+class _Storage:
+    """Numbers that tensors are views of.
+
+    Args:
+        data: uint8 [N], their bytes, which may still have to be filled.
+        dtype: what they are.
+    """
+
+    def __init__(self, data: Tensor, dtype: torch.dtype) -> None:
+        self.bytes = data
+        self.dtype = dtype
+
+    def fill(self, file: io.BufferedReader) -> None:
+        """Reads the bytes from a file."""
+        if file.readinto(self.bytes.numpy().data) != len(self.bytes):
+            raise ValueError("cut off")
+        if self.dtype == torch.bool:
+            self.bytes.ne_(0)  # a byte of 2 is no bool that one may compute with
+
+    def part(self, first: int, count: int) -> _Storage:
+        """Some of the numbers."""
+        begin, end = _whole(first) * self.dtype.itemsize, _whole(first + count) * self.dtype.itemsize
+        if not begin <= end <= len(self.bytes):
+            raise ValueError("a view beyond its storage")
+        return _Storage(self.bytes[begin:end], self.dtype)
+
+
+class _Storages:
+    """The storages of a file by their names.
+
+    Args:
+        budget: counts their bytes.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._storages: dict[str, _Storage] = {}
+
+    def add(self, key: Any) -> tuple[_Storage, bool]:
+        """The storage of a persistent id ("storage", type, name, device, numbers), and whether it is a new one."""
+        kind, storage_type, name, _, numel = key
+        if kind != "storage" or not isinstance(storage_type, _StorageType) or type(name) is not str:
+            raise CheckpointError("refused: a persistent id of something else than a storage")
+        dtype = storage_type.dtype
+        nbytes = _whole(numel) * dtype.itemsize
+        new = name not in self._storages
+        if new:
+            self._budget.spend(nbytes)
+            self._storages[name] = _Storage(torch.empty(nbytes, dtype=torch.uint8), dtype)
+        storage = self._storages[name]
+        if (storage.dtype, len(storage.bytes)) != (dtype, nbytes):
+            raise ValueError(f"the storage {name} has two dtypes or sizes")
+        return storage, new
+
+    def in_order(self, names: Any) -> list[_Storage]:
+        """All of them, in the order of a list of their names."""
+        if type(names) is not list or not all(type(name) is str for name in names):
+            raise ValueError("a list of storages that is none")
+        if sorted(names) != sorted(self._storages):
+            raise ValueError("the storages that follow are not those of the tensors")
+        return [self._storages[name] for name in names]
+
+
+def read_torch(path: Path, hint: Callable[[str], str]) -> Any:
+    """What `torch.save` wrote: tensors and arrays of numbers, plain containers and plain values. All is on the CPU.
+
+    Args:
+        path: the file.
+        hint: what the message on a name that is not known adds.
+
+    Raises:
+        CheckpointError: a file that asks for anything else, or for more memory than its size explains.
+        Exception: a damaged file; which one depends on where the damage is.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(len(_ZIP))
+        file.seek(0)
+        return (_read_zip if start == _ZIP else _read_plain)(file, size, hint)
+
+
+def _read_zip(file: io.BufferedReader, size: int, hint: Callable[[str], str]) -> Any:
+    records = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
+    roots = [name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(roots) != 1:
+        raise ValueError("a zip archive without data.pkl, so not one of torch.save")
+    budget = Budget(2 * size)
+    storages = _Storages(budget)
+
+    def find_record(name: str) -> int:
+        """Puts the file at the beginning of a record. Returns its length."""
+        info = records[roots[0] + name]
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
+            raise CheckpointError(f"refused: the record {name} is compressed or encrypted, which torch.save never does")
+        file.seek(info.header_offset)
+        file.seek(sum(_LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))), os.SEEK_CUR)
+        return info.file_size
+
+    def load_storage(key: Any) -> _Storage:
+        storage, new = storages.add(key)
+        if new:
+            length = find_record(f"data/{key[2]}")
+            if length != len(storage.bytes):
+                raise ValueError(f"the record data/{key[2]} has {length} bytes, expected {len(storage.bytes)}")
+            storage.fill(file)
+        return storage
+
+    def read_record(name: str) -> bytes:
+        length = find_record(name)
+        budget.spend(length)
+        return file.read(length)
+
+    if roots[0] + "byteorder" in records and read_record("byteorder") != sys.byteorder.encode():
+        raise CheckpointError(f"refused: written on a machine with another byte order than this one's, {sys.byteorder}")
+    return read_pickle(io.BytesIO(read_record("data.pkl")), size, _names(budget, size), hint, load_storage)
+
+
+def _read_plain(file: io.BufferedReader, size: int, hint: Callable[[str], str]) -> Any:
+    budget = Budget(2 * size)
+    names = _names(budget, size)
+    if read_pickle(file, size, names, hint) != _MAGIC or read_pickle(file, size, names, hint) != _VERSION:
+        raise ValueError("not a file of torch.save")
+    read_pickle(file, size, names, hint)  # about the machine
+    storages = _Storages(budget)
+
+    def load_storage(key: Any) -> _Storage:
+        *root, view = key
+        storage, _ = storages.add(root)
+        return storage if view is None else storage.part(*map(_whole, view[1:]))
+
+    content = read_pickle(file, size, names, hint, load_storage)
+    for storage in storages.in_order(read_pickle(file, size, names, hint)):
+        (numel,) = struct.unpack("<q", file.read(8))
+        if numel * storage.dtype.itemsize != len(storage.bytes):
+            raise ValueError(f"a storage of {numel} numbers, expected {len(storage.bytes)} bytes")
+        storage.fill(file)
+    return content
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError("a storage with a size that is no whole number")
+    return number
+
+
+def _names(budget: Budget, size: int) -> dict[str, Any]:
+    """What the names in a file of `size` bytes stand for."""
+    storages = {f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _DTYPES.items()}
+    storages |= {name.replace("torch.", "torch.cuda."): value for name, value in storages.items()}
+    plain = Builder(_first)
+    views = Budget(2 * size)  # of a storage can be many, and larger than it with strides of 0
+
+    def rebuild(storage: Any, offset: Any, sizes: Any, strides: Any, *_: Any) -> Tensor:
+        return _make_tensor(storage, offset, sizes, strides, views)
+
+    def rebuild_v2(
+        storage: Any, offset: Any, sizes: Any, strides: Any, gradient: Any, hooks: Any, metadata: Any = None
+    ) -> Tensor:
+        if metadata:
+            raise CheckpointError("refused: a tensor with a conjugate or a negative view")
+        return _make_tensor(storage, offset, sizes, strides, views)
+
+    return {
+        **containers(budget),
+        **numpy_names(budget),
+        **storages,
+        "torch.storage.UntypedStorage": _StorageType(None),
+        "torch._utils._rebuild_tensor": Builder(rebuild),
+        "torch._utils._rebuild_tensor_v2": Builder(rebuild_v2),
+        "torch._utils._rebuild_parameter": plain,
+        "torch._utils._rebuild_parameter_with_state": plain,
+        "torch._tensor._rebuild_from_type_v2": Builder(_rebuild_with_attributes),
+        # arguments of the ones above, and what is kept as what it was made of
+        "torch.Tensor": None,
+        "torch.nn.parameter.Parameter": None,
+        **{str(dtype): None for dtype in _DTYPES.values()},
+        **dict.fromkeys(
+            ("torch.device", "torch.Size", "collections.Counter", "builtins.set", "builtins.bytearray"), plain
+        ),
+    }
+
+
+def _first(value: Any = None, *_: Any) -> Any:
+    return value
+
+
+def _rebuild_with_attributes(build: Any, kind: Any, arguments: Any, attributes: Any) -> Any:
+    """A tensor to which Python attributes were added; they are dropped."""
+    if not isinstance(build, Builder) or type(arguments) is not tuple:
+        raise CheckpointError("refused: a call of what is no function")
+    return build.build(*arguments)
+
+
+def _make_tensor(storage: Any, offset: Any, sizes: Any, strides: Any, views: Budget) -> Tensor:
+    """A view of a storage, after all its numbers were checked."""
+    check_sizes(sizes)
+    check_sizes(strides)
+    if not isinstance(storage, _Storage) or len(sizes) != len(strides):
+        raise CheckpointError("refused: a tensor without a storage, or with sizes and strides that do not fit")
+    numbers = storage.bytes.view(storage.dtype)
+    views.spend(math.prod(max(size, 1) for size in sizes))
+    if 0 in sizes:
+        return numbers.new_empty(sizes)
+    end = _whole(offset) + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) + 1
+    if end > len(numbers):
+        raise CheckpointError(f"refused: a tensor that ends at number {end} of a storage of {len(numbers)}")
+    # the stride of a side of 1 means nothing, and may be any number
+    used = [stride if size > 1 else 1 for size, stride in zip(sizes, strides, strict=True)]
+    return numbers[offset:].as_strided(sizes, used)
