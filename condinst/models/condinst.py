@@ -53,8 +53,8 @@ class CondInst(nn.Module):
     def __init__(self, config: CondInstConfig) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("pixel_mean", torch.tensor(config.pixel_mean).reshape(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(config.pixel_std).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", None, persistent=False)
+        self.register_buffer("pixel_std", None, persistent=False)
         self.backbone = make_backbone(config)
         in_channels = [self.backbone.out_channels[stage] for stage in config.fpn_in_features]
         self.neck = make_neck(config, in_channels)
@@ -62,6 +62,13 @@ class CondInst(nn.Module):
         self.mask_branch = MaskBranch(config)
         self.semantic_branch = SemanticBranch(config) if config.panoptic else None
         self.detection_loss = DetectionLoss(config)
+        self.reset_constants()
+
+    def reset_constants(self) -> None:
+        """Gives all buffers that are not saved the values of a new model, on PyTorch's default device."""
+        self.pixel_mean = torch.tensor(self.config.pixel_mean, dtype=torch.float32).reshape(3, 1, 1)
+        self.pixel_std = torch.tensor(self.config.pixel_std, dtype=torch.float32).reshape(3, 1, 1)
+        self.detection_loss.reset_constants()
 
     def forward(
         self,

@@ -8,7 +8,9 @@ import json
 import math
 from typing import Any
 
+from ..messages import shorten
 from ..ops.dynamic_mask_head import UPSAMPLE_FACTORS, num_mask_head_params
+from .fields import check_types
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "pixel_order": ("rgb", "bgr"),
@@ -30,7 +32,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "panoptic_things": ("each", "one"),
 }
 
-
 _MAY_BE_ZERO = (
     "freeze_at",
     "fpn_top_levels",
@@ -42,6 +43,30 @@ _MAY_BE_ZERO = (
     "num_stuff_classes",
     "stuff_area_limit",
 )
+
+_MOST: dict[str, tuple[int, str]] = {
+    **dict.fromkeys(
+        ("min_size_test", "max_size_test", "min_size_train", "max_size_train", "size_divisibility"),
+        (16_384, "the side of a picture of 268 million pixels"),
+    ),
+    **dict.fromkeys(
+        ("fpn_channels", "mask_branch_channels", "panoptic_channels", "backbone_base_channels"),
+        (8192, "32 times the published width or more"),
+    ),
+    **dict.fromkeys(("mask_feature_channels", "mask_head_channels"), (1024, "128 times the published width")),
+    **dict.fromkeys(
+        ("num_share_convs", "num_cls_convs", "num_box_convs", "num_mask_branch_convs", "bifpn_repeats"),
+        (256, "more than 40 times the published depth"),
+    ),
+    "mask_head_layers": (32, "ten times the published depth"),
+    **dict.fromkeys(("num_classes", "num_stuff_classes"), (100_000, "more than the data sets have that are known")),
+    "sizes_of_interest": (2**20, "more than the side of any picture"),
+}
+"""The highest value of a field, and why; of all other whole numbers it is `_LARGEST`. More would ask for memory that no
+machine has, and mostly comes from a damaged file."""
+
+_LARGEST = 2**31 - 1  # the kernels count in 32 bits
+_PIXEL_RANGE = 1_000_000  # of mean and deviation, whose pixels are in 0..255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +80,7 @@ class CondInstConfig:
         name: what the model calls itself.
         num_classes: number of foreground classes, labels are 0 .. num_classes - 1.
         class_names: one name per class, or empty.
-        category_ids: the id of each class in COCO results; label + 1 when empty.
+        category_ids: the id of each class in COCO results, a number or text; label + 1 when empty.
         pixel_order: channel order that the network works in; images given to the model are always RGB.
         pixel_mean, pixel_std: subtracted from and divided into 0..255 pixel values, in `pixel_order`.
         min_size_test, max_size_test: the shorter side is brought to `min_size_test` unless the longer one would exceed
@@ -230,37 +255,42 @@ class CondInstConfig:
     mask_loss_top_per_image: int = 64
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list):
-                object.__setattr__(self, field.name, tuple(value))
-            _check_type(field.name, getattr(self, field.name), field.default)
+        check_types(self, also={"category_ids": str, "stuff_category_ids": str})  # as data sets may have them
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {shorten(getattr(self, name))}")
         self._check_ranges()
         self._check_levels()
 
     def _check_ranges(self) -> None:
         for field in dataclasses.fields(self):
-            least = 0 if field.name in _MAY_BE_ZERO else 1
-            if type(field.default) is int and getattr(self, field.name) < least:
-                raise ValueError(f"{field.name}: expected at least {least}, got {getattr(self, field.name)}")
+            if type(field.default) is int:
+                self._check_range(field.name, getattr(self, field.name))
+        for name in ("min_size_train", "sizes_of_interest"):
+            for size in getattr(self, name):
+                self._check_range(name, size)
         for name in (
             "score_threshold",
             "nms_threshold",
             "mask_threshold",
             "panoptic_score_threshold",
             "panoptic_overlap_threshold",
+            "focal_loss_alpha",
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
-        for name in ("mask_loss_weight", "semantic_loss_weight", "panoptic_loss_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
+        for name in ("mask_loss_weight", "semantic_loss_weight", "panoptic_loss_weight", "focal_loss_gamma"):
+            if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
         for name in ("center_sampling_radius", "matrix_nms_sigma"):
-            if not 0 < getattr(self, name) < math.inf:
+            if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if not 0 < self.prior_probability < 1:
+            raise ValueError(f"prior_probability: expected a number between 0 and 1, got {self.prior_probability}")
+        if max(map(abs, self.pixel_mean)) > _PIXEL_RANGE:
+            raise ValueError(f"pixel_mean: expected at most {_PIXEL_RANGE}, got {self.pixel_mean}")
+        if not 1 / _PIXEL_RANGE <= min(self.pixel_std) <= max(self.pixel_std) <= _PIXEL_RANGE:
+            raise ValueError(f"pixel_std: expected 1 / {_PIXEL_RANGE} to {_PIXEL_RANGE}, got {self.pixel_std}")
         for name in ("class_names", "category_ids"):
             if len(getattr(self, name)) not in (0, self.num_classes):
                 raise ValueError(f"{name}: expected {self.num_classes} (num_classes), got {len(getattr(self, name))}")
@@ -281,8 +311,16 @@ class CondInstConfig:
                 f"fpn_channels: expected a multiple of 32, at least 64, with head_norm {self.head_norm},"
                 f" got {self.fpn_channels}"
             )
-        if not self.min_size_train or min(self.min_size_train) < 1:
-            raise ValueError(f"min_size_train: expected sizes of at least 1, got {self.min_size_train}")
+        if not self.min_size_train:
+            raise ValueError("min_size_train: expected at least one size, got none")
+
+    def _check_range(self, name: str, value: int) -> None:
+        least = 0 if name in _MAY_BE_ZERO else 1
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+        most, reason = _MOST.get(name, (_LARGEST, "the largest number of 32 bits"))
+        if value > most:
+            raise ValueError(f"{name}: expected at most {most} ({reason}), got {value}")
 
     def _check_dla(self) -> None:
         if self.freeze_at:
@@ -303,7 +341,9 @@ class CondInstConfig:
     def _check_levels(self) -> None:
         allowed = ("res2", "res3", "res4", "res5")
         if tuple(self.fpn_in_features) not in {allowed[i:] for i in range(4)}:
-            raise ValueError(f"fpn_in_features: expected consecutive stages ending in res5, got {self.fpn_in_features}")
+            raise ValueError(
+                f"fpn_in_features: expected consecutive stages ending in res5, got {shorten(self.fpn_in_features)}"
+            )
         if self.neck == "bifpn" and len(self.fpn_levels) < 2:
             raise ValueError("fpn_in_features: expected at least two levels with neck bifpn and no top levels, got one")
         if self.fpn_top_levels not in (0, 2):
@@ -312,9 +352,9 @@ class CondInstConfig:
             self._check_panoptic()
         for name in ("head_in_features", "mask_branch_in_features", *["panoptic_in_features"] * self.panoptic):
             unknown = set(getattr(self, name)) - set(self.fpn_levels)
-            if unknown or not getattr(self, name) or list(getattr(self, name)) != sorted(getattr(self, name)):
+            if unknown or not getattr(self, name) or list(getattr(self, name)) != sorted(set(getattr(self, name))):
                 raise ValueError(
-                    f"{name}: expected levels of {self.fpn_levels}, finest first, got {getattr(self, name)}"
+                    f"{name}: expected levels of {self.fpn_levels}, finest first, got {shorten(getattr(self, name))}"
                 )
         # the branches upsample their levels by whole factors
         branches = {"mask": self.mask_branch_in_features}
@@ -330,7 +370,7 @@ class CondInstConfig:
         if len(self.sizes_of_interest) != len(self.head_in_features) - 1:
             raise ValueError(
                 f"sizes_of_interest: expected {len(self.head_in_features) - 1} sizes, one less than head_in_features,"
-                f" got {self.sizes_of_interest}"
+                f" got {shorten(self.sizes_of_interest)}"
             )
         allowed_strides = [self.mask_feature_stride // factor for factor in UPSAMPLE_FACTORS]
         if self.mask_output_stride not in allowed_strides:
@@ -400,16 +440,17 @@ class CondInstConfig:
         in_channels += 0 if self.mask_head_coordinates == "none" else 2
         return num_mask_head_params(in_channels, self.mask_head_channels, self.mask_head_layers)
 
-    def replace(self, **overrides: Any) -> CondInstConfig:
+    def replace(self, /, **overrides: Any) -> CondInstConfig:
         """A copy with some fields changed; other numbers of classes leave the old names and category ids behind.
 
         Raises:
-            ValueError: for a name that is not a field, with the nearest one.
+            TypeError: a value of another type than its field's.
+            ValueError: for a name that is not a field, with the nearest one; for a value out of range.
         """
         known = [field.name for field in dataclasses.fields(self)]
         for name in overrides:
             if name not in known:
-                raise ValueError(f"{name}: not a field of CondInstConfig{did_you_mean(name, known)}")
+                raise ValueError(f"{shorten(name)[1:-1]}: not a field of CondInstConfig{did_you_mean(name, known)}")
         if overrides.get("num_classes", self.num_classes) != self.num_classes:
             overrides = {"class_names": (), "category_ids": ()} | overrides
         if overrides.get("num_stuff_classes", self.num_stuff_classes) != self.num_stuff_classes:
@@ -422,25 +463,33 @@ class CondInstConfig:
 
     @classmethod
     def from_json(cls, text: str) -> CondInstConfig:
-        """The inverse of `to_json`."""
-        return cls().replace(**json.loads(text))
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: no JSON object of fields, or values that do not fit.
+        """
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists in lists
+            raise ValueError(f"expected a JSON object: {error}") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"expected a JSON object, got {shorten(fields)}")
+        return cls.from_file(fields)
+
+    @classmethod
+    def from_file(cls, fields: dict[str, Any]) -> CondInstConfig:
+        """The default config with the fields that a file holds.
+
+        Raises:
+            ValueError: an unknown name, or a value of another type or out of range.
+        """
+        try:
+            return cls().replace(**fields)
+        except TypeError as error:  # that of a caller, not of a file
+            raise ValueError(str(error)) from error
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
     """The end of a message on an unknown name: the known one that is nearest, if one is near."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _check_type(name: str, value: object, default: object) -> None:
-    """A field takes values of its default's type; integers pass as floats, booleans do not pass as numbers."""
-    if isinstance(default, bool):
-        fits = isinstance(value, bool)
-    elif isinstance(default, float):
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-    elif isinstance(default, int):
-        fits = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, type(default))
-    if not fits:
-        raise TypeError(f"{name}: expected {type(default).__name__}, got {type(value).__name__} {value!r}")

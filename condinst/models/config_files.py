@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..messages import shorten
 from .config import CondInstConfig, did_you_mean
 
 
@@ -23,10 +24,14 @@ def load_config(source: str | Path) -> CondInstConfig:
 
     Raises:
         ValueError: for an unknown name or a file that is not a config; the message lists what there is.
+        OSError: a file that cannot be read.
     """
     fields = _read_fields(source)
     fields.pop("training", None)
-    return CondInstConfig().replace(**fields)
+    try:
+        return CondInstConfig.from_file(fields)
+    except ValueError as error:
+        raise ValueError(f"config: {source}: {error}") from error
 
 
 def load_training_table(source: str | Path) -> dict[str, Any]:
@@ -35,34 +40,38 @@ def load_training_table(source: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: as `load_config`; and when [training] is no table.
     """
-    table = _read_fields(source).get("training", {})
-    if not isinstance(table, dict):
-        raise ValueError(f"training: expected a table [training] in {source}, got {table!r}")
-    return table
+    return _read_fields(source).get("training", {})
 
 
-def _read_fields(source: str | Path) -> dict[str, Any]:
-    """All fields of a config over those of its base."""
+def _read_fields(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """All fields of a config over those of its base; `above` are the files that it is the base of."""
     path = Path(source)
     if path.suffix == ".toml":
         if not path.is_file():
             raise ValueError(f"config: no such file: {path}")
-        text, name = path.read_text(encoding="utf-8"), path.stem
+        if path.resolve() in above:
+            raise ValueError(f"config: {path} is its own base")
+        above += (path.resolve(),)
+        content, name = path.read_bytes(), path.stem
     else:
         name = str(source)
         if name not in config_names():
             raise ValueError(
-                f"config: expected a .toml file or one of {', '.join(config_names())}, got {name!r}"
+                f"config: expected a .toml file or one of {', '.join(config_names())}, got {shorten(name)}"
                 f"{did_you_mean(name, config_names())}"
             )
-        text = (_config_files() / f"{name}.toml").read_text(encoding="utf-8")
+        content = (_config_files() / f"{name}.toml").read_bytes()
     try:
-        fields = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        fields = tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # also text that is not UTF-8, and lists in lists
         raise ValueError(f"config: {source} is not TOML: {error}") from error
     base = fields.pop("base", None)
-    inherited = {} if base is None else _read_fields(base)
-    if "training" in inherited and isinstance(fields.get("training"), dict):
+    if base is not None and not isinstance(base, str):
+        raise ValueError(f"config: {source}: base: expected the name or the file of a config, got {shorten(base)}")
+    if not isinstance(fields.get("training", {}), dict):
+        raise ValueError(f"training: expected a table [training] in {source}, got {shorten(fields['training'])}")
+    inherited = {} if base is None else _read_fields(base, above)
+    if "training" in inherited and "training" in fields:
         fields["training"] = inherited["training"] | fields["training"]
     # other classes have other names
     dropped = {"class_names", "category_ids"} if "num_classes" in fields else set()

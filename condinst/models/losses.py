@@ -43,8 +43,12 @@ class DetectionLoss(nn.Module):
     def __init__(self, config: CondInstConfig) -> None:
         super().__init__()
         self.config = config
-        # AdelaiDet starts its average at 100 and does not save it
-        self.register_buffer("moving_num_positives", torch.tensor(100.0), persistent=False)
+        self.register_buffer("moving_num_positives", None, persistent=False)
+        self.reset_constants()
+
+    def reset_constants(self) -> None:
+        """Starts the moving average of positives anew; AdelaiDet starts it at 100 and does not save it."""
+        self.moving_num_positives = torch.tensor(100.0)
 
     def forward(
         self, outputs: HeadOutputs, locations: Locations, targets: Targets

@@ -347,7 +347,9 @@ BOMBS = {
     "keys.pkl": b"}" + text("a") + b")" + b"2\x86" * 100 + b"N0s" + b")" + b"2\x86" * 100 + b"Ns.",
     # one text of a megabyte, encoded a hundred thousand times
     "encode.pkl": b"c_codecs\nencode\nq\x00" + text("a" * 10**6) + b"\x85q\x01" + b"0h\x00h\x01R" * 10**5 + b".",
-    "pairs.pkl": b"ccollections\nOrderedDict\nq\x00((" + b"K\x00K\x01\x86" * 10**5 + b"l\x85q\x010" + b"h\x00h\x01R" * 10**5 + b".",
+    # one list of pairs, copied a hundred thousand times
+    "pairs.pkl": b"ccollections\nOrderedDict\nq\x00((" + b"K\x00K\x01\x86" * 10**5 + b"l\x85q\x010"
+    + b"h\x00h\x01R" * 10**5 + b".",
     "arrays.pkl": PLAIN + b"q\x000" + data(bytes(4 * 10**6)) + b"q\x010"
     + (RECONSTRUCT + parts(number(1), parts(number(10**6)), b"h\x00", b"\x89", b"h\x01") + b"b0") * 10**4 + b"N.",
     "empty.pth": b"\x80\x02}.",
@@ -381,8 +383,8 @@ def test_small_files_take_little_memory_and_time(tmp_path: Path) -> None:
     archive(tmp_path / "view.pth", FORGED_TENSORS["more numbers than the storage has"].replace(b"1000", b"%d" % 10**10))
     records = {f"data/{index}": b"" for index in range(9)}
     archive(tmp_path / "records.pth", parts(*(storage(10**9, str(index)) for index in range(9))), records)
-    code = f"from pathlib import Path; from tests.models.test_checkpoint_files import bombs; bombs(Path({str(tmp_path)!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    code = "import sys, pathlib; from tests.models.test_checkpoint_files import bombs; bombs(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     # the largest of the files has 10 MB, of operations that make sets of 216 bytes each
     assert int(done.stdout) < 400

@@ -411,3 +411,75 @@ def test_no_tensors(tmp_path: Path) -> None:
         condinst.load(save([1, 2], tmp_path / "list.pth"))
     with pytest.raises(CheckpointError, match="found none among"):
         condinst.load(save({"epoch": 1}, tmp_path / "epoch.pth"))
+
+
+def with_config(path: Path, text: str) -> Path:
+    """A small file of ours with this text where its config is."""
+    save_file({"a": torch.zeros(1)}, path, metadata={"condinst_config": text})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "expected a JSON object"),
+        ("[" * 10**5, "expected a JSON object"),
+        ('{"num_classes": "3"}', "num_classes: expected int"),
+        ('{"pixel_mean": [1.0, 2.0]}', "pixel_mean: expected 3 numbers"),
+        ('{"fpn_channels": 64000000000}', "fpn_channels: expected at most 8192"),
+        ('{"no_field": 1}', "no_field: not a field"),
+        ('{"backbone_deformable": ["res9"]}', "backbone_deformable: expected stages"),
+        ("{}", "the weights do not fit the model"),
+    ],
+)
+def test_a_config_in_a_file_that_no_model_can_have(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"ours\.safetensors: .*{message}"):
+        condinst.load(with_config(tmp_path / "ours.safetensors", text))
+
+
+def test_nothing_is_allocated_before_the_weights_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config of a few bytes may ask for a network of terabytes."""
+    devices = []
+    empty = torch.nn.Module.to_empty
+    monkeypatch.setattr(
+        torch.nn.Module, "to_empty", lambda *args, **kwargs: devices.append(kwargs) or empty(*args, **kwargs)
+    )
+    huge = CondInstConfig(fpn_channels=8192, mask_branch_channels=8192, num_cls_convs=256, num_classes=100_000)
+    with pytest.raises(CheckpointError, match="the weights do not fit the model: .* missing"):
+        condinst.load(with_config(tmp_path / "ours.safetensors", huge.to_json()))
+    assert not devices
+    condinst.save_checkpoint(make_model(), tmp_path / "small.safetensors")
+    condinst.load(tmp_path / "small.safetensors")
+    assert devices == [{"device": "cpu"}]
+
+
+def test_a_loaded_model_is_a_new_one_with_other_weights(tmp_path: Path) -> None:
+    """Also what a file does not hold: buffers that are constants, and which parameters are trained."""
+    stuff = {"panoptic": True, "num_stuff_classes": 2, "panoptic_in_features": ("p3", "p4")}
+    model = make_model(**stuff, backbone_norm="FrozenBN", freeze_at=2)
+    condinst.save_checkpoint(model, tmp_path / "ours.safetensors")
+    loaded = condinst.load(tmp_path / "ours.safetensors")
+    for (name, value), (other, expected) in zip(loaded.named_buffers(), model.named_buffers(), strict=True):
+        assert name == other and torch.equal(value, expected), name
+    for (name, value), (other, expected) in zip(loaded.named_parameters(), model.named_parameters(), strict=True):
+        assert name == other and torch.equal(value, expected) and value.requires_grad == expected.requires_grad, name
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"controller.weight": torch.tensor(1.0)},
+        {"proposal_generator.fcos_head.cls_logits.weight": torch.zeros(3)},
+        {"proposal_generator.fcos_head.cls_logits.weight": torch.zeros(0, 64, 3, 3)},
+        {"backbone.fpn_output5.weight": torch.zeros(1).expand(64_000, 1, 1, 1)},
+        {"mask_head.sizes_of_interest": torch.tensor(64)},
+        {"mask_head.sizes_of_interest": torch.tensor([float("inf")] * 5)},
+        {"mask_head.sizes_of_interest": torch.tensor([1e30] * 5)},
+        {"mask_head.sizes_of_interest": torch.zeros(1, dtype=torch.int64).expand(10**5)},
+        {"mask_branch.refine.0.0.weight": torch.tensor(1.0)},
+        {"backbone.bottom_up.stem.conv1.weight": torch.zeros(())},
+    ],
+)
+def test_shapes_that_no_architecture_has(tmp_path: Path, change: dict[str, Tensor]) -> None:
+    with pytest.raises(CheckpointError, match=r"model\.pth: "):
+        condinst.load(save(adelaidet_state(CondInst(SMALL)) | change, tmp_path / "model.pth"))

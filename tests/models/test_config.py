@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +128,105 @@ def test_file_with_base(tmp_path: Path) -> None:
             ValueError,
             "mask_head_features: expected True",
         ),
+        ({"pixel_mean": (1.0, 2.0)}, ValueError, r"pixel_mean: expected 3 numbers, got \(1.0, 2.0\)"),
+        ({"pixel_mean": ("1", 2.0, 3.0)}, TypeError, "pixel_mean: expected float, got str '1'"),
+        ({"pixel_std": (1.0, 0.0, 1.0)}, ValueError, "pixel_std: expected 1 / 1000000 to 1000000"),
+        ({"pixel_mean": (0.0, 1e9, 1.0)}, ValueError, "pixel_mean: expected at most 1000000"),
+        ({"head_in_features": (["p3"],)}, TypeError, r"head_in_features: expected str, got list \['p3'\]"),
+        ({"mask_branch_in_features": ("p3", "p3")}, ValueError, "mask_branch_in_features: .*finest first"),
+        ({"min_size_train": (640, True)}, TypeError, "min_size_train: expected int, got bool True"),
+        ({"min_size_train": (0,)}, ValueError, "min_size_train: expected at least 1, got 0"),
+        ({"max_size_test": 10**9}, ValueError, r"max_size_test: expected at most 16384 \(the side of a picture"),
+        ({"fpn_channels": 64 * 10**9}, ValueError, r"fpn_channels: expected at most 8192 \(32 times"),
+        ({"num_cls_convs": 10**9}, ValueError, r"num_cls_convs: expected at most 256 \("),
+        ({"bifpn_repeats": 10**9}, ValueError, r"bifpn_repeats: expected at most 256 \("),
+        ({"mask_head_layers": 10**6}, ValueError, r"mask_head_layers: expected at most 32 \("),
+        ({"pre_nms_top_k": 2**70}, ValueError, "pre_nms_top_k: expected at most 9223372036854775807, got 118"),
+        ({"pre_nms_top_k": 2**40}, ValueError, r"pre_nms_top_k: expected at most 2147483647 \("),
+        ({"max_detections": 10**5000}, ValueError, "max_detections: expected .* got int of thousands of digits"),
+        ({"nms_threshold": float("nan")}, ValueError, "nms_threshold: expected a finite number, got nan"),
+        ({"mask_loss_weight": 10**400}, ValueError, "mask_loss_weight: expected a finite number, got 1000"),
+        ({"prior_probability": 1.0}, ValueError, "prior_probability: expected a number between 0 and 1, got 1.0"),
+        ({"focal_loss_alpha": -0.5}, ValueError, r"focal_loss_alpha: expected a number in 0\.\.1"),
+        ({"focal_loss_gamma": -1.0}, ValueError, "focal_loss_gamma: expected a number of at least 0"),
+        ({"sizes_of_interest": (64, 128, 256, 0)}, ValueError, "sizes_of_interest: expected at least 1, got 0"),
+        ({"backbone": "x" * 10**6}, ValueError, "backbone: expected one of resnet18.*xxx"),
+        ({"self": 1}, ValueError, "self: not a field"),
     ],
 )
 def test_refused(overrides: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         CondInstConfig().replace(**overrides)
+
+
+ABSURD = (
+    *(2**70, 2**31, 10**9, -1, 0, 10**400, 1e300, -1e300, float("nan"), float("inf"), "x", "", None, True, {}),
+    *([], [1], [[1]], ["p3"], [1e300] * 3, [0, 0, 0], [10**400] * 3, [[]] * 80, {"a": [1]}),
+)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(CondInstConfig)])
+def test_absurd_values_in_a_file_are_refused_or_do_no_harm(field: str) -> None:
+    """What JSON can hold gives a config, or a ValueError of one sentence that names the field."""
+    fields = json.loads(CondInstConfig(num_classes=1).to_json())
+    for value in ABSURD:
+        try:
+            config = CondInstConfig.from_json(json.dumps(fields | {field: value}))
+        except ValueError as error:
+            assert field in str(error) or value in (0, 10**9), (value, str(error))  # it contradicts others
+            assert len(str(error)) < 400
+        else:
+            assert CondInstConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", r"expected a JSON object, got \[\]"),
+        ("{", "expected a JSON object: "),
+        ("[" * 10**5, "expected a JSON object: "),
+        ('{"num_classes": ' + "9" * 5000 + "}", "expected a JSON object: "),
+        ('{"num_classes": "3"}', "num_classes: expected int, got str '3'"),
+    ],
+)
+def test_json_that_is_no_config(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CondInstConfig.from_json(text)
+
+
+def test_ids_may_be_text() -> None:
+    config = CondInstConfig(num_classes=2, category_ids=("cat", "dog"))  # type: ignore[arg-type]
+    assert CondInstConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('base = "{folder}/mine.toml"', "mine.toml is its own base"),
+        ('base = "{folder}/other.toml"', "mine.toml is its own base"),
+        ("base = 5", "mine.toml: base: expected the name or the file of a config, got 5"),
+        ('base = ["condinst_nano"]', "mine.toml: base: expected the name"),
+        ("a = " + "[" * 3000, "mine.toml is not TOML"),
+        ("num_classes = " + "9" * 5000, "mine.toml is not TOML"),
+        ('num_classes = "3"', "mine.toml: num_classes: expected int, got str '3'"),
+        ("num_classes = 0", "mine.toml: num_classes: expected at least 1"),
+        ('head_in_features = [["p3"]]', "mine.toml: head_in_features: expected str, got list"),
+        ("num_classes = 0x" + "f" * 5000, "mine.toml: num_classes: expected at most .* of thousands of digits"),
+        ("training = 3", r"expected a table \[training\] in .*mine.toml"),
+    ],
+)
+def test_a_file_with_mistakes_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "other.toml").write_text(f'base = "{tmp_path}/mine.toml"')
+    (tmp_path / "mine.toml").write_text(text.replace("{folder}", str(tmp_path)))
+    with pytest.raises(ValueError, match=message) as error:
+        load_config(tmp_path / "mine.toml")
+    assert len(str(error.value)) < 600
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(ValueError, match="mine.toml is not TOML"):
+        load_config(tmp_path / "mine.toml")
 
 
 def test_unknown_name_lists_what_there_is() -> None:

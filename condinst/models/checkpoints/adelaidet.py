@@ -12,7 +12,7 @@ from ...ops.dynamic_mask_head import num_mask_head_params
 from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
 from ..config import CondInstConfig
 from ..config_files import load_config
-from .errors import CheckpointError
+from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
 
@@ -44,6 +44,8 @@ _RENAMES = [
     (r"^proposal_generator\.fcos_head\.", "head."),
     (r"^controller\.", "head.controller."),
 ]
+
+_MOST_LEVELS = 8  # of a pyramid; there are five, or six with P2
 
 # constants that the config holds, and counters
 _DROPPED = ("mask_head.sizes_of_interest", "mask_head._iter")
@@ -112,7 +114,7 @@ def _backbone(state: State) -> dict[str, Any]:
 
 def _dla(state: State) -> dict[str, Any]:
     # the stem has a quarter of the width that the config counts in
-    base_channels = 4 * state["backbone.bottom_up.base_layer.0.weight"].shape[0]
+    base_channels = 4 * axis_size(state, "backbone.bottom_up.base_layer.0.weight")
     return {"backbone": "dla34", "backbone_base_channels": base_channels, "freeze_at": 0}
 
 
@@ -124,7 +126,7 @@ def _resnet(state: State) -> dict[str, Any]:
         raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (found {blocks} blocks)")
     return {
         "backbone": f"resnet{depth}",
-        "backbone_base_channels": state["backbone.bottom_up.stem.conv1.weight"].shape[0],
+        "backbone_base_channels": axis_size(state, "backbone.bottom_up.stem.conv1.weight"),
         # detectron2 freezes the norms of frozen stages, so a stem that counts batches is not frozen
         "freeze_at": 0 if "backbone.bottom_up.stem.conv1.norm.num_batches_tracked" in state else 2,
         "backbone_deformable": _deformable(state),
@@ -145,18 +147,20 @@ def _deformable(state: State) -> tuple[str, ...]:
 def _neck(state: State) -> dict[str, Any]:
     repeats = _count(state, r"backbone\.repeated_bifpn\.(\d+)\.")
     if not repeats:
-        return {"neck": "fpn", "fpn_channels": state["backbone.fpn_output5.weight"].shape[0]}
-    channels = state["proposal_generator.fcos_head.cls_logits.weight"].shape[1]
+        return {"neck": "fpn", "fpn_channels": axis_size(state, "backbone.fpn_output5.weight")}
+    channels = axis_size(state, "proposal_generator.fcos_head.cls_logits.weight", 1)
     return {"neck": "bifpn", "bifpn_repeats": repeats, "fpn_channels": channels}
 
 
 def _head(state: State) -> dict[str, Any]:
     head = "proposal_generator.fcos_head."
-    num_classes = state[head + "cls_logits.weight"].shape[0]
+    num_classes = axis_size(state, head + "cls_logits.weight")
     coco = load_config("condinst_r50_1x")
     top_level = 5 + _top_levels(state)
     num_scales = _count(state, r"proposal_generator\.fcos_head\.scales\.(\d)\.")
     sizes = state.get("mask_head.sizes_of_interest")
+    if sizes is not None and not (sizes.dim() == 1 and len(sizes) <= _MOST_LEVELS and sizes.isfinite().all()):
+        raise KeyError("mask_head.sizes_of_interest of one number for each level")
     num_levels = num_scales or (len(sizes) if sizes is not None else top_level - 2)
     towers = {name: _tower_convs(state, f"{head}{name}_tower.") for name in ("share", "cls", "bbox")}
     fields: dict[str, Any] = {
@@ -218,19 +222,19 @@ def _mask_branch(state: State) -> dict[str, Any]:
     first = _first_level(state)
     return {
         "mask_branch_in_features": tuple(f"p{first + index}" for index in range(num_levels)),
-        "mask_branch_channels": state["mask_branch.refine.0.0.weight"].shape[0],
+        "mask_branch_channels": axis_size(state, "mask_branch.refine.0.0.weight"),
         "num_mask_branch_convs": num_convs,
         "mask_branch_norm": "BN" if "mask_branch.refine.0.1.running_mean" in state else "none",
-        "mask_feature_channels": state[f"mask_branch.tower.{num_convs}.weight"].shape[0],
+        "mask_feature_channels": axis_size(state, f"mask_branch.tower.{num_convs}.weight"),
         "semantic_loss": "mask_branch.logits.weight" in state,
     }
 
 
 def _mask_head(state: State, source: str) -> dict[str, Any]:
     """Depth, width and coordinates of the dynamic mask head from the number of its parameters."""
-    num_params = state["controller.weight"].shape[0]
+    num_params = axis_size(state, "controller.weight")
     num_convs = _count(state, r"mask_branch\.tower\.(\d)\.0\.weight")
-    features = state[f"mask_branch.tower.{num_convs}.weight"].shape[0]
+    features = axis_size(state, f"mask_branch.tower.{num_convs}.weight")
     # the published head first, then the paper's ablations
     for channels in (8, 4, 16, 2, 1):
         for layers in (3, 2, 4, 1):

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...ops.dynamic_mask_head import num_mask_head_params
 from ..config import CondInstConfig
 from ..config_files import load_config
-from .errors import CheckpointError
+from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
 
@@ -48,12 +48,12 @@ def rename_key(key: str, config: CondInstConfig) -> str:
     """Our name of a key of MMDetection; a key that has none stays as it is."""
     for pattern, replacement in _RENAMES:
         key = re.sub(pattern, replacement, key)
-    if match := re.match(r"neck\.fpn_convs\.(\d+)\.conv\.(.+)", key):
+    if match := re.match(r"neck\.fpn_convs\.(\d{1,4})\.conv\.(.+)", key):
         index, num_laterals = int(match[1]), len(config.fpn_in_features)
         if index < num_laterals:
             return f"neck.layer_blocks.{index}.0.{match[2]}"
         return f"neck.extra_blocks.p{6 + index - num_laterals}.{match[2]}"
-    if match := re.match(r"bbox_head\.(cls|reg)_convs\.(\d+)\.(conv|gn)\.(.+)", key):
+    if match := re.match(r"bbox_head\.(cls|reg)_convs\.(\d{1,4})\.(conv|gn)\.(.+)", key):
         layers_per_block = 2 if config.head_norm == "none" else 3
         layer = int(match[2]) * layers_per_block + (match[3] == "gn")
         return f"head.{_TOWERS[match[1]]}.{layer}.{match[4]}"
@@ -67,7 +67,7 @@ def convert_state(state: State, config: CondInstConfig) -> dict[str, Tensor]:
     """
     converted = {rename_key(key, config): value for key, value in state.items()}
     for key, value in list(converted.items()):
-        if key.startswith("head.scales."):
+        if key.startswith("head.scales.") and value.numel() == 1:
             converted[key] = value.reshape(1)
         elif re.match(r"head\.\w+_tower\.\d+\.weight", key) and value.dim() == 4:
             converted.setdefault(key.removesuffix("weight") + "bias", value.new_zeros(len(value)))
@@ -126,7 +126,7 @@ def _backbone(state: State) -> dict[str, Any]:
         raise KeyError(f"backbone.layer* of a ResNet-18, 34, 50 or 101 (found {depths} blocks)")
     return {
         "backbone": f"resnet{depth}",
-        "backbone_base_channels": state["backbone.conv1.weight"].shape[0],
+        "backbone_base_channels": axis_size(state, "backbone.conv1.weight"),
         "backbone_norm": "FrozenBN",
         "stride_in_1x1": False,
         "freeze_at": 2,
@@ -151,7 +151,7 @@ def _levels(state: State, source: str) -> dict[str, Any]:
     first = 6 - num_laterals
     return {
         "fpn_in_features": tuple(f"res{level}" for level in range(first, 6)),
-        "fpn_channels": state["neck.lateral_convs.0.conv.weight"].shape[0],
+        "fpn_channels": axis_size(state, "neck.lateral_convs.0.conv.weight"),
         "fpn_top_levels": num_convs - num_laterals,
         "head_in_features": tuple(f"p{level}" for level in range(first, first + num_convs)),
         "sizes_of_interest": tuple(_SIZE_OF_INTEREST * 2**level for level in range(first, first + num_convs - 1)),
@@ -159,7 +159,7 @@ def _levels(state: State, source: str) -> dict[str, Any]:
 
 
 def _head(state: State, source: str) -> dict[str, Any]:
-    num_classes = state["bbox_head.conv_cls.weight"].shape[0]
+    num_classes = axis_size(state, "bbox_head.conv_cls.weight")
     coco = load_config("condinst_r50_1x")
     if any(re.match(r"bbox_head\.(cls|reg)_convs\.\d+\.bn\.", key) for key in state):
         raise CheckpointError(f"{source}: a head with batch norms shared by all levels is not supported")
@@ -177,24 +177,24 @@ def _head(state: State, source: str) -> dict[str, Any]:
 
 def _mask_branch(state: State, levels: dict[str, Any]) -> dict[str, Any]:
     # the second number counts the levels of the pyramid, the first those that are used
-    pattern = re.compile(re.escape(_FEATURE_HEAD) + r"convs_all_levels\.\d+\.conv(\d+)\.")
+    pattern = re.compile(re.escape(_FEATURE_HEAD) + r"convs_all_levels\.\d+\.conv(\d{1,4})\.")
     used = sorted({int(match[1]) for key in state if (match := pattern.match(key))})
     if not used or used[-1] >= len(levels["head_in_features"]):
         raise KeyError(f"{_FEATURE_HEAD}convs_all_levels.* of levels of the pyramid (found {used})")
     first = f"{_FEATURE_HEAD}convs_all_levels.0.conv{used[0]}."
     return {
         "mask_branch_in_features": tuple(levels["head_in_features"][index] for index in used),
-        "mask_branch_channels": state[first + "conv.weight"].shape[0],
+        "mask_branch_channels": axis_size(state, first + "conv.weight"),
         "num_mask_branch_convs": _count(state, re.escape(_FEATURE_HEAD) + r"conv_branch\.(\d+)\."),
         "mask_branch_norm": "BN" if first + "bn.running_mean" in state else "none",
-        "mask_feature_channels": state[_FEATURE_HEAD + "conv_pred.weight"].shape[0],
+        "mask_feature_channels": axis_size(state, _FEATURE_HEAD + "conv_pred.weight"),
     }
 
 
 def _mask_head(state: State, source: str) -> dict[str, Any]:
     """Depth of the dynamic mask head; MMDetection's works only where it is as wide as the mask features."""
-    num_params = state["bbox_head.controller.weight"].shape[0]
-    channels = state[_FEATURE_HEAD + "conv_pred.weight"].shape[0]
+    num_params = axis_size(state, "bbox_head.controller.weight")
+    channels = axis_size(state, _FEATURE_HEAD + "conv_pred.weight")
     for layers in range(1, 9):
         if num_mask_head_params(channels + 2, channels, layers) == num_params:
             return {"mask_head_channels": channels, "mask_head_layers": layers}

@@ -6,7 +6,8 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..condinst import CondInst
 from ..config import CondInstConfig
 from ..config_files import config_names, load_config
 from . import adelaidet, mmdetection
-from .errors import CheckpointError, check_keys
+from .errors import CheckpointError, check_keys, shorten_all
 from .files import read_state
 
 CONFIG_KEY = "condinst_config"
@@ -50,9 +51,11 @@ def load(
         **overrides: fields of `CondInstConfig` to change, such as `mask_output_stride=4` or `score_threshold=0.5`.
 
     Raises:
-        CheckpointError: (a ValueError) unreadable file, code in it, or weights that do not fit; the message lists
-            missing, unexpected and misshapen keys.
+        CheckpointError: (a ValueError) unreadable file, code in it, a config in it that no model can have, or weights
+            that do not fit; the message lists missing, unexpected and misshapen keys.
+        TypeError: an override of another type than its field's.
         ValueError: an unknown name, field or value.
+        OSError: a path that the system cannot look up.
     """
     chosen = load_config(config) if isinstance(config, str | Path) else config
     path = Path(source)
@@ -67,24 +70,47 @@ def load(
 
     state, metadata = read_state(path)
     if CONFIG_KEY in metadata:
-        chosen = chosen or CondInstConfig.from_json(metadata[CONFIG_KEY])
-        model = CondInst(chosen.replace(**overrides))
+        found = chosen or _read_config(path, partial(CondInstConfig.from_json, metadata[CONFIG_KEY]))
+        model = _make_model(found.replace(**overrides), state, str(path))
     elif adelaidet.is_adelaidet(state):
-        chosen = chosen or adelaidet.detect_config(state, str(path))
-        model = CondInst(chosen.replace(**overrides))
-        state = adelaidet.convert_state(state, model.config)
+        found = chosen or _read_config(path, partial(adelaidet.detect_config, state, str(path)))
+        found = found.replace(**overrides)
+        model = _make_model(found, adelaidet.convert_state(state, found), str(path))
     elif mmdetection.is_mmdetection(state):
-        chosen = chosen or mmdetection.detect_config(state, str(path))
-        model = CondInst(chosen.replace(**overrides))
-        state = mmdetection.convert_state(state, model.config)
+        found = chosen or _read_config(path, partial(mmdetection.detect_config, state, str(path)))
+        found = found.replace(**overrides)
+        model = _make_model(found, mmdetection.convert_state(state, found), str(path))
     else:
         raise CheckpointError(
             f"{path}: expected a condinst safetensors file or an AdelaiDet CondInst checkpoint (controller.weight,"
             " proposal_generator.fcos_head.*) or one of MMDetection (bbox_head.controller.weight, mask_head.*),"
-            f" got keys such as {', '.join(list(state)[:5])}"
+            f" got keys such as {shorten_all(list(state)[:5])}"
         )
-    load_state(model, state, str(path))
     return model.to(device).eval()
+
+
+def _read_config(path: Path, read: Callable[[], CondInstConfig]) -> CondInstConfig:
+    """The config that `read` finds in a file; what is wrong with it becomes an error with the file's name."""
+    try:
+        return read()
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{path}: the config of the file: {error}") from error
+
+
+def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str) -> CondInst:
+    """A model with the weights of a file. It takes no memory before these are known to fit."""
+    try:
+        with torch.device("meta"):
+            model = CondInst(config)
+    except ValueError as error:  # names of blocks, which only the backbone knows
+        raise CheckpointError(f"{source}: {error}") from error
+    given = _fitting(model, state, source)
+    model.to_empty(device="cpu")
+    model.reset_constants()
+    model.load_state_dict(given)
+    return model
 
 
 def fine_tune(source: str | Path, config: str | Path | None = None, **overrides: Any) -> CondInst:
@@ -115,7 +141,7 @@ def fine_tune(source: str | Path, config: str | Path | None = None, **overrides:
         or (key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape)
         or (key.startswith(_PANOPTIC_CLASSES) and _channels(model.config) != _channels(found.config))
     ]
-    load_state(model, given | {key: own[key] for key in fresh}, str(source))
+    model.load_state_dict(_fitting(model, given | {key: own[key] for key in fresh}, str(source)))
     return model
 
 
@@ -130,8 +156,8 @@ def _level(key: str) -> float:
     return int(found[2]) if found else math.inf
 
 
-def load_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
-    """Puts the tensors of a file, under our names, into a model.
+def _fitting(model: CondInst, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The tensors of a file, under our names, that go into a model.
 
     `num_batches_tracked` may be missing or too many, a counter without effect on the output. A semantic branch, of
     either kind, is dropped when the config has none.
@@ -145,9 +171,10 @@ def load_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> Non
     dropped += () if model.config.panoptic else _PANOPTIC
     given = {key: value for key, value in given.items() if not key.startswith(dropped)}
     given = {key: value for key, value in given.items() if not key.endswith("num_batches_tracked") or key in expected}
-    given = {key: value for key, value in expected.items() if key.endswith("num_batches_tracked")} | given
+    counters = [key for key in expected if key.endswith("num_batches_tracked")]
+    given = {key: torch.zeros((), dtype=torch.int64) for key in counters} | given
     check_keys(given, expected, source)
-    model.load_state_dict(given)
+    return given
 
 
 def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) -> None:
