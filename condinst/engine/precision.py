@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from condinst.precision import PrecisionChoice, choose_precision, why_emulated
+from condinst.precision import PRECISIONS, PrecisionChoice, choose_precision, why_emulated
 
 
 def choose_training_precision(
@@ -43,7 +43,7 @@ def choose_training_precision(
 
 
 def _keep(previous: str | None, device: torch.device, checkpoint: Path) -> PrecisionChoice:
-    if previous is None:
+    if previous not in PRECISIONS[1:]:  # all but "auto"
         problem: str | None = "it does not say which precision it was written with"
     else:
         problem = why_emulated(previous, device)

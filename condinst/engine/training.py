@@ -110,7 +110,7 @@ def train(
     average = make_average(model, config.ema_decay) if config.ema_decay else None
     state = TrainingState(model, plain_optimizer, average, fabric.strategy.precision)
     if content is not None:
-        state.load(content, checkpoint)
+        state.load(checkpoint, content)
         content = None  # a copy of the weights and the optimizer's state
     if not resume or fabric.global_rank > 0:  # the checkpoint has the random numbers of the first process
         torch.manual_seed(config.seed + 1_000_003 * state.step * fabric.global_rank + fabric.global_rank)

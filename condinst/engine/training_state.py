@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,16 @@ from typing import Any, cast
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from condinst.messages import shorten
+from condinst.models.checkpoints.files import read_torch_file
 from condinst.models.condinst import CondInst
+from condinst.models.config import CondInstConfig
+
+_CONTENT = {
+    *("model", "optimizer", "average", "precision", "step", "best", "moving_num_positives", "unreadable", "random"),
+    *("random_cuda", "config"),
+}
+"""What a file of `TrainingState.save` holds."""
 
 
 class TrainingState:
@@ -72,33 +82,65 @@ class TrainingState:
             partial.unlink(missing_ok=True)
             raise OSError(f"{path}: could not be written, the one before it is kept: {error}") from error
 
-    def load(self, content: Mapping[str, Any], path: Path) -> None:
+    def load(self, path: Path, content: Mapping[str, Any] | None = None) -> None:
         """Restores what `save` wrote.
 
         Args:
-            content: see `read_checkpoint`.
-            path: of its file, for messages.
+            path: the file.
+            content: of the file, where `read_checkpoint` has read it already.
 
         Raises:
-            ValueError: when the file is of another model or of another kind of run.
+            FileNotFoundError: when there is nothing to resume.
+            ValueError: when the file is damaged, of another model or of another kind of run. The state may then be half
+                restored.
         """
+        if content is None:
+            content = read_checkpoint(path)
         if content["config"] != self.model.config.to_json():
-            raise ValueError(f"{path}: is of a model with another config: {content['config']}")
+            raise ValueError(f"{path}: is of a model with another config: {self._differences(content['config'])}")
         if (content["average"] is None) != (self.average is None):
             raise ValueError(f"{path}: ema_decay: expected as before, with or without a moving average of the weights")
+        try:
+            self._restore(content)
+        except Exception as error:  # PyTorch raises whatever it stumbles over
+            raise ValueError(f"{path}: a damaged state of a training: {type(error).__name__}: {error}") from error
+
+    def _differences(self, config: Any) -> str:
+        """What is other in a config in JSON than in that of the model."""
+        try:
+            theirs = dataclasses.asdict(CondInstConfig.from_json(config))
+        except (TypeError, ValueError):
+            return shorten(config)
+        own = dataclasses.asdict(self.model.config)
+        return ", ".join(f"{name} = {shorten(value)}" for name, value in theirs.items() if value != own[name])
+
+    def _restore(self, content: Mapping[str, Any]) -> None:
         self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        self._restore_optimizer(content["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(content["average"])
         if content["precision"]:  # empty where gradients were not scaled before
             self.precision.load_state_dict(content["precision"])
-        self.step = content["step"]
-        self.best_images, self.best_score = content["best"]
+        self.step = int(content["step"])
+        images, score = content["best"]
+        self.best_images, self.best_score = int(images), float(score)
         self.model.detection_loss.moving_num_positives.copy_(content["moving_num_positives"])
-        self.unreadable = content["unreadable"]
+        self.unreadable = list(map(str, content["unreadable"]))
         torch.set_rng_state(content["random"])
         if content["random_cuda"] is not None and self.model.device.type == "cuda":
             torch.cuda.set_rng_state(content["random_cuda"], self.model.device)
+
+    def _restore_optimizer(self, content: dict[str, Any]) -> None:
+        """PyTorch checks the number of parameters alone, and fails on other things steps later."""
+        for own, saved in zip(self.optimizer.param_groups, content["param_groups"], strict=True):
+            wrong = [name for name, value in own.items() if not isinstance(saved[name], type(value))]
+            if wrong:
+                raise ValueError(f"optimizer: expected other types of {', '.join(wrong)}")
+        self.optimizer.load_state_dict(content)
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
+                    raise ValueError(f"optimizer: {name}: expected {list(parameter.shape)}, got {list(value.shape)}")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -106,12 +148,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: when there is nothing to resume.
-        ValueError: when the file is damaged.
+        ValueError: when the file is damaged, or holds something else.
     """
     if not path.is_file():
         raise FileNotFoundError(f"nothing to resume: no such file: {path}")
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever it stumbles over
-        raise ValueError(f"{path}: damaged checkpoint: {error}") from error
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or _CONTENT - content.keys():
+        raise ValueError(f"{path}: expected the state of a training, as `condinst train` writes it to last.pt")
     return content

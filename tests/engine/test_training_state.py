@@ -1,0 +1,90 @@
+"""Files that `--resume` is given: those of `TrainingState.save`, and anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric.plugins.precision import Precision
+
+from condinst.engine.training_state import TrainingState
+from tests.models.tiny import make_model
+
+
+def make_state() -> TrainingState:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return TrainingState(model, optimizer, None, Precision())
+
+
+def change(content: dict[str, Any], *names: Any, value: Any) -> dict[str, Any]:
+    """The content with another value at the place that the names lead to."""
+    place: Any = content
+    for name in names[:-1]:
+        place = place[name]
+    place[names[-1]] = value
+    return content
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    saved, loaded = make_state(), make_state()
+    saved.step, saved.best_images, saved.best_score, saved.unreadable = 7, 3, 0.5, ["a.png"]
+    for parameter in saved.model.parameters():
+        parameter.data.mul_(2)
+    saved.save(tmp_path / "last.pt")
+    loaded.load(tmp_path / "last.pt")
+    assert (loaded.step, loaded.best_images, loaded.best_score, loaded.unreadable) == (7, 3, 0.5, ["a.png"])
+    for name, value in saved.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+    ours, theirs = (state.optimizer.state_dict() for state in (loaded, saved))
+    assert ours["param_groups"] == theirs["param_groups"]
+    assert all(torch.equal(ours["state"][i]["momentum_buffer"], theirs["state"][i]["momentum_buffer"]) for i in (0, 5))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda content: [1], "expected the state of a training"),
+        (lambda content: {"a": 1}, "expected the state of a training"),
+        (lambda content: {key: value for key, value in content.items() if key != "random"}, "expected the state"),
+        (lambda content: change(content, "config", value="{"), "is of a model with another config: '{'"),
+        (lambda content: change(content, "config", value=["x" * 10**6]), "is of a model with another config"),
+        (lambda content: change(content, "average", value={}), "ema_decay: expected as before"),
+        (lambda content: change(content, "model", value=[]), "a damaged state"),
+        (lambda content: change(content, "model", "head.controller.bias", value=torch.zeros(3)), "a damaged state"),
+        (lambda content: change(content, "optimizer", value={}), "a damaged state"),
+        (lambda content: change(content, "optimizer", "param_groups", value=[]), "a damaged state"),
+        (
+            lambda content: change(content, "optimizer", "param_groups", 0, "momentum", value="x"),
+            "a damaged state of a training: ValueError: optimizer: expected other types of momentum",
+        ),
+        (
+            lambda content: change(content, "optimizer", "state", 0, "momentum_buffer", value=torch.zeros(3)),
+            r"a damaged state of a training: ValueError: optimizer: momentum_buffer: expected \[.*\], got \[3\]",
+        ),
+        (lambda content: change(content, "step", value="x"), "a damaged state"),
+        (lambda content: change(content, "best", value=[1]), "a damaged state"),
+        (lambda content: change(content, "moving_num_positives", value=None), "a damaged state"),
+        (lambda content: change(content, "unreadable", value=None), "a damaged state"),
+        (lambda content: change(content, "random", value=torch.zeros(3)), "a damaged state"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, make: Any, message: str) -> None:
+    state = make_state()
+    state.save(tmp_path / "last.pt")
+    torch.save(make(torch.load(tmp_path / "last.pt", weights_only=True)), tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=rf"last\.pt: {message}"):
+        state.load(tmp_path / "last.pt")
+
+
+def test_the_fields_of_another_model_are_named(tmp_path: Path) -> None:
+    state = make_state()
+    state.save(tmp_path / "last.pt")
+    state.model.config = state.model.config.replace(nms_threshold=0.5, nms="mask")
+    with pytest.raises(ValueError, match=r"last\.pt: is of .* another config: nms = 'box', nms_threshold = 0\.6$"):
+        state.load(tmp_path / "last.pt")
