@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+
+def row_slices(height: int, width: int, pixels: int) -> Iterator[slice]:
+    """The rows of a picture in strips of about so many pixels, for work whose memory should not grow with pictures."""
+    rows = max(1, pixels // width)
+    return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def pixel_locations(height: int, width: int, stride: int, device: torch.device) -> Tensor:

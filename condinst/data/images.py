@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,6 +12,8 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
+
+from condinst.geometry import row_slices
 
 ImageSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
 
@@ -19,15 +23,40 @@ IMAGE_EXTENSIONS = frozenset(
 )
 """Endings, in lower case, of the files that `list_images` takes from a folder."""
 
-_EXIF_TRANSPOSES: dict[object, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+MOST_PIXELS = 2**31 - 1
+"""Of any picture and mask: COCO's run lengths, and the libraries that read them, count pixels in 32 bits."""
+
+_STRIP = 2**18  # pixels that are converted at a time: few enough for the cache of a processor
+
+_DEEP_MODES = ("I", "F")  # how PIL's names of pixels of more than 8 bits begin
+_TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
+
+Part: TypeAlias = "tuple[slice, np.ndarray]"
+"""Some rows of a picture, [h, W] or [h, W, C], and which ones they are."""
+Convert: TypeAlias = Callable[[np.ndarray], np.ndarray]
+"""Makes pixels of 8 bits."""
+
+
+def max_pixels() -> int:
+    """The most pixels that a picture may have: twice `PIL.Image.MAX_IMAGE_PIXELS`, or `MOST_PIXELS` where it is None.
+
+    The environment variable CONDINST_MAX_PIXELS sets it when this module is imported.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    return MOST_PIXELS if limit is None else min(2 * limit, MOST_PIXELS)
+
+
+def _set_max_pixels(text: str) -> None:
+    """Lets PIL open pictures of so many pixels, and none of more."""
+    if not text.isdecimal() or len(text) > len(str(MOST_PIXELS)) or not 0 < int(text) <= MOST_PIXELS:
+        raise ValueError(
+            f"environment variable CONDINST_MAX_PIXELS: expected a number of pixels in 1..{MOST_PIXELS}, got {text!r}"
+        )
+    Image.MAX_IMAGE_PIXELS = -(-int(text) // 2)  # PIL warns from here on, and refuses what is twice as large
+
+
+if os.environ.get("CONDINST_MAX_PIXELS"):
+    _set_max_pixels(os.environ["CONDINST_MAX_PIXELS"])
 
 
 def read_image(source: ImageSource) -> Tensor:
@@ -41,6 +70,9 @@ def read_image(source: ImageSource) -> Tensor:
     - 32-bit integers: like 16-bit if all lie in 0..65535, else stretched, their range becoming 0..255.
     - floats: times 255 if all lie in 0..1, as they are if all lie in 0..255, else stretched.
 
+    Above the result, at most six bytes of memory are taken for each pixel: for PIL's own picture, and for a strip of it
+    at a time. (PIL's decoders of WebP, AVIF, JPEG 2000 and progressive JPEG take more while they read a file.)
+
     Args:
         source: a file, a PIL image, an array [H, W] or [H, W, C], or a tensor [C, H, W]; C is 1, 3 (RGB, not
             OpenCV's BGR) or 4 (RGB and alpha). Arrays and tensors are bool, uint8, uint16 or floats in 0..1.
@@ -49,47 +81,58 @@ def read_image(source: ImageSource) -> Tensor:
         uint8 [3, H, W] on the CPU.
 
     Raises:
-        ValueError: a file that is missing, damaged or no image (the message names it); other or no pixels.
+        ValueError: a file that is missing, damaged, no image or of more than `max_pixels` (the message names it);
+            other or no pixels.
         TypeError: `source` is of another type.
     """
     if isinstance(source, Image.Image):
-        return _from_pil(_upright(source), "image")
+        return _from_pil(source, "image")
     if isinstance(source, Tensor):
-        if source.ndim != 3:
-            raise ValueError(f"image: expected a tensor [C, H, W], got shape {list(source.shape)}")
-        tensor = source.detach().cpu().permute(1, 2, 0)
-        return _from_array((tensor.float() if tensor.is_floating_point() else tensor).numpy())
+        return _from_tensor(source)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, (str, Path)):
-        return _from_file(Path(source))
+        return _from_pil(open_image(Path(source)), str(source))
     raise TypeError(f"image: expected a path, PIL image, array or tensor, got {type(source).__name__}")
 
 
-def open_image(path: Path, *, upright: bool) -> Image.Image:
-    """The pixels of an image file as PIL has them.
-
-    Args:
-        path: the file.
-        upright: turn it by its EXIF orientation.
+def open_image(path: Path) -> Image.Image:
+    """The pixels of an image file as PIL has them, not turned upright.
 
     Raises:
-        ValueError: a file that is missing, damaged or no image; the message names it.
+        ValueError: a file that is missing, damaged, no image or of more than `max_pixels`; the message names it.
     """
-    if not path.exists():
-        raise ValueError(f"{path}: no such file")
-    if path.is_dir():
-        raise ValueError(f"{path}: expected an image file, got a folder")
+    try:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file")
+        if not path.is_file():
+            raise ValueError(f"{path}: expected an image file, got a {'folder' if path.is_dir() else 'device'}")
+    except OSError as error:  # a name that the system does not take
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         with Image.open(path) as opened:
+            if opened.format == "EPS":
+                raise ValueError("a PostScript file is a program, and is not run")
+            if opened.width * opened.height > max_pixels():
+                raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels")
             opened.load()
-            return _upright(opened) if upright else opened
+            return opened
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image, or of a format that PIL cannot read") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: too large: {error}; PIL.Image.MAX_IMAGE_PIXELS sets the limit") from error
+        raise ValueError(
+            f"{path}: too large: {error}; the environment variable CONDINST_MAX_PIXELS sets the limit, in Python"
+            " PIL.Image.MAX_IMAGE_PIXELS (half of it)"
+        ) from error
     except Exception as error:  # PIL's decoders raise whatever they stumble over: SyntaxError, EOFError ...
         raise ValueError(f"{path}: damaged or unreadable image: {error}") from error
+
+
+def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """The rows of an image, a few at a time, so that what is made of them takes little memory."""
+    for rows in row_slices(image.height, image.width, _STRIP):
+        whole = rows.stop - rows.start == image.height
+        yield rows, image if whole else image.crop((0, rows.start, image.width, rows.stop))
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -122,73 +165,134 @@ def _is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in IMAGE_EXTENSIONS and not name.startswith(".")
 
 
-def _from_file(path: Path) -> Tensor:
-    return _from_pil(open_image(path, upright=True), str(path))
-
-
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> object:
+    """The EXIF orientation; 1 is upright."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # PIL's parser raises whatever it stumbles over; damaged EXIF must not cost the picture
-        return image
-    method = _EXIF_TRANSPOSES.get(orientation)
-    return image if method is None else image.transpose(method)
+        return 1
+
+
+def _stored(upright: np.ndarray, orientation: object) -> np.ndarray:
+    """A view of an upright picture [3, H, W] in which the pixels lie as in a file with this orientation."""
+    if orientation in _TURNED:
+        upright = upright.transpose(0, 2, 1)
+    if orientation in (3, 4, 6, 7):
+        upright = upright[:, ::-1]
+    return upright[:, :, ::-1] if orientation in (2, 3, 7, 8) else upright
 
 
 def _from_pil(image: Image.Image, name: str) -> Tensor:
-    if min(image.size) == 0:
-        raise ValueError(f"{name}: expected at least one pixel, got {image.width} x {image.height}")
-    if image.mode.startswith(("I", "F")):
-        return _from_grey(_to_8_bit(np.asarray(image), name))
+    width, height = image.size
+    if not width or not height:
+        raise ValueError(f"{name}: expected at least one pixel, got {width} x {height}")
+
+    def parts() -> Iterator[Part]:
+        return ((rows, np.asarray(_as_rgb(strip, name))) for rows, strip in strips(image))
+
+    orientation = _orientation(image)
+    result = np.empty((3, width, height) if orientation in _TURNED else (3, height, width), np.uint8)
+    convert = None
+    if image.mode.startswith(_DEEP_MODES):
+        convert = _deep_rule(parts(), name, floating=image.mode.startswith("F"))
+    _fill(_stored(result, orientation), parts(), convert)
+    return torch.from_numpy(result)
+
+
+def _as_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image with one, three or four 8-bit channels, or deep pixels as they are."""
+    if image.mode.startswith(_DEEP_MODES) or image.mode in ("L", "RGB", "RGBA"):
+        return image
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns when such a palette goes to RGB at once
+        return image.convert("RGBA")  # PIL warns when such a palette goes to RGB at once
     try:
-        pixels = np.array(image.convert("RGB"))
+        return image.convert("L" if image.mode == "1" else "RGB")
     except ValueError as error:
         raise ValueError(f"{name}: pixels of mode {image.mode} cannot become RGB: {error}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _from_array(pixels: np.ndarray) -> Tensor:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or pixels.size == 0:
+    return _from_rows(pixels.shape, lambda rows: pixels[rows])
+
+
+def _from_tensor(tensor: Tensor) -> Tensor:
+    if tensor.ndim != 3:
+        raise ValueError(f"image: expected a tensor [C, H, W], got shape {list(tensor.shape)}")
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise ValueError("image: expected a dense tensor with values, got a sparse, quantised or meta one")
+    channels_last = tensor.detach().permute(1, 2, 0)
+
+    def take(rows: slice) -> np.ndarray:
+        part = channels_last[rows].cpu()
+        return (part.float() if part.is_floating_point() else part).numpy()
+
+    return _from_rows(channels_last.shape, take)
+
+
+def _from_rows(shape: Sequence[int], take: Callable[[slice], np.ndarray]) -> Tensor:
+    """The picture of the rows that `take` gives, for an array or tensor [H, W, C]."""
+    if len(shape) != 3 or shape[2] not in (1, 3, 4) or 0 in shape:
         raise ValueError(
             "image: expected [H, W] or [H, W, C] (a tensor: [C, H, W]) with at least one pixel and 1, 3 or 4"
-            f" channels, got height, width and channels {list(pixels.shape)}"
+            f" channels, got height, width and channels {list(shape)}"
         )
-    pixels = pixels[:, :, :3]
-    if pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * np.uint8(255)
-    elif pixels.dtype == np.uint16:
-        pixels = _to_8_bit(pixels, "image")
-    elif np.issubdtype(pixels.dtype, np.floating):
-        if not (pixels.min() >= 0 and pixels.max() <= 1):  # written so that NaN is refused too
-            raise ValueError(f"image: expected floats in 0..1, got {pixels.min():.4g}..{pixels.max():.4g}")
-        pixels = _round(pixels.astype(np.float64) * 255)
-    elif pixels.dtype != np.uint8:
-        raise ValueError(f"image: expected bool, uint8, uint16 or floats in 0..1, got {pixels.dtype}")
-    if pixels.shape[2] == 1:
-        return _from_grey(pixels[:, :, 0])
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)).copy())
+    height, width, _ = shape
+
+    def parts() -> Iterator[Part]:
+        return ((rows, take(rows)[:, :, :3]) for rows in row_slices(height, width, _STRIP))
+
+    dtype = take(slice(0, 1)).dtype
+    convert: Convert | None = None
+    if dtype == np.bool_:
+        convert = _from_bool
+    elif dtype == np.uint16:
+        convert = _deep_rule(parts(), "image", floating=False)
+    elif np.issubdtype(dtype, np.floating):
+        low, high = _value_range(parts())
+        if not (low >= 0 and high <= 1):  # written so that NaN is refused too
+            raise ValueError(f"image: expected floats in 0..1, got {low:.4g}..{high:.4g}")
+        convert = _scale(255)
+    elif dtype != np.uint8:
+        raise ValueError(f"image: expected bool, uint8, uint16 or floats in 0..1, got {dtype}")
+    result = np.empty((3, height, width), np.uint8)
+    _fill(result, parts(), convert)
+    return torch.from_numpy(result)
 
 
-def _from_grey(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.repeat(pixels[None], 3, axis=0))
+def _fill(result: np.ndarray, parts: Iterable[Part], convert: Convert | None) -> None:
+    """Writes rows [h, W] or [h, W, C] of a picture, of which 3 channels count, into uint8 [3, H, W]."""
+    for rows, pixels in parts:
+        if convert is not None:
+            pixels = convert(pixels)
+        result[:, rows] = pixels if pixels.ndim == 2 else pixels[:, :, :3].transpose(2, 0, 1)
 
 
-def _to_8_bit(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Deep pixels of any shape as uint8, by the rules of `read_image`."""
-    values = pixels.astype(np.float64)
-    low, high = values.min(), values.max()
-    if not np.isfinite(high - low):
+def _value_range(parts: Iterable[Part]) -> tuple[float, float]:
+    """The lowest and highest value; NaN where there is one."""
+    bounds = np.array([(pixels.min(), pixels.max()) for _, pixels in parts], dtype=np.float64)
+    return float(bounds[:, 0].min()), float(bounds[:, 1].max())
+
+
+def _deep_rule(parts: Iterable[Part], name: str, *, floating: bool) -> Convert:
+    """How deep pixels, integers or floats, become 8-bit by the rules of `read_image`."""
+    low, high = _value_range(parts)
+    if not math.isfinite(high - low):
         raise ValueError(f"{name}: expected finite pixel values, got NaN or infinity")
-    floating = np.issubdtype(pixels.dtype, np.floating)
     if low >= 0 and high <= (1 if floating else 65535):
-        return _round(values * (255 if floating else 1 / 257))
+        return _scale(255 if floating else 1 / 257)
     if floating and low >= 0 and high <= 255:
-        return _round(values)
-    return _round((values - low) * 255 / ((high - low) or 1))
+        return _scale(1)
+    return lambda pixels: _round((pixels.astype(np.float64) - low) * 255 / ((high - low) or 1))
+
+
+def _scale(factor: float) -> Convert:
+    return lambda pixels: _round(pixels.astype(np.float64) * factor)
+
+
+def _from_bool(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(np.uint8) * np.uint8(255)
 
 
 def _round(values: np.ndarray) -> np.ndarray:

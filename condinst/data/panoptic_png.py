@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from condinst.data.images import open_image
+from condinst.data.images import open_image, strips
 
 _LARGEST_ID = 256**3 - 1
 _ONE_CHANNEL = ("L", "I", "I;16", "I;16B", "I;16L")
@@ -31,23 +29,12 @@ def read_segment_ids(path: str | Path) -> Tensor:
         ValueError: a file that is missing, damaged, no image, or has other channels (a palette, transparency); the
             message names it.
     """
-    pixels = _read_pixels(path)
-    if pixels.ndim == 2:
-        return torch.from_numpy(pixels.astype(np.int32))
-    red, green, blue = pixels.transpose(2, 0, 1)
-    ids = blue.astype(np.int32)
-    for channel in (green, red):
-        ids *= 256
-        ids += channel
-    return torch.from_numpy(ids)
+    return _read_ids(path, "RGB", *_ONE_CHANNEL)
 
 
 def read_instance_ids(path: str | Path) -> Tensor:
     """The numbers of an image that must have one channel, as Cityscapes' instanceIds; see `read_segment_ids`."""
-    pixels = _read_pixels(path)
-    if pixels.ndim != 2:
-        raise ValueError(f"{path}: expected one number per pixel, got {list(pixels.shape)}")
-    return torch.from_numpy(pixels.astype(np.int32))
+    return _read_ids(path, *_ONE_CHANNEL)
 
 
 def write_segment_ids(ids: Tensor, path: str | Path) -> None:
@@ -69,9 +56,22 @@ def write_segment_ids(ids: Tensor, path: str | Path) -> None:
     Image.fromarray(np.stack(channels, axis=2)).save(path, format="PNG")
 
 
-def _read_pixels(path: str | Path) -> NDArray[Any]:
-    """[H, W], or [H, W, 3] RGB."""
-    image = open_image(Path(path), upright=False)
-    if image.mode != "RGB" and image.mode not in _ONE_CHANNEL:
-        raise ValueError(f"{path}: expected an RGB image or one of a single channel, got mode {image.mode}")
-    return np.array(image)
+def _read_ids(path: str | Path, *modes: str) -> Tensor:
+    """int32 [H, W] of an image with one of these modes."""
+    image = open_image(Path(path))
+    if image.mode not in modes:
+        expected = "an RGB image or one of a single channel" if "RGB" in modes else "one number per pixel"
+        raise ValueError(f"{path}: expected {expected}, got mode {image.mode}")
+    ids = np.empty((image.height, image.width), np.int32)
+    for rows, strip in strips(image):
+        pixels = np.asarray(strip)
+        if pixels.ndim == 2:
+            ids[rows] = pixels
+            continue
+        red, green, blue = pixels.transpose(2, 0, 1)
+        part = ids[rows]
+        part[:] = blue
+        for channel in (green, red):
+            part *= 256
+            part += channel
+    return torch.from_numpy(ids)

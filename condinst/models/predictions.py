@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
 import torch
 from PIL import Image
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from ..data.images import ImageSource, read_image
+from ..data.rles import mask_pixels
 from ..visualization import draw_predictions, mask_polygons
 from .panoptic_prediction import PanopticPrediction
 
@@ -65,10 +66,8 @@ class Predictions:
     @cached_property
     def masks(self) -> Tensor:
         """The masks as pixels, bool [K, H, W]; decoded when asked for, and then kept."""
-        masks = torch.zeros(len(self), *self.image.shape[1:], dtype=torch.bool)
-        for mask, rle in zip(masks, self.rles, strict=True):
-            mask.copy_(torch.from_numpy(coco_mask.decode(rle)))
-        return masks
+        height, width = self.image.shape[1:]
+        return mask_pixels(self.rles, np.arange(height), np.arange(width))
 
     @property
     def polygons(self) -> list[list[list[float]]]:
@@ -77,7 +76,8 @@ class Predictions:
         An outline passes half a pixel outside the outermost pixel centres (contour lines, by contourpy); holes are
         polygons, too. An empty mask has none.
         """
-        return [mask_polygons(coco_mask.decode(rle)) for rle in self.rles]
+        rows, columns = (np.arange(side) for side in self.image.shape[1:])
+        return [mask_polygons(mask_pixels([rle], rows, columns)[0].numpy()) for rle in self.rles]
 
     def plot(self) -> Image.Image:
         """The image with masks, contours, boxes, class names and scores; see `draw_predictions`."""

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from pycocotools import mask as coco_mask
 from torch import Tensor
+
+from condinst.data.rles import boxes_of_rles, mask_pixels, mass_centers
+from condinst.geometry import row_slices
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
@@ -17,6 +19,7 @@ Rectangle = tuple[int, int, int, int]
 _MASK_OPACITY = 0.4
 _BOX_OPACITY = 0.6
 _LOWEST_BRIGHTNESS = 0.45
+_STRIP = 2**22  # pixels that are drawn on at a time
 GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -55,20 +58,22 @@ def draw_predictions(
     ):
         if value is not None and value.shape != shape:
             raise ValueError(f"{name}: expected {list(shape)} for these boxes, got {list(value.shape)}")
-    pixels = image.permute(1, 2, 0).cpu().numpy().copy()
     if len(masks) != count:
         raise ValueError(f"masks: expected {count} for these boxes, got {len(masks)}")
-    objects = []
-    for index, (mask, box) in enumerate(zip(masks, boxes.tolist(), strict=True)):
-        pixels_of_mask = mask.cpu().numpy() if isinstance(mask, Tensor) else coco_mask.decode(mask).astype(bool)
-        if pixels_of_mask.shape != image.shape[1:]:
-            raise ValueError(f"masks: expected {list(image.shape[1:])} pixels, got {list(pixels_of_mask.shape)}")
-        window = _bounding_window(pixels_of_mask)
-        objects.append(_Object(pixels_of_mask[window].copy(), window, box, instance_colour(index)))
+    for mask in masks:
+        mask_size = tuple(mask.shape if isinstance(mask, Tensor) else mask["size"])
+        if mask_size != image.shape[1:]:
+            raise ValueError(f"masks: expected {list(image.shape[1:])} pixels, got {list(mask_size)}")
+    areas, windows = _areas_and_windows(masks)
+    objects = [
+        _Object(mask, window, box, instance_colour(index))
+        for index, (mask, window, box) in enumerate(zip(masks, windows, boxes.tolist(), strict=True))
+    ]
     # Large ones first: what lies in front of an object is mostly smaller than it.
-    objects.sort(key=lambda one: -np.count_nonzero(one.mask))
+    objects = [objects[index] for index in sorted(range(count), key=lambda index: -areas[index])]
+    pixels = image.permute(1, 2, 0).cpu().numpy().copy()
     _tint(pixels, objects)
-    pixels = _draw_boxes(pixels, objects, width=max(1, round(size / 900)))
+    _draw_boxes(pixels, objects, width=max(1, round(size / 900)))
     _draw_contours(pixels, objects, width=max(1, round(size / 700)))
 
     canvas = Image.fromarray(pixels)
@@ -115,32 +120,52 @@ class NameTags:
 
 
 class _Object(NamedTuple):
-    """window: the rows and columns with all of a mask; mask: bool, that part of it; box: (x1, y1, x2, y2) in pixels."""
+    """window: the rows and columns with all of the mask; box: (x1, y1, x2, y2) in pixels."""
 
-    mask: np.ndarray
+    mask: Tensor | dict[str, Any]
     window: tuple[slice, slice]
     box: list[float]
     colour: Colour
+
+    def pixels(self) -> np.ndarray:
+        """The mask within its window, bool; not kept, for all masks together may be larger than memory."""
+        if isinstance(self.mask, Tensor):
+            return self.mask[self.window].cpu().numpy()
+        rows, columns = (np.arange(side.start, side.stop) for side in self.window)
+        return mask_pixels([self.mask], rows, columns)[0].numpy()
 
 
 def _tint(pixels: np.ndarray, objects: list[_Object]) -> None:
     """Blends uint8 pixels [H, W, 3] with the colours of the masks, in place."""
     # Each pixel is tinted by the last of its masks alone, so that masks that overlap do not darken it twice.
-    owner = np.zeros(pixels.shape[:2], dtype=np.int32)
-    for number, (mask, window, _, _) in enumerate(objects, start=1):
-        np.copyto(owner[window], number, where=mask)
-    covered = owner > 0
-    colours = np.array([(0, 0, 0), *(one.colour for one in objects)])[owner[covered]]
-    pixels[covered] = np.rint(pixels[covered] * (1 - _MASK_OPACITY) + colours * _MASK_OPACITY)
+    owner = np.zeros(pixels.shape[:2], dtype=np.min_scalar_type(len(objects)))
+    for number, one in enumerate(objects, start=1):
+        np.copyto(owner[one.window], number, where=one.pixels())
+    colours = np.array([(0, 0, 0), *(one.colour for one in objects)])
+    for rows in row_slices(*owner.shape, _STRIP):
+        covered = owner[rows] > 0
+        own = pixels[rows][covered]
+        pixels[rows][covered] = np.rint(own * (1 - _MASK_OPACITY) + colours[owner[rows][covered]] * _MASK_OPACITY)
 
 
 def _draw_contours(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
-    for mask, window, _, colour in objects:
-        pixels[window][_contour(mask, width)] = colour
+    for one in objects:
+        pixels[one.window][_contour(one.pixels(), width)] = one.colour
+
+
+def _areas_and_windows(
+    masks: Tensor | Sequence[dict[str, Any]],
+) -> tuple[list[int], list[tuple[slice, slice]]]:
+    """The pixels of each mask, and the smallest rows and columns with all of them: work in these alone is quick."""
+    if isinstance(masks, Tensor):
+        return [int(mask.count_nonzero()) for mask in masks], [_bounding_window(mask.cpu().numpy()) for mask in masks]
+    areas = mass_centers(masks)[1].tolist()  # also a check of the run lengths
+    boxes = boxes_of_rles(masks).int().tolist()
+    return areas, [(slice(y1, y2), slice(x1, x2)) for x1, y1, x2, y2 in boxes]
 
 
 def _bounding_window(mask: np.ndarray) -> tuple[slice, slice]:
-    """The smallest rows and columns with all of a mask: work in them alone is quick."""
+    """The smallest rows and columns with all of a mask."""
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
     if not rows.size:
@@ -157,17 +182,20 @@ def _contour(mask: np.ndarray, width: int) -> np.ndarray:
     return mask & ~inner
 
 
-def _draw_boxes(pixels: np.ndarray, objects: list[_Object], width: int) -> np.ndarray:
-    canvas = Image.fromarray(pixels)
-    layer = Image.new("RGBA", canvas.size)
-    pen = ImageDraw.Draw(layer)
-    for _, _, (x1, y1, x2, y2), colour in objects:
-        # The last pixel inside a box is one before its right and bottom edge.
-        left, top = round(x1), round(y1)
-        corners = (left, top, max(left, round(x2) - 1), max(top, round(y2) - 1))
-        pen.rectangle(corners, outline=(*colour, round(255 * _BOX_OPACITY)), width=width)
-    canvas.paste(layer, mask=layer)
-    return np.array(canvas)
+def _draw_boxes(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
+    """Draws outlines over uint8 pixels [H, W, 3], in place."""
+    for rows in row_slices(*pixels.shape[:2], _STRIP):
+        canvas = Image.fromarray(pixels[rows])
+        layer = Image.new("RGBA", canvas.size)
+        pen = ImageDraw.Draw(layer)
+        for one in objects:
+            x1, y1, x2, y2 = one.box
+            # The last pixel inside a box is one before its right and bottom edge.
+            left, top = round(x1), round(y1) - rows.start
+            corners = (left, top, max(left, round(x2) - 1), max(top, round(y2) - 1 - rows.start))
+            pen.rectangle(corners, outline=(*one.colour, round(255 * _BOX_OPACITY)), width=width)
+        canvas.paste(layer, mask=layer)
+        pixels[rows] = np.asarray(canvas)
 
 
 def _draw_names(canvas: Image.Image, boxes: list[list[float]], texts: list[str]) -> None:

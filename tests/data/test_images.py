@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from condinst.data.images import list_images, read_image
+from condinst.data import images
+from condinst.data.images import list_images, max_pixels, read_image
 
 
 def _ramp(height: int = 6, width: int = 9) -> np.ndarray:
@@ -209,6 +213,9 @@ def test_the_result_shares_no_memory_with_its_source() -> None:
         (torch.zeros(3, 4, 5, dtype=torch.int64), "got int64"),
         (Image.new("RGB", (0, 3)), "at least one pixel"),
         (Image.new("La", (2, 3)), "mode La cannot become RGB"),
+        (torch.eye(3).to_sparse()[None], "expected a dense tensor with values"),
+        (torch.zeros(3, 4, 5, device="meta"), "expected a dense tensor with values"),
+        (np.zeros((4, 5, 3), object), "got object"),
     ],
 )
 def test_wrong_arrays(source: object, message: str) -> None:
@@ -253,6 +260,140 @@ def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match=r"bomb\.png: too large"):
         read_image(path)
+
+
+PICTURES = {
+    **{f"{mode}.png": mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")},
+    **{f"{mode}.tif": mode for mode in ("CMYK", "RGB", "I;16", "I", "F", "L")},
+    **{f"{mode}.jpg": mode for mode in ("L", "RGB", "CMYK")},
+    **{"RGB.bmp": "RGB", "P.gif": "P", "RGB.ppm": "RGB"},
+}
+
+
+def _picture(mode: str, side: int) -> Image.Image:
+    """A picture with other pixels everywhere, in one of PIL's modes."""
+    ramp = np.arange(side * side, dtype=np.float64).reshape(side, side)
+    if mode in ("I;16", "I", "F"):
+        return Image.fromarray((ramp % 65536).astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
+    channels = np.stack([ramp % 256, ramp // 7 % 256, ramp // side % 256], axis=2)
+    return Image.fromarray(channels.astype(np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 6, 7])
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_in_strips_is_the_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, orientation: int
+) -> None:
+    """What PIL makes of a whole picture, turned as a whole."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {} if name.endswith((".bmp", ".gif", ".ppm")) else {"exif": exif.tobytes()}
+    path = _write(tmp_path / name, _picture(PICTURES[name], 41), **options)
+    monkeypatch.setattr(images, "_STRIP", 150)
+    with Image.open(path) as stored:
+        turned = ImageOps.exif_transpose(stored)
+    if turned.mode in ("I;16", "I", "F"):  # small numbers: as 16 bits, or as they are between 0 and 255
+        values = np.asarray(turned).astype(np.float64)
+        values = (values - values.min()) * 255 / (values.max() - values.min()) if turned.mode == "F" else values / 257
+        expected = np.repeat(np.rint(values).astype(np.uint8)[:, :, None], 3, axis=2)
+    else:
+        expected = np.asarray(turned.convert("RGB"))
+    np.testing.assert_array_equal(_pixels(path), expected)
+
+
+def test_arrays_and_tensors_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp = _ramp(40, 30)
+    monkeypatch.setattr(images, "_STRIP", 100)
+    for source in (ramp, ramp / 255, ramp.astype(np.uint16) * 257, torch.from_numpy(ramp.transpose(2, 0, 1)) / 255):
+        np.testing.assert_array_equal(_pixels(source), ramp)
+    with pytest.raises(ValueError, match=r"expected floats in 0\.\.1, got 0\.\.255"):
+        read_image(ramp.astype(np.float32))
+
+
+def memory_of_reading(folder: str) -> None:
+    """Prints the bytes of memory for each pixel that reading each picture of a folder takes above the result."""
+    status = Path("/proc/self/status")
+
+    def memory(name: str) -> int:
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1]) << 10
+
+    for path in sorted(Path(folder).iterdir()):
+        read_image(path.parents[1] / "small" / path.name)  # PIL loads what it needs for this kind
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = memory("VmRSS")
+        result = read_image(path)
+        print(path.name, (memory("VmHWM") - before - result.nbytes) / (result.nbytes / 3))
+        del result
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is asked of Linux")
+def test_memory_of_a_picture(tmp_path: Path) -> None:
+    """At most six bytes a pixel above the result; as whole arrays, deep pixels took thirty."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for folder, side in (("small", 20), ("large", 3000)):
+        (tmp_path / folder).mkdir()
+        for name, mode in PICTURES.items():
+            _write(tmp_path / folder / name, _picture(mode, side))
+        _write(tmp_path / folder / "turned.jpg", _picture("RGB", side), exif=exif.tobytes())
+        _write(tmp_path / folder / "turned.png", _picture("I;16", side), exif=exif.tobytes())
+    code = "import sys; from tests.data.test_images import memory_of_reading; memory_of_reading(sys.argv[1])"
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, tmp_path / "large"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},  # what is freed goes back to the system
+    )
+    found = {line.split()[0]: float(line.split()[1]) for line in output.stdout.splitlines()}
+    assert len(found) == len(PICTURES) + 2
+    assert max(found.values()) < 6, found
+    assert found["RGB.png"] > 3.5  # PIL's own pixels of four bytes, so that something was measured
+
+
+def test_the_limit_of_pixels_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _write(tmp_path / "a.png", Image.new("L", (200, 200)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    images._set_max_pixels("40000")
+    assert max_pixels() == 40_000 and read_image(path).shape == (3, 200, 200)
+    images._set_max_pixels("39998")
+    with pytest.raises(ValueError, match=r"a\.png: too large: .* CONDINST_MAX_PIXELS sets the limit"):
+        read_image(path)
+    for wrong in ("many", "-1", "0", "9" * 5000):
+        with pytest.raises(ValueError, match=r"CONDINST_MAX_PIXELS: expected a number of pixels in 1\.\.2147483647"):
+            images._set_max_pixels(wrong)
+    code = "from condinst.data.images import max_pixels; print(max_pixels())"
+    environment = {**os.environ, "CONDINST_MAX_PIXELS": "4000"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "4000\n", done.stderr
+
+
+def test_without_a_limit_of_pil_ours_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _write(tmp_path / "a.png", Image.new("L", (200, 200)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert max_pixels() == 2**31 - 1
+    monkeypatch.setattr(images, "MOST_PIXELS", 39_999)
+    with pytest.raises(ValueError, match=r"a\.png: too large: 200 x 200 pixels"):
+        read_image(path)
+
+
+def test_a_program_is_no_picture(tmp_path: Path) -> None:
+    """PIL runs Ghostscript on PostScript, whatever the ending of the file."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path, "EPS")
+    with pytest.raises(ValueError, match=r"a\.png: .*PostScript file is a program"):
+        read_image(path)
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read: File name too long"):
+        read_image(tmp_path / ("x" * 5000))
+    with pytest.raises(ValueError, match="no such file"):
+        read_image(tmp_path / "a\0b")
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
+    with pytest.raises(ValueError, match="expected an image file, got a device"):
+        read_image(tmp_path / "pipe.png")
 
 
 def test_list_images(tmp_path: Path) -> None:
