@@ -11,27 +11,33 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condinst.data.images import read_image
+from condinst.data.images import MOST_PIXELS, read_image
 from condinst.data.objects import Objects
+from condinst.messages import shorten
 
 Target = dict[str, Any]
 Window = tuple[int, int, int, int]
 Check = tuple[str, Callable[[Any], bool]]
 
-_ID: Check = ("a whole number or text", lambda value: type(value) in (int, str))
+_ID_BOUND = 2**63  # the libraries that compute with ids take 64 bits
+_ID: Check = (
+    "a whole number or text",
+    lambda value: (type(value) is int and -_ID_BOUND <= value < _ID_BOUND) or type(value) is str,
+)
 _FLAG: Check = ("0 or 1", lambda value: value in (0, 1))
 _CHECKS: dict[str, Check] = {
     "id": _ID,
     "image_id": _ID,
     "category_id": _ID,
-    "file_name": ("text", lambda value: type(value) is str),
+    "file_name": ("text", lambda value: type(value) is str and _can_be_a_path(value)),
+    "name": ("text", lambda value: type(value) not in (list, dict)),
     "iscrowd": _FLAG,
     "isthing": _FLAG,
 }
 """What the fields of an entry hold; others may hold anything."""
 _SEGMENT_CHECKS = _CHECKS | {
-    "id": ("a whole number of at least 1", lambda value: type(value) is int and value > 0),
-    "category_id": ("a whole number", lambda value: type(value) is int),
+    "id": ("a whole number of at least 1", lambda value: type(value) is int and 0 < value < _ID_BOUND),
+    "category_id": ("a whole number", lambda value: type(value) is int and abs(value) < _ID_BOUND),
 }
 _OPTIONAL = ("iscrowd",)
 _OTHER_KIND = {
@@ -131,7 +137,9 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: no such file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path}: not a JSON file that can be read: lists in lists, or objects, too deep") from None
+    except ValueError as error:  # bytes that are no text, no JSON, or a number of thousands of digits
         raise ValueError(f"{path}: not a JSON file: {error}") from error
 
 
@@ -142,8 +150,8 @@ def check_content(path: Path, content: Any, kind: str, fields: dict[str, tuple[s
         path: the file, for messages.
         content: what it holds.
         kind: "instances" or "panoptic", for messages.
-        fields: of the entries of each list of the file. Images need a height and a width of whole pixels, too, and ids
-            of one type, as categories do.
+        fields: of the entries of each list of the file. Images need a height and a width of whole pixels, too, no more
+            than COCO's run lengths can count, and ids of one type, as categories do.
 
     Raises:
         ValueError: naming entry and field.
@@ -157,14 +165,15 @@ def check_content(path: Path, content: Any, kind: str, fields: dict[str, tuple[s
         for position, entry in enumerate(entries):
             if type(entry["id"]) is not type(entries[0]["id"]):
                 raise ValueError(
-                    f"{path}: {key}[{position}]: id: expected all whole numbers or all text, got {entry['id']!r} after"
-                    f" {entries[0]['id']!r}"
+                    f"{path}: {key}[{position}]: id: expected all whole numbers or all text, got"
+                    f" {shorten(entry['id'])} after {shorten(entries[0]['id'])}"
                 )
     for image in content["images"]:
-        if not all(type(image[side]) is int and image[side] > 0 for side in ("height", "width")):
+        height, width = image["height"], image["width"]
+        if not (type(height) is type(width) is int and min(height, width) > 0 and height * width <= MOST_PIXELS):
             raise ValueError(
-                f"{path}: image {image['id']}: expected a height and a width of whole pixels,"
-                f" got {image['height']} and {image['width']}"
+                f"{path}: image {image['id']}: expected a height and a width of whole pixels, at most {MOST_PIXELS} in"
+                f" all, got {shorten(height)} and {shorten(width)}"
             )
 
 
@@ -190,7 +199,14 @@ def check_entries(
             raise ValueError(f"{path}: {key}[{position}]: missing {', '.join(missing)} of a COCO {kind} file{hint}")
         for field, expected, fits in checked:
             if field in entry and not fits(entry[field]):
-                raise ValueError(f"{path}: {key}[{position}]: {field}: expected {expected}, got {entry[field]!r}")
+                raise ValueError(
+                    f"{path}: {key}[{position}]: {field}: expected {expected}, got {shorten(entry[field])}"
+                )
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Whether a name can be asked of the system and written into a message."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text))
 
 
 def check_segments_info(path: Path, infos: Any, key: str, kind: str) -> None:

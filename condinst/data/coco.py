@@ -14,15 +14,19 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, read_json
+from condinst.data.images import max_pixels
 from condinst.data.objects import Objects, Segmentation
-from condinst.data.rles import mask_pixels, mass_centers
+from condinst.data.rles import check_outlines, draw_polygons, mask_pixels, mass_centers
+from condinst.messages import shorten
 
+_NUMBERS = {int, float}
 _FIELDS = {
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
     "annotations": ("id", "image_id", "category_id", "bbox", "segmentation"),
 }
-_LARGEST_COORDINATE = 1_000_000  # pycocotools allocates in proportion
+_LARGEST_COORDINATE = 1_000_000  # of a polygon in a file, in pixels; far outside of any image
+_LARGEST_BOX = 1_000_000_000  # of a box, which nothing is drawn of
 
 
 class CocoInstances(AnnotatedImages):
@@ -73,6 +77,11 @@ class CocoInstances(AnnotatedImages):
         """The objects of image `index` with their masks as pixels, without reading the image."""
         objects = self.objects(index)
         height, width = objects.size
+        if objects.segmentations and height * width > max_pixels():
+            raise ValueError(
+                f"{self.annotations}: image {objects.image_id}: expected at most {max_pixels()} pixels for masks as"
+                f" pixels, got {height} x {width}; the environment variable CONDINST_MAX_PIXELS sets the limit"
+            )
         codes = [compress(segmentation, height, width) for segmentation in objects.segmentations]
         seen = mass_centers(codes)[1] > 0  # a polygon between the pixels is none
         masks = mask_pixels(codes, np.arange(height), np.arange(width))
@@ -135,7 +144,7 @@ def compress(segmentation: Segmentation, height: int, width: int) -> dict[str, A
     """Checked polygons, or compressed run lengths, as compressed run lengths of this size."""
     if isinstance(segmentation, dict):
         return segmentation
-    return rle.merge(rle.frPyObjects(segmentation, height, width))
+    return draw_polygons(segmentation, height, width)
 
 
 def _check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
@@ -144,13 +153,14 @@ def _check_segmentation(segmentation: Any, height: int, width: int) -> Segmentat
         for polygon in segmentation:
             if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
                 raise ValueError("expected polygons of three points or more, [x1, y1, x2, y2, x3, y3, ...] each")
-            if not _are_numbers(polygon) or max(map(abs, polygon)) > _LARGEST_COORDINATE:
+            if not are_numbers(polygon, _LARGEST_COORDINATE):
                 raise ValueError(f"expected numbers of at most {_LARGEST_COORDINATE} in a polygon")
+        check_outlines(segmentation)
         return segmentation
     if not isinstance(segmentation, dict) or "counts" not in segmentation or "size" not in segmentation:
         raise ValueError("expected a list of polygons, or run lengths with size and counts")
     if not isinstance(segmentation["size"], (list, tuple)) or list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"expected a mask of {height} x {width}, got {segmentation['size']}")
+        raise ValueError(f"expected a mask of {height} x {width}, got {shorten(segmentation['size'])}")
     counts = segmentation["counts"]
     if isinstance(counts, list):
         if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) != height * width:
@@ -196,8 +206,8 @@ def _index(content: Any, path: Path) -> COCO:
         if annotation["category_id"] not in categories:
             raise ValueError(f"{where}: category_id {annotation['category_id']} is not among the categories")
         box = annotation["bbox"]
-        if not (isinstance(box, list) and len(box) == 4 and _are_numbers(box)):
-            raise ValueError(f"{where}: bbox: expected four numbers, got {box}")
+        if not (isinstance(box, list) and len(box) == 4 and are_numbers(box, _LARGEST_BOX)):
+            raise ValueError(f"{where}: bbox: expected four numbers of at most {_LARGEST_BOX}, got {shorten(box)}")
     coco = COCO()
     coco.dataset = content
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -205,5 +215,6 @@ def _index(content: Any, path: Path) -> COCO:
     return coco
 
 
-def _are_numbers(values: list[Any]) -> bool:
-    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+def are_numbers(values: list[Any], most: float) -> bool:
+    """Whether these are numbers whose absolute value is at most `most`, and none is NaN."""
+    return _NUMBERS.issuperset(map(type, values)) and max(map(abs, values)) <= most and not math.isnan(sum(values))

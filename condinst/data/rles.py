@@ -1,12 +1,14 @@
 """Masks of training data as COCO run lengths: what training asks of them, without their pixels.
 
-A mask is ``{"size": [height, width], "counts": bytes or str}``. The work is done in C++ by `condinst._host`, or by
-NumPy where that is not built; both refuse damaged counts, over which pycocotools reads memory that is not its own.
+A mask is ``{"size": [height, width], "counts": bytes or str}``, of at most `MOST_PIXELS`. The work is done in C++ by
+`condinst._host`, or by NumPy where that is not built; both refuse damaged counts, over which pycocotools reads memory
+that is not its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,20 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from condinst.data.images import MOST_PIXELS
+from condinst.messages import shorten
+
 try:
     from condinst import _host
 except ImportError:  # not built
     _host = None  # type: ignore[assignment]
 
 Rle = dict[str, Any]
+
+LARGEST_COORDINATE = 100_000_000
+"""Of a point of a polygon, in pixels; pycocotools multiplies by 5 and counts in 32 bits."""
+LONGEST_OUTLINE = 4_000_000
+"""Of all polygons of an object, in pixels: 200 MB of memory and half a second while pycocotools draws them."""
 
 
 def sample_masks(rles: Sequence[Rle], stride: int, size: tuple[int, int]) -> Tensor:
@@ -36,16 +46,20 @@ def sample_masks(rles: Sequence[Rle], stride: int, size: tuple[int, int]) -> Ten
 
     Raises:
         TypeError: counts that are neither bytes nor str.
-        ValueError: a mask larger than `size`, or with damaged counts; a `size` that is no multiple of `stride`.
+        ValueError: a mask larger than `size`, without a size or with damaged counts; a `size` that is no multiple of
+            `stride`.
     """
-    height, width = size
-    if stride < 1 or height % stride or width % stride:
+    if type(stride) is not int or not 1 <= stride <= MOST_PIXELS:
+        raise ValueError(f"stride: expected a whole number of at least 1, got {shorten(stride)}")
+    height, width = _checked_size("size", size)
+    if height % stride or width % stride:
         raise ValueError(f"size: expected multiples of the stride {stride}, got {height} x {width}")
-    for index, rle in enumerate(rles):
-        if rle["size"][0] > height or rle["size"][1] > width:
-            raise ValueError(f"rles[{index}]: expected at most {height} x {width} pixels, got {list(rle['size'])}")
+    sizes, counts = _split(rles)
+    for index, own in enumerate(sizes.tolist()):
+        if own[0] > height or own[1] > width:
+            raise ValueError(f"rles[{index}]: expected at most {height} x {width} pixels, got {own}")
     first = stride // 2
-    return mask_pixels(rles, np.arange(first, height, stride), np.arange(first, width, stride))
+    return _pixels(sizes, counts, np.arange(first, height, stride), np.arange(first, width, stride))
 
 
 def mask_pixels(rles: Sequence[Rle], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Tensor:
@@ -60,19 +74,10 @@ def mask_pixels(rles: Sequence[Rle], rows: NDArray[np.int64], columns: NDArray[n
         bool [G, R, C]; False beyond the mask.
 
     Raises:
-        TypeError: counts that are neither bytes nor str.
-        ValueError: damaged counts.
+        TypeError: no run lengths, or counts that are neither bytes nor str.
+        ValueError: a wrong size, or damaged counts.
     """
-    sizes, counts = _split(rles)
-    if _host is not None:
-        return torch.from_numpy(_host.rle_pixels(sizes, counts, rows, columns))
-    pixels = np.zeros((len(counts), len(rows), len(columns)), bool)
-    for index, (height, width) in enumerate(sizes.tolist()):
-        runs = _run_lengths(index, counts[index], height * width)
-        mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
-        inside = np.ix_(rows[rows < height], columns[columns < width])
-        pixels[index, : inside[0].shape[0], : inside[1].shape[1]] = mask[inside]
-    return torch.from_numpy(pixels)
+    return _pixels(*_split(rles), rows, columns)
 
 
 def mass_centers(rles: Sequence[Rle]) -> tuple[Tensor, Tensor]:
@@ -85,8 +90,8 @@ def mass_centers(rles: Sequence[Rle]) -> tuple[Tensor, Tensor]:
         float32 [G, 2] (x, y) px, NaN for an empty mask, and int64 [G] px.
 
     Raises:
-        TypeError: counts that are neither bytes nor str.
-        ValueError: damaged counts.
+        TypeError: no run lengths, or counts that are neither bytes nor str.
+        ValueError: a wrong size, or damaged counts.
     """
     sizes, counts = _split(rles)
     if _host is not None:
@@ -113,6 +118,40 @@ def encode_masks(masks: Tensor) -> list[Rle]:
     return coco_mask.encode(columns.transpose(2, 1, 0))
 
 
+def draw_polygons(polygons: Sequence[list[float]], height: int, width: int) -> Rle:
+    """The mask of polygons [x1, y1, x2, y2, ...] in an image of this size, as pycocotools draws them.
+
+    Raises:
+        ValueError: polygons too far away, or with an outline too long, for pycocotools.
+    """
+    check_outlines(polygons)
+    return coco_mask.merge(coco_mask.frPyObjects(list(polygons), height, width))
+
+
+def check_outlines(polygons: Sequence[list[float]]) -> None:
+    """Raises a ValueError unless pycocotools can draw these polygons in little memory and time.
+
+    It counts in 32 bits, and takes some 50 bytes and 0.1 microseconds for each pixel of an outline, also outside of the
+    image.
+    """
+    bounds = [(len(polygon), max(map(abs, polygon))) for polygon in polygons]
+    if max((largest for _, largest in bounds), default=0) > LARGEST_COORDINATE:
+        raise ValueError(f"expected numbers of at most {LARGEST_COORDINATE} in a polygon")
+    if sum(count * largest for count, largest in bounds) > LONGEST_OUTLINE:  # a bound that takes no time
+        outline = sum(map(_outline, polygons))
+        if outline > LONGEST_OUTLINE:
+            raise ValueError(
+                f"expected outlines of {LONGEST_OUTLINE} pixels at most in all polygons of an object, got"
+                f" {outline:.0f}; run lengths have no such limit"
+            )
+
+
+def _outline(polygon: list[float]) -> float:
+    """The pixels of an outline that pycocotools draws."""
+    points = np.array(polygon, dtype=np.float64).reshape(-1, 2)
+    return float(np.abs(np.roll(points, -1, axis=0) - points).max(axis=1).sum())
+
+
 def boxes_of_rles(rles: Sequence[Rle]) -> Tensor:
     """The smallest box round each mask, with the far edges outside the last pixel; zeros for an empty one.
 
@@ -128,10 +167,37 @@ def boxes_of_rles(rles: Sequence[Rle]) -> Tensor:
     return torch.from_numpy(np.stack([x, y, x + width, y + height], axis=1).astype(np.float32))
 
 
+def _pixels(
+    sizes: NDArray[np.int64], counts: list[bytes], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> Tensor:
+    """`mask_pixels` of what `_split` gives."""
+    if _host is not None:
+        return torch.from_numpy(_host.rle_pixels(sizes, counts, rows, columns))
+    pixels = np.zeros((len(counts), len(rows), len(columns)), bool)
+    for index, (height, width) in enumerate(sizes.tolist()):
+        ends = np.cumsum(_run_lengths(index, counts[index], height * width))
+        inside = pixels[index, : np.sum(rows < height), : np.sum(columns < width)]
+        positions = columns[: inside.shape[1]] * height + rows[: inside.shape[0], None]
+        inside[:] = np.searchsorted(ends, positions, side="right") % 2  # of the run that a pixel lies in
+    return torch.from_numpy(pixels)
+
+
+def _checked_size(name: str, size: Any) -> tuple[int, int]:
+    """The height and width of a mask or a batch."""
+    if isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(side, Integral) for side in size):
+        height, width = int(size[0]), int(size[1])  # NumPy's own products wrap
+        if height > 0 and width > 0 and height * width <= MOST_PIXELS:
+            return height, width
+    raise ValueError(f"{name}: expected a height and a width, {MOST_PIXELS} pixels at most, got {shorten(size)}")
+
+
 def _split(rles: Sequence[Rle]) -> tuple[NDArray[np.int64], list[bytes]]:
-    """Sizes [G, 2] and counts of masks."""
-    counts = []
+    """Sizes [G, 2] and counts of masks, checked."""
+    sizes, counts = [], []
     for index, rle in enumerate(rles):
+        if not isinstance(rle, Mapping) or "size" not in rle or "counts" not in rle:
+            raise TypeError(f"rles[{index}]: expected a dict of size and counts, got {shorten(rle)}")
+        sizes.append(_checked_size(f"rles[{index}]: size", rle["size"]))
         text = rle["counts"]
         if not isinstance(text, (bytes, str)):
             raise TypeError(f"rles[{index}]: counts: expected bytes or str, got {type(text).__name__}")
@@ -139,7 +205,7 @@ def _split(rles: Sequence[Rle]) -> tuple[NDArray[np.int64], list[bytes]]:
             counts.append(text.encode("ascii") if isinstance(text, str) else text)
         except UnicodeEncodeError as error:
             raise ValueError(f"rles[{index}]: counts: a character outside '0' .. 'o'") from error
-    return np.array([rle["size"] for rle in rles], dtype=np.int64).reshape(-1, 2), counts
+    return np.array(sizes, dtype=np.int64).reshape(-1, 2), counts
 
 
 def _run_lengths(index: int, counts: bytes, pixels: int) -> NDArray[np.int64]:
@@ -165,5 +231,18 @@ def _run_lengths(index: int, counts: bytes, pixels: int) -> NDArray[np.int64]:
 
 def _moments(runs: NDArray[np.int64], height: int) -> tuple[int, int, int]:
     """Area and sums of x and of y."""
-    positions = np.flatnonzero(np.repeat(np.arange(len(runs)) % 2 == 1, runs))
-    return len(positions), int((positions // height).sum()), int((positions % height).sum())
+    ends = np.cumsum(runs)
+    begins, ends = ends[::2][: len(ends) // 2], ends[1::2]
+    sums = [int((above(ends, height) - above(begins, height)).sum()) for above in (_sum_of_x, _sum_of_y)]
+    return int((ends - begins).sum()), sums[0], sums[1]
+
+
+def _sum_of_x(ends: NDArray[np.int64], height: int) -> NDArray[np.int64]:
+    """Of all positions before an end, which run down the columns."""
+    columns, rest = np.divmod(ends, height)
+    return height * (columns * (columns - 1) // 2) + rest * columns
+
+
+def _sum_of_y(ends: NDArray[np.int64], height: int) -> NDArray[np.int64]:
+    columns, rest = np.divmod(ends, height)
+    return columns * (height * (height - 1) // 2) + rest * (rest - 1) // 2

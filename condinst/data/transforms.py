@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from condinst.data.objects import Objects, Polygons
 from condinst.data.resize import network_size, resize_image
-from condinst.data.rles import Rle, boxes_of_rles, encode_masks, mask_pixels, mass_centers
+from condinst.data.rles import Rle, boxes_of_rles, draw_polygons, encode_masks, mask_pixels, mass_centers
 
 Target = dict[str, Any]
 _PASTED_SHARE = 0.5
@@ -103,7 +103,7 @@ class View:
     def polygons(self, polygons: Polygons) -> Rle:
         """Draws the polygons of an object where they go."""
         moved = [self.points(np.array(one, dtype=np.float64).reshape(-1, 2)).ravel().tolist() for one in polygons]
-        return coco_mask.merge(coco_mask.frPyObjects(moved, *self.size))
+        return draw_polygons(moved, *self.size)
 
     def masks(self, rles: Sequence[Rle]) -> list[Rle]:
         """Changes masks of the image.

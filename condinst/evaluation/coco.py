@@ -18,7 +18,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from torch import nn
 
-from condinst.data.coco import CocoInstances, compress
+from condinst.data.coco import CocoInstances, are_numbers, compress
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
 from condinst.evaluation.runner import (
@@ -29,7 +29,9 @@ from condinst.evaluation.runner import (
     run_lengths_option,
     run_model,
 )
+from condinst.messages import shorten
 
+_LARGEST_AREA = 1e18  # far beyond any picture
 _AREAS = ("all", "small", "medium", "large")
 _KINDS = {"box": "bbox", "mask": "segm"}
 
@@ -183,7 +185,7 @@ def _complete_truth(data: CocoInstances, image_ids: list[int]) -> COCO:
     both evaluators take a match with an object of id 0 for none. The data's own annotations stay as they are.
 
     Raises:
-        ValueError: a bad segmentation; the message names file and annotation.
+        ValueError: a bad segmentation or area; the message names file and annotation.
     """
     annotations: list[dict[str, Any]] = []
     for index, image_id in enumerate(image_ids):
@@ -191,14 +193,30 @@ def _complete_truth(data: CocoInstances, image_ids: list[int]) -> COCO:
         for annotation in data.coco.imgToAnns[image_id]:
             segmentation = data.segmentation(annotation, height, width)
             if segmentation is None:  # counts as missed, as in pycocotools
-                segmentation = rle.encode(np.zeros((height, width), np.uint8, order="F"))
+                segmentation = rle.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
             code = compress(segmentation, height, width)
-            defaults = {"area": float(rle.area(code)), "iscrowd": 0}
-            annotations.append({**defaults, **annotation, "id": len(annotations) + 1, "segmentation": code})
+            area = annotation.get("area", float(rle.area(code)))
+            if not are_numbers([area], _LARGEST_AREA):
+                raise ValueError(
+                    f"{data.annotations}: annotation {annotation['id']}: area: expected a number, got {shorten(area)}"
+                )
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": annotation["category_id"],
+                    "bbox": annotation["bbox"],
+                    "area": area,
+                    "iscrowd": annotation.get("iscrowd", 0),
+                    "segmentation": code,
+                }
+            )
     truth = COCO()
+    names = dict(zip(data.category_ids, data.class_names, strict=True))
+    # without the fields of the file that nobody needs, which may be anything
     truth.dataset = {
-        "images": [data.coco.imgs[image_id] for image_id in image_ids],
-        "categories": [data.coco.cats[category] for category in data.category_ids],
+        "images": [{key: data.coco.imgs[image_id][key] for key in ("id", "height", "width")} for image_id in image_ids],
+        "categories": [{"id": number, "name": name} for number, name in names.items()],
         "annotations": annotations,
     }
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress

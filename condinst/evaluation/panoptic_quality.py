@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,7 +127,7 @@ def _categories(segments: Segments, areas: dict[int, int], category_ids: Collect
     categories: dict[int, int] = {segment["id"]: segment["category_id"] for segment in segments}
     pixels = areas.keys() - {_VOID}
     if len(categories) < len(ids):
-        twice = [segment_id for segment_id in sorted(categories) if ids.count(segment_id) > 1]
+        twice = sorted(segment_id for segment_id, times in Counter(ids).items() if times > 1)
         raise ValueError(f"{where}: expected one entry for each segment in segments_info, got several for {few(twice)}")
     if pixels - categories.keys():
         unnamed = sorted(pixels - categories.keys())

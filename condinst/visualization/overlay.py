@@ -142,7 +142,7 @@ def _tint(pixels: np.ndarray, objects: list[_Object]) -> None:
     for number, one in enumerate(objects, start=1):
         np.copyto(owner[one.window], number, where=one.pixels())
     colours = np.array([(0, 0, 0), *(one.colour for one in objects)])
-    for rows in row_slices(*owner.shape, _STRIP):
+    for rows in row_slices(len(owner), owner.shape[1], _STRIP):
         covered = owner[rows] > 0
         own = pixels[rows][covered]
         pixels[rows][covered] = np.rint(own * (1 - _MASK_OPACITY) + colours[owner[rows][covered]] * _MASK_OPACITY)
@@ -184,7 +184,7 @@ def _contour(mask: np.ndarray, width: int) -> np.ndarray:
 
 def _draw_boxes(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
     """Draws outlines over uint8 pixels [H, W, 3], in place."""
-    for rows in row_slices(*pixels.shape[:2], _STRIP):
+    for rows in row_slices(len(pixels), pixels.shape[1], _STRIP):
         canvas = Image.fromarray(pixels[rows])
         layer = Image.new("RGBA", canvas.size)
         pen = ImageDraw.Draw(layer)

@@ -95,6 +95,15 @@ def test_what_breaks_training(tmp_path: Path) -> None:
     assert kinds(check_instances(nothing)) == {NO_IMAGES: 1, NO_OBJECTS: 1}
 
 
+def test_one_bad_entry_costs_no_other(tmp_path: Path) -> None:
+    """Masks that pycocotools cannot draw are findings; all else is counted."""
+    far = [[1e6, 1e6, -1e6, -1e6, 1e6, -1e6]]
+    huge = [[10**400, 0, 10, 10, 20, 20]]
+    entries = [annotation(i, 1, BOX, mask) for i, mask in enumerate([far, huge, polygon(BOX)])]
+    report = check_instances(write(tmp_path, entries))
+    assert kinds(report) == {BAD_SEGMENTATION: 2} and report.num_objects == 3 and report.object_sizes["medium"] == 1
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_rectangles(tmp_path, images=5)
     options = ["--images", tmp_path / "images", "--out", tmp_path / "out"]

@@ -143,6 +143,10 @@ def test_a_data_set_from_memory(tmp_path: Path) -> None:
             '{"images": [{"id": 1, "file_name": "a", "height": 0, "width": 3.5}], "categories": [], "annotations": []}',
             "image 1: expected a height and a width",
         ),
+        ("[" * 100_000, "not a JSON file that can be read: .* too deep"),
+        ('{"a":' * 100_000, "not a JSON file that can be read: .* too deep"),
+        ("9" * 5000, "not a JSON file: "),
+        ('"\\ud800', "not a JSON file: "),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: str, message: str) -> None:
@@ -182,6 +186,91 @@ def test_a_field_of_another_type_is_named(tmp_path: Path, change: dict[str, Any]
         write(tmp_path, [{**annotation(1, 7, box, polygon(box)), **change}])
 
 
+@pytest.mark.parametrize(
+    "size",
+    [(2**32, 40), (40, 2**32), (2**32, 2**32), (10**30, 1), (10**400, 10**400), (50_000, 50_000), (0, 5), (-5, -5)],
+)
+@pytest.mark.parametrize("kind", ["polygon", "run lengths"])
+def test_a_size_that_run_lengths_cannot_have_is_named(tmp_path: Path, size: tuple[int, int], kind: str) -> None:
+    """pycocotools divides by the height in 32 bits."""
+    height, width = size
+    mask = polygon((3, 4, 10, 6)) if kind == "polygon" else {"size": [height, width], "counts": "0"}
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": height, "width": width}],
+        "annotations": [annotation(1, 7, (3, 4, 10, 6), mask)],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    path = write_json(tmp_path, content)
+    with pytest.raises(
+        ValueError, match=r"instances\.json: image 7: expected a height and a width of whole pixels, at"
+    ):
+        CocoInstances(path, tmp_path)
+
+
+def test_images_larger_than_can_be_read_cost_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stay in the data set, as pictures that cannot be read do; only their masks as pixels are refused."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    box = (3, 4, 10, 6)
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": 40_000, "width": 50_000}],
+        "annotations": [annotation(1, 7, box, polygon(box))],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    data = CocoInstances(write_json(tmp_path, content), tmp_path)
+    assert data.objects(0).boxes.tolist() == [[3, 4, 13, 10]] and data.aspect_ratios().tolist() == [1.25]
+    with pytest.raises(
+        ValueError, match=r"instances\.json: image 7: expected at most 20000 pixels .*CONDINST_MAX_PIXELS"
+    ):
+        data.target(0)
+
+
+def zigzag(points: int, extent: int) -> list[float]:
+    """A polygon of few points far apart."""
+    return [value for i in range(points) for value in ((-extent, -extent + i) if i % 2 else (extent, extent - i))]
+
+
+@pytest.mark.parametrize("polygons", [[zigzag(30, 10**6)], [zigzag(3, 10**6)], [zigzag(3, 400_000)] * 3])
+def test_outlines_that_take_much_memory_are_refused(tmp_path: Path, polygons: list[list[float]]) -> None:
+    data = write(tmp_path, [annotation(1, 7, (0, 0, 30, 20), polygons)])
+    with pytest.raises(
+        ValueError, match=r"annotation 1: bad segmentation: expected outlines of 4000000 pixels at most"
+    ):
+        data.objects(0)
+
+
+def test_an_outline_far_outside_of_the_image_is_drawn(tmp_path: Path) -> None:
+    """As for a lake of which the image shows a part: within the limits, masks are as they were."""
+    lake = [-5000.0, -5000, 15, -5000, 15, 9000, -5000, 9000]
+    target = write(tmp_path, [annotation(1, 7, (0, 0, 15, 20), [lake])]).target(0)
+    expected = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    expected[:, :, :15] = True
+    assert torch.equal(target["masks"], expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": 10**30}, r"annotations\[0\]: id: expected a whole number or text, got 1000"),
+        ({"bbox": [10**400, 0, 1, 1]}, "annotation 1: bbox: expected four numbers of at most 1000000000, got "),
+        ({"bbox": [-(10**39), 0, 10**40, 10]}, "annotation 1: bbox: expected four numbers"),
+        ({"bbox": [0, 0, 1e30, 1]}, "annotation 1: bbox: expected four numbers"),
+        ({"bbox": [0, True, 1, 1]}, "annotation 1: bbox: expected four numbers"),
+    ],
+)
+def test_numbers_beyond_all_bounds_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    box = (3, 4, 10, 6)
+    with pytest.raises(ValueError, match=rf"instances\.json: {message}") as error:
+        write(tmp_path, [{**annotation(1, 7, box, polygon(box)), **change}])
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800.png", ["a"], None])
+def test_names_that_no_file_can_have_are_named(tmp_path: Path, name: Any) -> None:
+    content = {"images": [{"id": 1, "file_name": name, "height": 5, "width": 5}], "annotations": [], "categories": []}
+    with pytest.raises(ValueError, match=r"images\[0\]: file_name: expected text, got "):
+        CocoInstances.from_content(content, tmp_path, "it")
+
+
 def test_ids_of_several_types(tmp_path: Path) -> None:
     image = {"id": 1, "file_name": "a.png", "height": 5, "width": 5}
     content: dict[str, Any] = {"images": [image, {**image, "id": "2"}], "annotations": [], "categories": []}
@@ -200,6 +289,13 @@ def test_ids_of_several_types(tmp_path: Path) -> None:
         [[1, 2, 3, 4, 5, float("nan")]],
         [[1, 2, 3, 4, 5, "6"]],
         [[1, 2, 3, 4, 5, 1e12]],
+        [[1, 2, 3, 4, 5, 10**400]],
+        [[float("nan"), 2, 3, 4, 5, 10**400]],
+        [[1, 2, 3, 4, 5, float("-inf")]],
+        [[1, 2, 3, 4, 5, True]],
+        {"size": [HEIGHT, WIDTH], "counts": [10**400]},
+        {"size": [10**400, WIDTH], "counts": "0"},
+        {"size": [[HEIGHT], WIDTH], "counts": "0"},
         [3],
         {"size": [5, 5], "counts": [25]},
         {"size": [HEIGHT, WIDTH], "counts": [25]},

@@ -59,6 +59,16 @@ def test_masks_of_several_sizes_and_kinds_of_text() -> None:
         assert torch.equal(one, sample_masks([code], 4, (160, 288))[0])
 
 
+def test_a_mask_of_endless_pixels_takes_little_memory() -> None:
+    """Nine bytes of run lengths: two pixels in the middle of 2^31 - 1. As pixels the mask would take gigabytes."""
+    (code,) = [coco_mask.frPyObjects({"size": [1, 2**31 - 1], "counts": [10**9, 2, 2**31 - 3 - 10**9]}, 1, 2**31 - 1)]
+    centers, areas = mass_centers([code])
+    assert areas.tolist() == [2] and centers.tolist() == [[float(np.float32(10**9 + 0.5)), 0]]
+    columns = np.array([0, 10**9 - 1, 10**9, 10**9 + 1, 10**9 + 2, 2**31 - 2, 2**31])
+    pixels = mask_pixels([code], np.array([0, 1]), columns)[0]
+    assert pixels.int().tolist() == [[0, 0, 1, 1, 0, 0, 0], [0] * 7]
+
+
 def test_repeated_rows_and_columns() -> None:
     masks = random_masks(33, 17)
     rows, columns = np.array([0, 0, 5, 32, 40]), np.array([3, 3, 3, 16, 17])
@@ -150,6 +160,21 @@ def test_random_text_is_read_or_refused() -> None:
     ("rles", "stride", "size", "error"),
     [
         ([{"size": [3, 4], "counts": [12]}], 1, (3, 4), TypeError),
+        ([{"size": [3], "counts": b"<"}], 1, (3, 4), ValueError),
+        ([{"size": [3, 4, 1], "counts": b"<"}], 1, (3, 4), ValueError),
+        ([{"size": 12, "counts": b"<"}], 1, (3, 4), ValueError),
+        ([{"size": ["3", 4], "counts": b"<"}], 1, (3, 4), ValueError),
+        ([{"size": [3.0, 4], "counts": b"<"}], 1, (3, 4), ValueError),
+        ([{"size": [0, 4], "counts": b""}], 1, (3, 4), ValueError),
+        ([{"size": [-3, -4], "counts": b"<"}], 1, (3, 4), ValueError),
+        ([{"size": [10**30, 1], "counts": b""}], 1, (3, 4), ValueError),
+        ([{"size": [2**31, 1], "counts": b""}], 1, (3, 4), ValueError),
+        ([{"size": [np.int64(2**62), np.int64(4)], "counts": b""}], 1, (3, 4), ValueError),
+        ([{"counts": b"<"}], 1, (3, 4), TypeError),
+        ([b"<"], 1, (3, 4), TypeError),
+        ([], 1, (3,), ValueError),
+        ([], 1, (2**62, 4), ValueError),
+        ([], 2**70, (3, 4), ValueError),
         ([{"size": [3, 4], "counts": "<"}], 1, (2, 4), ValueError),
         ([], 4, (30, 32), ValueError),
         ([], 0, (32, 32), ValueError),

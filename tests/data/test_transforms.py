@@ -130,6 +130,14 @@ def test_objects_that_vanish_are_dropped() -> None:
     assert target["labels"].tolist() == [1] and len(target["boxes"]) == len(target["rles"]) == 1
 
 
+@pytest.mark.parametrize("scale", [40, 10**5])
+def test_polygons_that_a_scale_makes_too_long_are_refused(scale: int) -> None:
+    """Within the limits of a file; drawn at this scale they would take gigabytes, or wrap in 32 bits."""
+    view = View(Crop(0, 0, 10, 10, 10 * scale, 10 * scale), whole=True)
+    with pytest.raises(ValueError, match="expected outlines of 4000000 pixels|expected numbers of at most 100000000"):
+        view.polygons([[-60_000.0, 0, 60_000, 0, 60_000, 10, -60_000, 10]])
+
+
 def test_images_without_objects() -> None:
     image, objects = make_sample([])
     for transform in (TrainingTransform(min_sizes=(40,)), TrainingTransform(crop_size=32, min_size=40)):

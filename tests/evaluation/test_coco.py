@@ -276,3 +276,26 @@ def test_what_is_refused_before_the_model_runs(data: CocoInstances) -> None:
         evaluate_coco(nn.Identity(), data, max_images=-1)
     with pytest.raises(ValueError, match=r"instances\.json: expected results elsewhere"):
         evaluate_coco(nn.Identity(), data, results_path=data.images_dir / ".." / "instances.json")
+
+
+@pytest.mark.parametrize("area", ["big", None, [1], float("nan"), 10**400])
+def test_an_area_that_is_no_number_is_named(tmp_path: Path, area: Any) -> None:
+    path = write_rectangles(tmp_path, images=1)
+    content = json.loads(path.read_text())
+    content["annotations"][1]["area"] = area
+    data = CocoInstances.from_content(content, tmp_path / "images", path)
+    with pytest.raises(ValueError, match=r"instances\.json: annotation 2: area: expected a number, got"):
+        evaluate_coco(nn.Identity(), data)
+
+
+def test_other_fields_may_be_anything(tmp_path: Path, backend: str) -> None:
+    """The evaluators copy what they are given, as deep as it is."""
+    path = write_rectangles(tmp_path, images=1)
+    content = json.loads(path.read_text())
+    deep: list[Any] = []
+    for _ in range(10**5):
+        deep = [deep]
+    for key in ("images", "annotations", "categories"):
+        content[key][0]["more"] = deep
+    data = CocoInstances.from_content(content, tmp_path / "images", path)
+    assert evaluate_coco(Oracle(data), data, backend=backend)["mask"]["AP"] == pytest.approx(1.0)

@@ -411,10 +411,10 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str) -> None:
     draw = random.Random(0)
     changed = [content[:end] for end in range(0, len(content), 1 + len(content) // 200)]
     for _ in range(1000):
-        one = bytearray(content)
+        mutable = bytearray(content)
         for _ in range(draw.randint(1, 3)):
-            one[draw.randrange(len(one))] = draw.randrange(256)
-        changed.append(bytes(one))
+            mutable[draw.randrange(len(mutable))] = draw.randrange(256)
+        changed.append(bytes(mutable))
     outcomes: Counter[str] = Counter()
     for one in changed:
         try:

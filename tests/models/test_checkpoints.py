@@ -439,18 +439,21 @@ def test_a_config_in_a_file_that_no_model_can_have(tmp_path: Path, text: str, me
 
 def test_nothing_is_allocated_before_the_weights_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A config of a few bytes may ask for a network of terabytes."""
-    devices = []
+    devices: list[Any] = []
     empty = torch.nn.Module.to_empty
-    monkeypatch.setattr(
-        torch.nn.Module, "to_empty", lambda *args, **kwargs: devices.append(kwargs) or empty(*args, **kwargs)
-    )
+
+    def watched(module: torch.nn.Module, *, device: Any) -> torch.nn.Module:
+        devices.append(device)
+        return empty(module, device=device)
+
+    monkeypatch.setattr(torch.nn.Module, "to_empty", watched)
     huge = CondInstConfig(fpn_channels=8192, mask_branch_channels=8192, num_cls_convs=256, num_classes=100_000)
     with pytest.raises(CheckpointError, match="the weights do not fit the model: .* missing"):
         condinst.load(with_config(tmp_path / "ours.safetensors", huge.to_json()))
     assert not devices
     condinst.save_checkpoint(make_model(), tmp_path / "small.safetensors")
     condinst.load(tmp_path / "small.safetensors")
-    assert devices == [{"device": "cpu"}]
+    assert devices == ["cpu"]
 
 
 def test_a_loaded_model_is_a_new_one_with_other_weights(tmp_path: Path) -> None:

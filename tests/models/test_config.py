@@ -159,7 +159,7 @@ def test_refused(overrides: dict[str, Any], error: type[Exception], message: str
         CondInstConfig().replace(**overrides)
 
 
-ABSURD = (
+ABSURD: tuple[Any, ...] = (
     *(2**70, 2**31, 10**9, -1, 0, 10**400, 1e300, -1e300, float("nan"), float("inf"), "x", "", None, True, {}),
     *([], [1], [[1]], ["p3"], [1e300] * 3, [0, 0, 0], [10**400] * 3, [[]] * 80, {"a": [1]}),
 )
