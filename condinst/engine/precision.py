@@ -43,7 +43,7 @@ def choose_training_precision(
 
 
 def _keep(previous: str | None, device: torch.device, checkpoint: Path) -> PrecisionChoice:
-    if previous not in PRECISIONS[1:]:  # all but "auto"
+    if previous is None or previous not in PRECISIONS[1:]:  # all but "auto"
         problem: str | None = "it does not say which precision it was written with"
     else:
         problem = why_emulated(previous, device)
