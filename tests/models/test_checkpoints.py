@@ -180,6 +180,23 @@ def test_config_that_does_not_fit(tmp_path: Path) -> None:
         condinst.load(path, config="condinst_r50_1x")
     with pytest.raises(ValueError, match="mask_outptu_stride: not a field.*did you mean 'mask_output_stride'"):
         condinst.load(path, mask_outptu_stride=4)
+    with pytest.raises(TypeError, match="config: expected a config, or the name or file of one, got int"):
+        condinst.load(path, config=3)  # type: ignore[arg-type]
+
+
+def test_downloaded_weights_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the hash in their name, as torchvision's own models do."""
+    asked = {}
+
+    def download(url: str, **options: Any) -> dict[str, Tensor]:
+        asked.update(options)
+        return {}
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    model = CondInst(SMALL.replace(stride_in_1x1=False, pixel_order="rgb"))
+    with pytest.raises(CheckpointError, match="torchvision: the weights do not fit"):
+        condinst.load_backbone(model, "torchvision")
+    assert asked["check_hash"] is True
 
 
 @pytest.mark.parametrize("half", [False, True])

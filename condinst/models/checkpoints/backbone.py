@@ -64,6 +64,7 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
     Raises:
         CheckpointError: a file that cannot be read or does not fit; the message lists the keys.
         ValueError: torchvision's weights for a config with DLA-34, `stride_in_1x1` or BGR input.
+        OSError: the download of torchvision's weights fails.
     """
     if source == "torchvision":
         config = model.config
@@ -75,7 +76,7 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
                 f" stride_in_1x1 = {config.stride_in_1x1} and pixel_order = {config.pixel_order!r}"
             )
         weights = torchvision.models.get_model_weights(config.backbone)["IMAGENET1K_V1"]
-        state = dict(weights.get_state_dict(progress=True))
+        state = dict(weights.get_state_dict(progress=True, check_hash=True))
     else:
         state, _ = read_state(Path(source))
     load_backbone_state(model, state, str(source))

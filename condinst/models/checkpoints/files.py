@@ -34,8 +34,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a weights file, and its metadata (safetensors only).
 
     Args:
-        path: `.safetensors`, a pickle of arrays (`.pkl`), or anything that `torch.save` wrote. docs/checkpoints.md says
-            what of them is read, and to what limits.
+        path: `.safetensors`, a pickle of arrays (`.pkl`), or anything that `torch.save` wrote. What of them is read,
+            and to what limits, is in docs/foreign_files.md.
 
     Raises:
         CheckpointError: no such file, unreadable, asks to run code or for more memory than its size explains, or holds
@@ -64,7 +64,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_torch_file(path: Path) -> Any:
-    """What a file of `torch.save` holds, with its tensors on the CPU; see docs/checkpoints.md for what is read.
+    """What a file of `torch.save` holds, with its tensors on the CPU; see docs/foreign_files.md for what is read.
 
     Raises:
         CheckpointError: unreadable, asks to run code, or for more memory than its size explains; the message names it.

@@ -35,7 +35,7 @@ _FPN_LEVEL = re.compile(r"^(neck\.(?:inner|layer)_blocks)\.(\d+)\.")
 
 def load(
     source: str | Path,
-    config: str | CondInstConfig | None = None,
+    config: str | Path | CondInstConfig | None = None,
     device: str | torch.device = "cpu",
     **overrides: Any,
 ) -> CondInst:
@@ -56,8 +56,11 @@ def load(
         TypeError: an override of another type than its field's.
         ValueError: an unknown name, field or value.
         OSError: a path that the system cannot look up.
+        RuntimeError: PyTorch cannot use `device`.
     """
     chosen = load_config(config) if isinstance(config, str | Path) else config
+    if chosen is not None and not isinstance(chosen, CondInstConfig):
+        raise TypeError(f"config: expected a config, or the name or file of one, got {type(config).__name__}")
     path = Path(source)
     if not path.is_file() and str(source) in config_names():
         packaged = resources.files("condinst") / "weights" / f"{source}.safetensors"

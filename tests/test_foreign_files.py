@@ -1,0 +1,34 @@
+"""The limits in docs/foreign_files.md are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from condinst.data import annotated, coco, rles
+from condinst.data.images import MOST_PIXELS, max_pixels
+from condinst.models.checkpoints import arrays, pickles
+
+PAGE = Path(__file__).parents[1] / "docs" / "foreign_files.md"
+
+
+def limit(row: str) -> str:
+    """The second cell of the row that begins with these words."""
+    (found,) = re.findall(rf"^\| {re.escape(row)}[^|]*\| ([^|]+) \|", PAGE.read_text(), re.MULTILINE)
+    return found
+
+
+def test_limits_of_the_page() -> None:
+    assert limit("operations of a pickle") == f"{pickles.MOST_OPERATIONS:,}"
+    assert limit("bytes of a whole number") == str(pickles._LONGEST_NUMBER)
+    assert "up to eight" in limit("keys of dicts") and pickles._LONGEST_KEY == 8
+    assert limit("axes of a tensor") == str(arrays._MOST_AXES)
+    assert Image.MAX_IMAGE_PIXELS is not None and limit("pixels of a picture").startswith(f"{max_pixels():,}, twice")
+    assert limit("height times width of an image") == "2^31 - 1" and MOST_PIXELS == 2**31 - 1
+    assert limit("coordinates of a polygon") == f"{coco._LARGEST_COORDINATE:,}"
+    assert limit("outline of all polygons of an object") == f"{rles.LONGEST_OUTLINE:,} pixels"
+    assert limit("numbers of a box") == f"{coco._LARGEST_BOX:,}"
+    assert limit("names of files") == f"{annotated._LONGEST_NAME} characters"
+    assert limit("ids") == "64 bits, or text" and annotated._ID_BOUND == 2**63
