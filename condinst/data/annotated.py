@@ -24,13 +24,14 @@ _ID: Check = (
     "a whole number or text",
     lambda value: (type(value) is int and -_ID_BOUND <= value < _ID_BOUND) or type(value) is str,
 )
+_LONGEST_NAME = 255  # characters; what file systems take of each folder and file, and enough for all of them together
 _FLAG: Check = ("0 or 1", lambda value: value in (0, 1))
 _CHECKS: dict[str, Check] = {
     "id": _ID,
     "image_id": _ID,
     "category_id": _ID,
-    "file_name": ("text", lambda value: type(value) is str and _can_be_a_path(value)),
-    "name": ("text", lambda value: type(value) not in (list, dict)),
+    "file_name": ("text that can name a file", lambda value: type(value) is str and _can_name_a_file(value)),
+    "name": ("text", lambda value: _is_text(value) if type(value) is str else type(value) not in (list, dict)),
     "iscrowd": _FLAG,
     "isthing": _FLAG,
 }
@@ -131,15 +132,21 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds.
 
     Raises:
-        ValueError: a missing file or no JSON; the message names it.
+        ValueError: a file that is missing, cannot be read or is no JSON; the message names it.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    try:
+        return json.loads(text)
     except RecursionError:
         raise ValueError(f"{path}: not a JSON file that can be read: lists in lists, or objects, too deep") from None
-    except ValueError as error:  # bytes that are no text, no JSON, or a number of thousands of digits
+    except ValueError as error:  # no JSON, or a number of thousands of digits
         raise ValueError(f"{path}: not a JSON file: {error}") from error
 
 
@@ -204,9 +211,14 @@ def check_entries(
                 )
 
 
-def _can_be_a_path(text: str) -> bool:
-    """Whether a name can be asked of the system and written into a message."""
-    return "\0" not in text and (text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text))
+def _is_text(text: str) -> bool:
+    """Whether text can be written: JSON may have halves of characters."""
+    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
+
+
+def _can_name_a_file(text: str) -> bool:
+    """Whether the system can be asked for a file of this name."""
+    return "\0" not in text and len(text) <= _LONGEST_NAME and _is_text(text)
 
 
 def check_segments_info(path: Path, infos: Any, key: str, kind: str) -> None:

@@ -24,6 +24,7 @@ from condinst.data.check import (
 )
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.segment_runs import SegmentRuns
+from condinst.messages import shorten
 
 
 @dataclasses.dataclass
@@ -162,9 +163,9 @@ def _check_segment(info: dict[str, Any], area: int, runs: SegmentRuns, where: st
     """Findings where the JSON tells other things of a segment than its pixels do; area and box may be left out."""
     found = []
     if info.get("area", area) != area:
-        found.append(("areas unlike the pixels", f"{where}: {info['area']}, pixels {area}"))
+        found.append(("areas unlike the pixels", f"{where}: {shorten(info['area'])}, pixels {area}"))
     if "bbox" in info:
         box = coco_mask.toBbox(runs.rle(info["id"])).astype(int).tolist()
         if info["bbox"] != box:
-            found.append(("boxes unlike the pixels", f"{where}: {info['bbox']}, pixels {box}"))
+            found.append(("boxes unlike the pixels", f"{where}: {shorten(info['bbox'])}, pixels {box}"))
     return found

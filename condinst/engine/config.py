@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from condinst.messages import shorten
 from condinst.models.config_files import load_training_table
+from condinst.models.fields import LARGEST_INT, check_types
 from condinst.precision import PRECISIONS
 
 _CHOICES = {
@@ -90,11 +92,14 @@ class TrainingConfig:
     validation_images: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("steps", "batch_size", "accumulate", "log_every"):
             self._check_range(name, 1)
         for name in ("crop_size", "crop_width", "warmup_steps", "num_workers", "validate_every", "validation_images"):
             self._check_range(name, 0)
         for name in ("base_batch_size", "learning_rate", "weight_decay", "clip_gradient_norm", "checkpoint_minutes"):
+            self._check_range(name, 0)
+        for name in ("momentum", "colour_jitter"):
             self._check_range(name, 0)
         for name in ("horizontal_flip", "vertical_flip", "transpose", "copy_paste"):
             if not 0 <= getattr(self, name) <= 1:
@@ -128,8 +133,13 @@ def load_training_config(source: str | Path, settings: Iterable[str] = ()) -> Tr
         ValueError: an unknown name, or a value of another type than the field's.
     """
     table = load_training_table(source)
-    values = {name: _checked(f"[training] {name}", TrainingConfig, name, value) for name, value in table.items()}
-    return TrainingConfig(**values | parse_settings("--set", TrainingConfig, settings))
+    where = f"{source}: [training]"
+    values = {name: _checked(f"{where} {name}", TrainingConfig, name, value) for name, value in table.items()}
+    values |= parse_settings("--set", TrainingConfig, settings)
+    try:
+        return TrainingConfig(**values)
+    except TypeError as error:  # that of a caller, not of a file
+        raise ValueError(f"{where} {error}") from error
 
 
 def parse_settings(option: str, kind: type[Any], settings: Iterable[str]) -> dict[str, Any]:
@@ -150,7 +160,7 @@ def parse_settings(option: str, kind: type[Any], settings: Iterable[str]) -> dic
             raise ValueError(f"{option}: expected NAME=VALUE, got {setting!r}")
         try:
             value: Any = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML: text without quotes
             value = text
         values[name] = _checked(f"{option} {name}", kind, name, value)
     return values
@@ -163,8 +173,8 @@ def _checked(where: str, kind: type[Any], name: str, value: Any) -> Any:
         raise ValueError(f"{where}: expected one of {', '.join(fields)}")
     if isinstance(value, list):
         value = tuple(value)
-    if isinstance(fields[name], float) and type(value) is int:
+    if isinstance(fields[name], float) and type(value) is int and abs(value) <= LARGEST_INT:
         value = float(value)
     if type(value) is not type(fields[name]):
-        raise ValueError(f"{where}: expected {type(fields[name]).__name__}, got {value!r}")
+        raise ValueError(f"{where}: expected {type(fields[name]).__name__}, got {shorten(value)}")
     return value

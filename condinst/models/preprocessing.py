@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .. import ops
 from ..data.rles import mass_centers, sample_masks
+from ..messages import shorten
 from .config import CondInstConfig
 
 
@@ -119,10 +120,12 @@ def _check_semantic(name: str, semantic: Any, num_labels: int, size: tuple[int, 
 
 def _check_rles(name: str, rles: Any, count: int, size: tuple[int, ...]) -> None:
     if not isinstance(rles, Sequence) or len(rles) != count:
-        raise ValueError(f"{name}: expected a list of {count} run lengths, one per box, got {rles!r:.100}")
+        raise ValueError(f"{name}: expected a list of {count} run lengths, one per box, got {shorten(rles)}")
     for rle in rles:
+        if not isinstance(rle, Mapping) or not isinstance(rle.get("size"), Sequence):
+            raise TypeError(f"{name}: expected dicts of size and counts, got {shorten(rle)}")
         if tuple(rle["size"]) != size:
-            raise ValueError(f"{name}: expected masks of the image's size {list(size)}, got {list(rle['size'])}")
+            raise ValueError(f"{name}: expected masks of the image's size {list(size)}, got {shorten(rle['size'])}")
 
 
 def make_batch(images: Sequence[Tensor], config: CondInstConfig, mean: Tensor, std: Tensor) -> Tensor:

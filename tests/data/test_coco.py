@@ -264,10 +264,10 @@ def test_numbers_beyond_all_bounds_are_named(tmp_path: Path, change: dict[str, A
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("name", ["a\0b", "\ud800.png", ["a"], None])
+@pytest.mark.parametrize("name", ["a\0b", "\ud800.png", "x" * 5000, ["a"], None])
 def test_names_that_no_file_can_have_are_named(tmp_path: Path, name: Any) -> None:
     content = {"images": [{"id": 1, "file_name": name, "height": 5, "width": 5}], "annotations": [], "categories": []}
-    with pytest.raises(ValueError, match=r"images\[0\]: file_name: expected text, got "):
+    with pytest.raises(ValueError, match=r"images\[0\]: file_name: expected text that can name a file, got "):
         CocoInstances.from_content(content, tmp_path, "it")
 
 

@@ -277,8 +277,11 @@ def assign(value: Any, *path: Any) -> Callable[[Any], None]:
             assign("yes", "annotations", 0, "segments_info", 2, "iscrowd"),
             r".*\[2\]: iscrowd: expected 0 or 1, got 'yes'",
         ),
-        (assign(None, "annotations", 0, "file_name"), r"annotations\[0\]: file_name: expected text, got None"),
-        (assign(7, "images", 0, "file_name"), r"images\[0\]: file_name: expected text, got 7"),
+        (
+            assign(None, "annotations", 0, "file_name"),
+            r"annotations\[0\]: file_name: expected text that can name a file, got None",
+        ),
+        (assign(7, "images", 0, "file_name"), r"images\[0\]: file_name: expected text that can name a file, got 7"),
         (assign([8], "images", 0, "id"), r"images\[0\]: id: expected a whole number or text, got \[8\]"),
         (
             assign({}, "annotations", 0, "image_id"),

@@ -22,6 +22,14 @@ from condinst.models.config_files import config_names, load_config
         ("schedule", "linear"),
         ("copy_paste", 1.5),
         ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", 10**400),
+        ("scale_range", (0.5,)),
+        ("scale_range", (0.5, float("nan"))),
+        ("milestones", (2**70,)),
+        ("seed", 2**70),
+        ("momentum", -1.0),
+        ("colour_jitter", -1.0),
     ],
 )
 def test_settings_are_checked(field: str, value: Any) -> None:
@@ -33,6 +41,11 @@ def test_the_learning_rate_follows_the_batch_size() -> None:
     assert TrainingConfig().scaled_learning_rate == 0.01
     assert TrainingConfig(batch_size=2).scaled_learning_rate == pytest.approx(0.00125)
     assert TrainingConfig(batch_size=2, base_batch_size=0).scaled_learning_rate == 0.01
+
+
+def test_entries_are_checked() -> None:
+    with pytest.raises(TypeError, match="milestones: expected int, got str 'x'"):
+        TrainingConfig(milestones=("x",))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -65,6 +78,10 @@ def test_a_table_is_laid_over_that_of_its_base(tmp_path: Path) -> None:
         ("training = 3\n", [], "training: expected a table"),
         ("", ["steps"], "--set: expected NAME=VALUE, got 'steps'"),
         ("", ["steps=many"], "--set steps: expected int, got 'many'"),
+        ("", ["steps=" + "[" * 3000], r"--set steps: expected int, got '\[\["),
+        ("", ["steps=" + "9" * 5000], "--set steps: expected int, got '999"),
+        ("", ["learning_rate=1" + "0" * 400], "--set learning_rate: expected float, got 1000"),
+        ("[training]\nmilestones = ['x']\n", [], r"mine.toml: \[training\] milestones: expected int, got str 'x'"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, settings: list[str], message: str) -> None:

@@ -280,6 +280,10 @@ def test_targets_as_run_lengths_and_weights_of_losses() -> None:
         model([image], [encoded])
     with pytest.raises(ValueError, match=r"targets\[0\]\['rles'\]: expected a list of 2 run lengths"):
         model([image], [encoded | {"rles": []}], resize=False)
+    with pytest.raises(TypeError, match=r"targets\[0\]\['rles'\]: expected dicts of size and counts, got 3"):
+        model([image], [encoded | {"rles": [3, 4]}], resize=False)
+    with pytest.raises(ValueError, match=r"targets\[0\]\['rles'\]: expected masks of the image's size .*, got \[3\]"):
+        model([image], [encoded | {"rles": [{"size": [3], "counts": b""}] * 2}], resize=False)
     with pytest.raises(ValueError, match=r"masks of the image's size \[64, 60\]"):
         model([image[:, :, :60]], [encoded], resize=False)
 
