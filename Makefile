@@ -1,11 +1,11 @@
-# make install | test | demo | lint | bench | fuzz | gpu | abi | clean
+# make install | test | demo | lint | bench | fuzz | sanitize | gpu | abi | clean
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 EXAMPLES := examples/nuclei
 
-.PHONY: install build test demo lint bench fuzz gpu abi clean
+.PHONY: install build test demo lint bench fuzz sanitize gpu abi clean
 
 install: $(INSTALLED)
 
@@ -41,6 +41,10 @@ bench: install
 SECONDS ?= 600
 fuzz: install
 	$(BIN)/python tests/fuzz/run.py $(SECONDS)
+
+# The C++ under AddressSanitizer and UndefinedBehaviorSanitizer, with the tests that call it.
+sanitize: install
+	PYTHON=$(BIN)/python tests/sanitize/run.sh
 
 # On a machine with a GPU, with the Python found there and without network: build in place, test, time, sanitize.
 gpu:

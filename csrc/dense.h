@@ -10,9 +10,10 @@
 namespace condinst {
 
 // The tensor, contiguous and at a multiple of the size of an element. PyTorch promises neither: torch.frombuffer makes
-// tensors at any address, where kernels would have undefined behaviour and a GPU faults.
+// tensors at any address, where kernels would have undefined behaviour and a GPU faults. Nothing is dispatched for a
+// tensor that is as wanted.
 inline torch::stable::Tensor dense(const torch::stable::Tensor& tensor) {
-  const torch::stable::Tensor result = torch::stable::contiguous(tensor);
+  const torch::stable::Tensor result = tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
   const auto address = reinterpret_cast<uintptr_t>(result.const_data_ptr());
   return address % result.element_size() == 0 ? result : torch::stable::clone(result);
 }
@@ -23,7 +24,7 @@ inline std::optional<torch::stable::Tensor> dense(const std::optional<torch::sta
 
 // The same in another dtype.
 inline torch::stable::Tensor dense(const torch::stable::Tensor& tensor, torch::headeronly::ScalarType type) {
-  return dense(torch::stable::to(tensor, type));
+  return dense(tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type));
 }
 
 }  // namespace condinst

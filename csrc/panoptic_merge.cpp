@@ -22,7 +22,7 @@ using torch::stable::Tensor;
 // Half precision as it is, all else as float32.
 Tensor as_logits(const Tensor& logits) {
   const bool narrow = logits.scalar_type() == ScalarType::Half || logits.scalar_type() == ScalarType::BFloat16;
-  return dense(narrow ? logits : torch::stable::to(logits, ScalarType::Float));
+  return narrow ? dense(logits) : dense(logits, ScalarType::Float);
 }
 
 struct Sizes {

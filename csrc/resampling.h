@@ -59,7 +59,7 @@ class Masks {
                     "output_size: expected sides of 1 .. ", kMostSide, " and less than 2^31 pixels");
     const bool narrow = mask_logits.scalar_type() == ScalarType::Half ||
                         mask_logits.scalar_type() == ScalarType::BFloat16;
-    logits_ = dense(narrow ? mask_logits : torch::stable::to(mask_logits, ScalarType::Float));
+    logits_ = narrow ? dense(mask_logits) : dense(mask_logits, ScalarType::Float);
     const Scale rows{height, options.mask_stride, options.network_height, options.output_height};
     const Scale columns{width, options.mask_stride, options.network_width, options.output_width};
     const int64_t of_rows = table_size(rows);

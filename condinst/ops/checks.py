@@ -76,7 +76,8 @@ def check_number(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     # math.isfinite breaks torch.compile's graph once a number has changed
-    if not -math.inf < value < math.inf or (isinstance(value, int) and abs(value) > MOST_INTEGER):
+    most = math.inf if isinstance(value, float) else MOST_INTEGER + 1
+    if not -most < value < most:
         raise ValueError(f"{name}: expected a finite number, got {_shown(value)}")
 
 
@@ -149,15 +150,19 @@ def check_sequence(name: str, value: Sequence[object]) -> None:
 
 def check_size(name: str, value: Sequence[int], least: int = 1) -> None:
     """Raise unless `value` is (height, width), of at least `least` each."""
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        height, width = value
+        # The usual case by itself: a call has several sizes. Subclasses of int are looked at below.
+        if type(height) is type(width) is int and least <= height <= MOST_SIDE and least <= width <= MOST_SIDE:
+            return
     check_sequence(name, value)
     if len(value) != 2:
         raise ValueError(f"{name}: expected (height, width), got {len(value)} numbers")
     for side in value:
         if isinstance(side, bool) or not isinstance(side, int):
             raise TypeError(f"{name}: expected two integers, got {type(side).__name__}")
-    height, width = value
-    if not (least <= height <= MOST_SIDE and least <= width <= MOST_SIDE):
-        shown = f"({_shown(height)}, {_shown(width)})"
+    if min(value) < least or max(value) > MOST_SIDE:
+        shown = f"({_shown(value[0])}, {_shown(value[1])})"
         raise ValueError(f"{name}: expected (height, width) of at least {least} and at most {MOST_SIDE}, got {shown}")
 
 
@@ -170,7 +175,7 @@ def check_image_size(name: str, value: Sequence[int]) -> None:
 
 def check_sides(name: str, maps: Tensor) -> None:
     """Raise ValueError for maps [..., H, W] with larger sides than the kernels take; not in ``torch.compile``."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or 0 < maps.numel() <= MOST_SIDE:  # no side is larger than the number of elements
         return
     if max(maps.shape[-2:]) > MOST_SIDE:
         raise ValueError(f"{name}: expected sides of at most {MOST_SIDE}, got shape {list(maps.shape)}")
@@ -200,10 +205,11 @@ def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int])
     if len(level_sizes) != len(strides):
         raise ValueError(f"level_sizes: expected one per stride ({len(strides)}), got {len(level_sizes)}")
     cells = 0
-    for size, stride in zip(level_sizes, strides, strict=True):
+    for size in level_sizes:
         check_size("level_sizes", size, 0)
-        check_stride("strides", stride)
         cells += size[0] * size[1]
+    for stride in strides:
+        check_integer("strides", stride, 1, MOST_SIDE)
     return cells
 
 

@@ -10,6 +10,7 @@ import inspect
 import re
 import resource
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ INTEGERS = (0, -1, 1 << 30, 1 << 31, (1 << 32) + 1, 1 << 33, 1 << 62, (1 << 63) 
 PAIRS = ((1 << 32, 1 << 32), (1 << 33, 1 << 31), (1 << 62, 4), (3, 6148914691236517206), ((1 << 63) - 1, (1 << 63) - 1))
 """Products and sums of these wrap to 0, to 2, or to -2."""
 FLOATS = (0.0, -1.0, 1e300, float("inf"), float("-inf"), float("nan"))
-OTHERS = (1 << 63, 1 << 70, 10**400, True, 1.5, "1", None, [], {}, (1,), (1, 1, 1), (0.5, 0.5))
+OTHERS: tuple[Any, ...] = (1 << 63, 1 << 70, 10**400, True, 1.5, "1", None, [], {}, (1,), (1, 1, 1), (0.5, 0.5))
 """What no operator of PyTorch takes for an integer."""
 
 
@@ -89,7 +90,7 @@ def test_options_of_the_public_function(spec: OpSpec, backend: str) -> None:
         value = sample.kwargs.get(name, parameter.default)
         for other in (*_replacements(value, (*INTEGERS, *FLOATS, *OTHERS)), *OTHERS):
             options = {"backend": backend, **sample.kwargs, name: other}
-            _check_public(spec, lambda options=options: spec.op(*sample.args, **options), f"{name} = {_shown(other)}")
+            _check_public(spec, partial(spec.op, *sample.args, **options), f"{name} = {_shown(other)}")
 
 
 @each_spec
@@ -100,7 +101,7 @@ def test_tensors_of_the_public_function(spec: OpSpec, backend: str) -> None:
         for other in (*_tensors(value), *OTHERS) if isinstance(value, Tensor) else OTHERS:
             args = (*sample.args[:index], other, *sample.args[index + 1 :])
             what = f"argument {index}: {list(other.shape)}" if isinstance(other, Tensor) else _shown(other)
-            _check_public(spec, lambda args=args: spec.op(*args, **sample.kwargs, backend=backend), what)
+            _check_public(spec, partial(spec.op, *args, **sample.kwargs, backend=backend), what)
 
 
 def _raw_changes(args: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# `make sanitize`: builds the operator library and condinst._host under AddressSanitizer and UndefinedBehaviorSanitizer
+# and runs the tests that call them: on each instruction set that this CPU has, and for the CUDA kernels on the host.
+#
+#   PYTHON   the interpreter that has torch, the build tools and pytest; default .venv/bin/python
+#   JOBS     processes at a time; default: one for each CPU
+#
+# The first report ends the process it is in, and so the run. Nothing is installed; all of it is in build/sanitize.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python="$(realpath --no-symlinks "${PYTHON:-.venv/bin/python}")"
+jobs="${JOBS:-$(nproc)}"
+build=build/sanitize
+package=$build/package
+PATH="$(dirname "$python"):$PATH"
+
+cmake -S . -B $build -G Ninja -DPython_EXECUTABLE="$python" -DCONDINST_CUDA=0 -DCONDINST_CUDA_ON_HOST=ON \
+  -DCONDINST_SANITIZE=ON -DCONDINST_VERSION=0 >$build.log || { cat $build.log; exit 1; }
+cmake --build $build --parallel "$jobs"
+echo "built after $SECONDS s"
+
+# The package with these libraries in place of those that are installed.
+rm -rf $package
+mkdir -p $package/condinst
+for path in condinst/*; do
+  if [[ $path != *.so ]]; then ln -s "$PWD/$path" $package/$path; fi
+done
+cmake --install $build --prefix $package/condinst >/dev/null
+cuda_on_host=$PWD/$build/libcondinst_ops_cuda_on_host.so
+
+compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' $build/CMakeCache.txt)
+export ASAN_OPTIONS=detect_leaks=0  # Python frees nothing at its end; tests/ops/test_native_memory.py looks for leaks
+export UBSAN_OPTIONS=print_stacktrace=1
+export PYTHONMALLOC=malloc   # so that AddressSanitizer knows the bounds of Python's objects
+export PYTHONSAFEPATH=1      # the folder of this project, which has a package of that name, is not looked at first
+export PYTHONPATH="$PWD/$package:$PWD"
+
+preload="$("$compiler" -print-file-name=libasan.so) $("$compiler" -print-file-name=libstdc++.so)"
+
+# sanitized ARGUMENTS...: Python with the sanitized libraries
+sanitized() {
+  LD_PRELOAD="$preload" "$python" "$@"
+}
+
+# run NAME TESTS...: those tests, for the instruction set and the library in the environment
+run() {
+  local name="$1" start=$SECONDS
+  shift
+  sanitized -m pytest -q -n "$jobs" --dist worksteal -p no:cacheprovider -o pythonpath= "$@"
+  echo "$name: no report, $((SECONDS - start)) s"
+}
+
+specs=(tests/ops/test_op_specs.py -k "cpp and not compiles")
+others=(tests/ops/test_extreme_arguments.py tests/ops/test_native_memory.py tests/data/test_rles.py)
+if [[ -d tests/fuzz ]]; then others+=(tests/fuzz); fi
+
+for isa in baseline avx2 avx512; do
+  export CONDINST_CPU_ISA=$isa CONDINST_LIBRARY="$PWD/$package/condinst/libcondinst_ops.so"
+  if sanitized -c 'from condinst import _host; _host.cpu_isa()' 2>/dev/null; then
+    run "operators, $isa" "${specs[@]}"
+    run "the rest, $isa" "${others[@]}" -k "not reference"
+  else
+    echo "$isa: NOT RUN, this CPU lacks it"
+  fi
+done
+unset CONDINST_CPU_ISA
+CONDINST_LIBRARY=$cuda_on_host run "operators, CUDA on the host" "${specs[@]}"
+echo "done after $SECONDS s"
