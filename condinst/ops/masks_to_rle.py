@@ -41,9 +41,11 @@ def masks_to_rle(
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: not [K, h, w], or sizes that do not fit.
+        ValueError: not [K, h, w], a tensor without values (device "meta"), or sizes that do not fit.
     """
     check_mask_sizes(mask_logits, mask_stride, network_size, output_size, threshold)
+    if mask_logits.is_meta:
+        raise ValueError("mask_logits: expected values to encode, got a tensor on the device meta")
     with torch.no_grad():
         return select("masks_to_rle", backend, mask_logits)(
             mask_logits,

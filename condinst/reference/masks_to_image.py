@@ -34,7 +34,7 @@ def masks_to_image(
         fine = F.interpolate(fine[:, None], size=output_size, mode="bilinear", align_corners=False)  # [k, 1, H, W]
         torch.gt(fine[:, 0], threshold, out=masks[start : start + chunk])
     nan = mask_logits.isnan()  # [K, h, w]
-    if torch.compiler.is_compiling() or bool(nan.any()):  # a compiled graph cannot depend on it
+    if torch.compiler.is_compiling() or nan.is_meta or bool(nan.any()):  # a graph or a shape cannot depend on it
         axes = make_axes((height, width), mask_stride, network_size, output_size, mask_logits.device)
         for start in range(0, num_instances, chunk):
             shares = resample(nan[start : start + chunk].permute(1, 2, 0).float(), axes)  # [W, H, k]

