@@ -25,14 +25,6 @@ class Candidates(NamedTuple):
     counts: Tensor
 
 
-def _sigmoid(logits: Tensor) -> Tensor:
-    """Float32 by way of float64, so that equal logits have equal scores.
-
-    PyTorch's float32 sigmoid rounds the last elements of a tensor, which fill no vector, in another way than the rest.
-    """
-    return logits.double().sigmoid().float()
-
-
 def decode_detections(
     class_logits: Tensor,
     centerness_logits: Tensor,
@@ -46,8 +38,8 @@ def decode_detections(
 ) -> Candidates:
     """The definition of `condinst.ops.decode_detections`; arguments and result are described there."""
     batch_size, _, num_classes = class_logits.shape
-    class_scores = _sigmoid(class_logits)  # [B, L, C]
-    products = class_scores * _sigmoid(centerness_logits)[:, :, None]  # [B, L, C]
+    class_scores = class_logits.float().sigmoid()  # [B, L, C]
+    products = class_scores * centerness_logits.float().sigmoid()[:, :, None]  # [B, L, C]
     tested = products if threshold_with_centerness else class_scores  # [B, L, C]
     candidate = (tested > score_threshold**2) & ~products.isnan()  # [B, L, C]
     scores = products.sqrt()  # [B, L, C]

@@ -96,12 +96,12 @@ def test_stages_are_chosen() -> None:
 def test_a_stage_that_hangs_is_cut_and_the_next_one_runs(tmp_path: Path) -> None:
     start = time.monotonic()
     hangs = _python(60, code="print('hangs', flush=True)")
-    results, text = _run(tmp_path, [Stage("a", 1, (hangs,)), Stage("b", 20, (_python(0),))], 21)
+    results, text = _run(tmp_path, [Stage("a", 8, (hangs,)), Stage("b", 20, (_python(0),))], 28)
     assert [(result.name, result.status, result.reason) for result in results] == [
-        ("a", "FAILED", "sleep 60: not done in 1 s"),
+        ("a", "FAILED", "sleep 60: not done in 8 s"),
         ("b", "passed", ""),
     ]
-    assert time.monotonic() - start < 20 and "hangs" in text and "KeyboardInterrupt" in text and "finished" in text
+    assert time.monotonic() - start < 50 and "hangs" in text and "KeyboardInterrupt" in text and "finished" in text
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks processes up in /proc")

@@ -128,7 +128,7 @@ FEATURES, PARAMS, LOCATIONS, IMAGES, SIZES = args_of(3)
         ({"sizes": SIZES[1:]}, r"sizes_of_interest: expected \[K\]"),
         ({"num_layers": 5}, "num_layers: expected 1 to 4, got 5"),
         ({"channels": 17}, "channels: expected 1 to 16, got 17"),
-        ({"feature_stride": 0}, "feature_stride: expected at least 1, got 0"),
+        ({"feature_stride": 0}, r"feature_stride: expected 1 \.\. \d+, got 0"),
         ({"upsample_factor": 3}, "upsample_factor: expected 1, 2 or 4; got 3"),
         ({"coordinates": "polar"}, "coordinates: expected relative, absolute or none; got 'polar'"),
     ],

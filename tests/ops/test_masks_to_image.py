@@ -100,5 +100,5 @@ def test_the_compiled_reference_treats_nan_alike() -> None:
 def test_second_fence() -> None:
     logits = torch.zeros(1, 3, 3)
     for arguments in ((0, 3, 3, 3, 3), (1, 4, 3, 3, 3), (1, 3, 3, 0, 3), (1, 3, 3, 1 << 16, 1 << 16)):
-        with pytest.raises(RuntimeError, match="expected at least 1"):
+        with pytest.raises(RuntimeError, match=r"expected (at least 1|1 \.\.|sides of 1 \.\.)"):
             torch.ops.condinst.masks_to_image(logits, *arguments, 0.5)

@@ -48,7 +48,7 @@ def _chosen(backend: str | None, width: int = 4) -> str:
 def test_auto_takes_the_fastest_and_logs_once_why_it_passes_one_over(
     doubled: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="condinst")
+    caplog.set_level(logging.INFO, logger="condinst.backends.registry")
     assert _chosen(None) == "of_cpp"
     assert not caplog.messages
     for _ in range(2):
@@ -117,7 +117,7 @@ def test_a_backend_that_does_not_start(doubled: None, caplog: pytest.LogCaptureF
     with pytest.raises(ValueError, match="got a meta tensor"):
         select("doubled", "cpp", torch.rand(1, 2, device="meta"))
     assert not asked  # by a call that is not for its device
-    caplog.set_level(logging.INFO, logger="condinst")
+    caplog.set_level(logging.INFO, logger="condinst.backends.registry")
     assert _chosen(None) == "of_reference"
     assert caplog.messages == ["doubled: backend cpp passed over: no compiler"]
     with pytest.raises(ValueError, match="doubled: backend 'cpp' cannot do this call: no compiler"):
@@ -210,5 +210,7 @@ def test_environment_variable(name: str, expected: str | None, monkeypatch: pyte
 
 def test_bad_environment_variable_is_refused_at_import() -> None:
     environment = {**os.environ, "CONDINST_BACKEND": "gpu"}
-    done = subprocess.run([sys.executable, "-c", "import condinst"], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import condinst.ops"], env=environment, capture_output=True, text=True
+    )
     assert "environment variable CONDINST_BACKEND: expected one of" in done.stderr

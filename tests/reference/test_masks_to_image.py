@@ -53,7 +53,7 @@ def test_no_masks() -> None:
     [
         ((17, 16), (8, 8), r"network_size: expected 1 .. \[16, 16\]"),
         ((0, 16), (8, 8), "network_size: expected"),
-        ((16, 16), (8, 0), "output_size: expected at least 1 x 1"),
+        ((16, 16), (8, 0), r"output_size: expected \(height, width\) of at least 1"),
     ],
 )
 def test_bad_input(network_size: tuple[int, int], output_size: tuple[int, int], message: str) -> None:
