@@ -2,7 +2,7 @@
 
 ``docs/logs/NAME/`` has what a run left: `training.json`, `log.csv` and `validation.csv` of ``condinst train``, or the
 `metrics.json` of ``train_mask_rcnn.py``. In ``docs/logs/panoptic_sample/`` there is also the `metrics.json` of
-``panoptic_sample.py``.
+``panoptic_sample.py``. The results of ``compare_precisions.py`` become the table of precisions.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 from condinst.benchmarking.tables import TextTable, replace_block
 from condinst.visualization import save_learning_curves
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "docs/logs"
+PRECISIONS = ROOT / "benchmarks/results/precisions.json"
 PANOPTIC = LOGS / "panoptic_sample"
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -30,8 +32,33 @@ def main() -> None:
         [*map(_our_row, ours), *map(_other_row, others)],
     )
     replace_block(ROOT / "docs/training.md", "results", [table.markdown(), *map(_curves, ours)])
+    replace_block(ROOT / "docs/training.md", "precisions", _precisions())
     replace_block(ROOT / "docs/panoptic.md", "panoptic", [_panoptic_scores().markdown(), _curves(PANOPTIC)])
     replace_block(ROOT / "docs/condinst_nano.md", "scores", [_scores(LOGS / "condinst_nano_packaged").markdown()])
+
+
+def _precisions() -> list[str]:
+    """Where the steps were timed, and the table of instructions and precisions."""
+    measured = json.loads(PRECISIONS.read_text())
+    names = list(dict.fromkeys(row["precision"] for row in measured["rows"]))
+    by_instructions: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in measured["rows"]:
+        by_instructions.setdefault(row["instructions"], {})[row["precision"]] = row
+    cells = []
+    for instructions, rows in by_instructions.items():
+        variables = ", ".join(f"`{name}={value}`" for name, value in rows["auto"]["environment"].items())
+        seconds = {name: rows[name]["median_seconds"] for name in names}
+        cells.append(
+            [
+                f"{instructions} ({variables})" if variables else instructions,
+                *(f"{value:.2f}" for value in seconds.values()),
+                f"`{rows['auto']['chosen']}`",
+                f"{seconds['bf16-mixed'] / seconds['auto']:.1f}x",
+            ]
+        )
+    columns = ["instructions", *(f"`{name}`" for name in names), "`auto` took", "`bf16-mixed` / `auto`"]
+    origin = f"{measured['device']}, torch {measured['torch']}, commit {measured['commit']}, {measured['date'][:10]}."
+    return [origin, TextTable("Seconds of processor time a step of condinst_nano, median", columns, cells).markdown()]
 
 
 def _curves(folder: Path) -> str:
