@@ -95,7 +95,9 @@ def test_stages_are_chosen() -> None:
 
 def test_a_stage_that_hangs_is_cut_and_the_next_one_runs(tmp_path: Path) -> None:
     start = time.monotonic()
-    hangs = _python(60, code="print('hangs', flush=True)")
+    # a process in the background of a shell ignores SIGINT, and so do its children
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); print('hangs', flush=True)"
+    hangs = _python(60, code=code)
     results, text = _run(tmp_path, [Stage("a", 8, (hangs,)), Stage("b", 20, (_python(0),))], 28)
     assert [(result.name, result.status, result.reason) for result in results] == [
         ("a", "FAILED", "sleep 60: not done in 8 s"),
