@@ -17,25 +17,26 @@ RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 
 
 class ReluSides(TorchFunctionMode):
-    """Records which values the ReLUs of the network let through, or lets through those of another run.
-
-    The ReLUs inside the mask heads are left alone, because kernels have them inside.
+    """Records which values the ReLUs let through, or lets through those of another run.
 
     Args:
         imposed: `sides` of a run on the same inputs. By default each ReLU decides for itself.
+        mask_heads: also the ReLUs inside the mask heads, which only the reference shows; kernels have them inside.
     """
 
-    def __init__(self, imposed: Sequence[Tensor] = ()) -> None:
+    def __init__(self, imposed: Sequence[Tensor] = (), *, mask_heads: bool = False) -> None:
         super().__init__()
+        self.mask_heads = mask_heads
         self.sides: list[Tensor] = []
-        """[B, C, H, W] bool of each ReLU, in the order in which they ran: the values above 0."""
-        self.imposed = list(imposed)
+        """[B, C, H, W] bool of each ReLU of the network and [K, C, H * W] of each of the mask heads, in the order in
+        which they ran: the values above 0."""
+        self.imposed = [sides for sides in imposed if mask_heads or sides.dim() == 4]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Called for each function of PyTorch."""
-        if func not in RELUS or args[0].dim() != 4:
+        if func not in RELUS or (args[0].dim() == 3 and not self.mask_heads):
             return func(*args, **kwargs or {})
         x = args[0]
         self.sides.append((x.detach() > 0).cpu())

@@ -266,7 +266,7 @@ LIMIT_OF_OTHER_SIDES = 100
 """ReLU values of 27 million; docs/design.md has what was measured."""
 
 LIMIT_OF_SAME_SIDES = 2e-3
-"""Five times what was measured (docs/design.md); what is left comes from ReLUs inside the mask heads."""
+"""Five times what was measured with r50_sem_train (docs/design.md); it comes from the ReLUs inside the mask heads."""
 
 
 @pytest.mark.parametrize(("device", "backend"), _places()[1:])
