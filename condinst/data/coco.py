@@ -16,10 +16,11 @@ from pycocotools.coco import COCO
 from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, read_json
 from condinst.data.images import max_pixels
 from condinst.data.objects import Objects, Segmentation
-from condinst.data.rles import check_outlines, draw_polygons, mask_pixels, mass_centers
+from condinst.data.rles import LONGEST_OUTLINE, check_outlines, mask_pixels, mass_centers
 from condinst.messages import shorten
 
 _NUMBERS = {int, float}
+_LARGEST_FLOAT = 1e300  # larger whole numbers cannot be added to floats
 _FIELDS = {
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
@@ -144,18 +145,22 @@ def compress(segmentation: Segmentation, height: int, width: int) -> dict[str, A
     """Checked polygons, or compressed run lengths, as compressed run lengths of this size."""
     if isinstance(segmentation, dict):
         return segmentation
-    return draw_polygons(segmentation, height, width)
+    return rle.merge(rle.frPyObjects(segmentation, height, width))
 
 
 def _check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
     """Polygons as they are, run lengths compressed. Checks what pycocotools would read blindly."""
     if isinstance(segmentation, list):
+        bound = 0.0  # of the outlines, which takes no time
         for polygon in segmentation:
             if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
                 raise ValueError("expected polygons of three points or more, [x1, y1, x2, y2, x3, y3, ...] each")
-            if not are_numbers(polygon, _LARGEST_COORDINATE):
+            largest = largest_number(polygon)
+            if largest > _LARGEST_COORDINATE:
                 raise ValueError(f"expected numbers of at most {_LARGEST_COORDINATE} in a polygon")
-        check_outlines(segmentation)
+            bound += len(polygon) * largest
+        if bound > LONGEST_OUTLINE:
+            check_outlines(segmentation)
         return segmentation
     if not isinstance(segmentation, dict) or "counts" not in segmentation or "size" not in segmentation:
         raise ValueError("expected a list of polygons, or run lengths with size and counts")
@@ -206,7 +211,7 @@ def _index(content: Any, path: Path) -> COCO:
         if annotation["category_id"] not in categories:
             raise ValueError(f"{where}: category_id {annotation['category_id']} is not among the categories")
         box = annotation["bbox"]
-        if not (isinstance(box, list) and len(box) == 4 and are_numbers(box, _LARGEST_BOX)):
+        if not (isinstance(box, list) and len(box) == 4 and largest_number(box) <= _LARGEST_BOX):
             raise ValueError(f"{where}: bbox: expected four numbers of at most {_LARGEST_BOX}, got {shorten(box)}")
     coco = COCO()
     coco.dataset = content
@@ -215,6 +220,9 @@ def _index(content: Any, path: Path) -> COCO:
     return coco
 
 
-def are_numbers(values: list[Any], most: float) -> bool:
-    """Whether these are numbers whose absolute value is at most `most`, and none is NaN."""
-    return _NUMBERS.issuperset(map(type, values)) and max(map(abs, values)) <= most and not math.isnan(sum(values))
+def largest_number(values: list[Any]) -> float:
+    """The largest absolute value; infinity where one of the values is no finite number."""
+    if not _NUMBERS.issuperset(map(type, values)):
+        return math.inf
+    largest = max(map(abs, values))  # depends on the order where there is NaN
+    return largest if largest <= _LARGEST_FLOAT and not math.isnan(sum(values)) else math.inf

@@ -26,7 +26,7 @@ IMAGE_EXTENSIONS = frozenset(
 MOST_PIXELS = 2**31 - 1
 """Of any picture and mask: COCO's run lengths, and the libraries that read them, count pixels in 32 bits."""
 
-_STRIP = 2**18  # pixels that are converted at a time: few enough for the cache of a processor
+_STRIP = 2**16  # pixels that are converted at a time: few enough for the cache of a processor
 
 _DEEP_MODES = ("I", "F")  # how PIL's names of pixels of more than 8 bits begin
 _TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
@@ -284,11 +284,27 @@ def _deep_rule(parts: Iterable[Part], name: str, *, floating: bool) -> Convert:
         return _scale(255 if floating else 1 / 257)
     if floating and low >= 0 and high <= 255:
         return _scale(1)
-    return lambda pixels: _round((pixels.astype(np.float64) - low) * 255 / ((high - low) or 1))
+    return _stretch(low, high)
 
 
 def _scale(factor: float) -> Convert:
-    return lambda pixels: _round(pixels.astype(np.float64) * factor)
+    def convert(pixels: np.ndarray) -> np.ndarray:
+        values = pixels.astype(np.float64)
+        values *= factor
+        return _round(values)
+
+    return convert
+
+
+def _stretch(low: float, high: float) -> Convert:
+    def convert(pixels: np.ndarray) -> np.ndarray:
+        values = pixels.astype(np.float64)
+        values -= low
+        values *= 255
+        values /= (high - low) or 1
+        return _round(values)
+
+    return convert
 
 
 def _from_bool(pixels: np.ndarray) -> np.ndarray:
@@ -296,4 +312,5 @@ def _from_bool(pixels: np.ndarray) -> np.ndarray:
 
 
 def _round(values: np.ndarray) -> np.ndarray:
-    return np.rint(values).astype(np.uint8)
+    """As uint8; the values are lost."""
+    return np.rint(values, out=values).astype(np.uint8)

@@ -8,7 +8,6 @@ that is not its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,8 @@ except ImportError:  # not built
 
 Rle = dict[str, Any]
 
+_WHOLE = (int, np.integer)
+_INT64 = np.dtype(np.int64)
 LARGEST_COORDINATE = 100_000_000
 """Of a point of a polygon, in pixels; pycocotools multiplies by 5 and counts in 32 bits."""
 LONGEST_OUTLINE = 4_000_000
@@ -55,9 +56,11 @@ def sample_masks(rles: Sequence[Rle], stride: int, size: tuple[int, int]) -> Ten
     if height % stride or width % stride:
         raise ValueError(f"size: expected multiples of the stride {stride}, got {height} x {width}")
     sizes, counts = _split(rles)
-    for index, own in enumerate(sizes.tolist()):
-        if own[0] > height or own[1] > width:
-            raise ValueError(f"rles[{index}]: expected at most {height} x {width} pixels, got {own}")
+    for index, (own_height, own_width) in enumerate(sizes.tolist()):
+        if own_height > height or own_width > width:
+            raise ValueError(
+                f"rles[{index}]: expected at most {height} x {width} pixels, got {[own_height, own_width]}"
+            )
     first = stride // 2
     return _pixels(sizes, counts, np.arange(first, height, stride), np.arange(first, width, stride))
 
@@ -184,28 +187,42 @@ def _pixels(
 
 def _checked_size(name: str, size: Any) -> tuple[int, int]:
     """The height and width of a mask or a batch."""
-    if isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(side, Integral) for side in size):
-        height, width = int(size[0]), int(size[1])  # NumPy's own products wrap
-        if height > 0 and width > 0 and height * width <= MOST_PIXELS:
-            return height, width
+    if isinstance(size, (list, tuple)) and len(size) == 2:
+        height, width = size
+        if isinstance(height, _WHOLE) and isinstance(width, _WHOLE) and height > 0 and width > 0:
+            height, width = int(height), int(width)  # NumPy's own products wrap
+            if height * width <= MOST_PIXELS:
+                return height, width
     raise ValueError(f"{name}: expected a height and a width, {MOST_PIXELS} pixels at most, got {shorten(size)}")
 
 
 def _split(rles: Sequence[Rle]) -> tuple[NDArray[np.int64], list[bytes]]:
-    """Sizes [G, 2] and counts of masks, checked."""
-    sizes, counts = [], []
+    """Sizes [G, 2] and counts of masks. The compiled module checks the range of sizes, which is quicker there."""
+    try:
+        sizes = np.array([rle["size"] for rle in rles])
+        counts = [rle["counts"] for rle in rles]
+    except (KeyError, IndexError, TypeError, ValueError):
+        sizes = np.zeros(0)
+    if sizes.dtype != _INT64 or sizes.shape != (len(rles), 2) or _host is None:
+        sizes, counts = _split_slowly(rles)
+    for index, text in enumerate(counts):
+        if isinstance(text, str):
+            try:
+                counts[index] = text.encode("ascii")
+            except UnicodeEncodeError as error:
+                raise ValueError(f"rles[{index}]: counts: a character outside '0' .. 'o'") from error
+        elif not isinstance(text, bytes):
+            raise TypeError(f"rles[{index}]: counts: expected bytes or str, got {type(text).__name__}")
+    return sizes, counts
+
+
+def _split_slowly(rles: Sequence[Rle]) -> tuple[NDArray[np.int64], list[Any]]:
+    """Sizes and counts, each checked on its own: names the first that is wrong."""
     for index, rle in enumerate(rles):
         if not isinstance(rle, Mapping) or "size" not in rle or "counts" not in rle:
             raise TypeError(f"rles[{index}]: expected a dict of size and counts, got {shorten(rle)}")
-        sizes.append(_checked_size(f"rles[{index}]: size", rle["size"]))
-        text = rle["counts"]
-        if not isinstance(text, (bytes, str)):
-            raise TypeError(f"rles[{index}]: counts: expected bytes or str, got {type(text).__name__}")
-        try:
-            counts.append(text.encode("ascii") if isinstance(text, str) else text)
-        except UnicodeEncodeError as error:
-            raise ValueError(f"rles[{index}]: counts: a character outside '0' .. 'o'") from error
-    return np.array(sizes, dtype=np.int64).reshape(-1, 2), counts
+    sizes = [_checked_size(f"rles[{index}]: size", rle["size"]) for index, rle in enumerate(rles)]
+    return np.array(sizes, dtype=np.int64).reshape(-1, 2), [rle["counts"] for rle in rles]
 
 
 def _run_lengths(index: int, counts: bytes, pixels: int) -> NDArray[np.int64]:

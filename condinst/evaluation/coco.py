@@ -18,7 +18,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from torch import nn
 
-from condinst.data.coco import CocoInstances, are_numbers, compress
+from condinst.data.coco import CocoInstances, compress, largest_number
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
 from condinst.evaluation.runner import (
@@ -196,7 +196,7 @@ def _complete_truth(data: CocoInstances, image_ids: list[int]) -> COCO:
                 segmentation = rle.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
             code = compress(segmentation, height, width)
             area = annotation.get("area", float(rle.area(code)))
-            if not are_numbers([area], _LARGEST_AREA):
+            if largest_number([area]) > _LARGEST_AREA:
                 raise ValueError(
                     f"{data.annotations}: annotation {annotation['id']}: area: expected a number, got {shorten(area)}"
                 )
