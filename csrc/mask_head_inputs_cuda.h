@@ -23,6 +23,9 @@ class CudaInputs {
     STD_TORCH_CHECK(product("mask_features", {mask_features.size(2), mask_features.size(3), factor, factor}) <=
                         kMostPixels,
                     "mask_features: expected maps of less than 2^31 pixels after upsampling");
+    // The scratch memory of backward has at most 64 maps more than there are images.
+    product("mask_features", {mask_features.size(0) + 64, mask_features.size(1), mask_features.size(2),
+                              mask_features.size(3), static_cast<int64_t>(sizeof(double))});
     features_ = dense(mask_features, type_);
     params_ = dense(params, type_);
     locations_ = dense(locations, type_);

@@ -156,7 +156,7 @@ class Inputs {
     ids = torch::stable::new_empty(scores_, {args.num_images, args.height, args.width}, ScalarType::Int);
     instance_areas = torch::stable::new_zeros(image_indices_, {args.num_instances});
     stuff_areas = torch::stable::new_zeros(image_indices_, {args.num_images, num_stuff});
-    // A word more than the maps have: whoever puts bits together reads it.
+    // One word more than the maps have, because kernels read the word after the last one.
     const auto words = [&](int64_t maps) {
       return sum("output_sizes", product("output_sizes", {maps, args.height, args.words}), 1);
     };

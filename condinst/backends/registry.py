@@ -121,7 +121,8 @@ _chosen: str | None = None
 
 def _checked(backend: str, source: str) -> str:
     if backend not in BACKENDS:
-        raise ValueError(f"{source}: expected one of {', '.join(BACKENDS)}; got {backend!r}")
+        got = repr(backend) if isinstance(backend, str) else type(backend).__name__
+        raise ValueError(f"{source}: expected one of {', '.join(BACKENDS)}; got {got}")
     return backend
 
 

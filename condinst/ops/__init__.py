@@ -1,4 +1,9 @@
-"""The operators: stateless functions that check their arguments and call one backend. One file per operator."""
+"""The operators: stateless functions that check their arguments and call one backend. One file per operator.
+
+Each function documents its ValueError and TypeError; the message names the argument. Sides of maps and images, and
+strides, are at most 2^30, and a result has at most 2^48 elements. If memory runs out, a call raises PyTorch's
+RuntimeError or a MemoryError, and later calls are not affected.
+"""
 
 from .aligned_bilinear import aligned_bilinear
 from .centerness_loss import centerness_loss

@@ -1,6 +1,6 @@
-"""Operators called with numbers, shapes and addresses that no caller means: an exception or a result, never a crash.
+"""Operators called with extreme numbers, shapes and addresses return a result or raise an exception. They never crash.
 
-The samples are those of the OpSpecs. One argument at a time is replaced. `make sanitize` runs the same tests on a
+The calls are those of the OpSpecs, with one argument replaced at a time. `make sanitize` runs the same tests with a
 library that reports every access out of bounds and every overflow.
 """
 
@@ -32,7 +32,7 @@ INTEGERS = (0, -1, 1 << 30, 1 << 31, (1 << 32) + 1, 1 << 33, 1 << 62, (1 << 63) 
 PAIRS = ((1 << 32, 1 << 32), (1 << 33, 1 << 31), (1 << 62, 4), (3, 6148914691236517206), ((1 << 63) - 1, (1 << 63) - 1))
 """Products and sums of these wrap to 0, to 2, or to -2."""
 FLOATS = (0.0, -1.0, 1e300, float("inf"), float("-inf"), float("nan"))
-OTHERS: tuple[Any, ...] = (1 << 63, 1 << 70, 10**400, True, 1.5, "1", None, [], {}, (1,), (1, 1, 1), (0.5, 0.5))
+OTHERS: tuple[Any, ...] = (1 << 63, 1 << 70, 10**5000, True, 1.5, "1", None, [], {}, (1,), (1, 1, 1), (0.5, 0.5))
 """What no operator of PyTorch takes for an integer."""
 
 
