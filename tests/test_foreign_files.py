@@ -31,4 +31,4 @@ def test_limits_of_the_page() -> None:
     assert limit("outline of all polygons of an object") == f"{rles.LONGEST_OUTLINE:,} pixels"
     assert limit("numbers of a box") == f"{coco._LARGEST_BOX:,}"
     assert limit("names of files") == f"{annotated._LONGEST_NAME} characters"
-    assert limit("ids") == "64 bits, or text" and annotated._ID_BOUND == 2**63
+    assert limit("ids") == f"64 bits, or text of {annotated._LONGEST_NAME} characters" and annotated._ID_BOUND == 2**63

@@ -22,7 +22,7 @@ Check = tuple[str, Callable[[Any], bool]]
 _ID_BOUND = 2**63  # the libraries that compute with ids take 64 bits
 _ID: Check = (
     "a whole number or text",
-    lambda value: (type(value) is int and -_ID_BOUND <= value < _ID_BOUND) or type(value) is str,
+    lambda value: -_ID_BOUND <= value < _ID_BOUND if type(value) is int else _is_name(value),
 )
 _LONGEST_NAME = 255  # characters; what file systems take of each folder and file, and enough for all of them together
 _FLAG: Check = ("0 or 1", lambda value: value in (0, 1))
@@ -30,7 +30,7 @@ _CHECKS: dict[str, Check] = {
     "id": _ID,
     "image_id": _ID,
     "category_id": _ID,
-    "file_name": ("text that can name a file", lambda value: type(value) is str and _can_name_a_file(value)),
+    "file_name": ("text that can name a file", lambda value: _is_name(value) and "\0" not in value),
     "name": ("text", lambda value: _is_text(value) if type(value) is str else type(value) not in (list, dict)),
     "iscrowd": _FLAG,
     "isthing": _FLAG,
@@ -216,9 +216,9 @@ def _is_text(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
 
 
-def _can_name_a_file(text: str) -> bool:
-    """Whether the system can be asked for a file of this name."""
-    return "\0" not in text and len(text) <= _LONGEST_NAME and _is_text(text)
+def _is_name(value: Any) -> bool:
+    """Whether a value is text that can be an id, or asked of the system as the name of a file."""
+    return type(value) is str and len(value) <= _LONGEST_NAME and _is_text(value)
 
 
 def check_segments_info(path: Path, infos: Any, key: str, kind: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from ..messages import shorten
 from .config import CondInstConfig, did_you_mean
 
+_MOST_BASES = 100  # far below Python's limit of recursion
+
 
 def config_names() -> list[str]:
     """Names of the built-in configs, sorted."""
@@ -51,6 +53,8 @@ def _read_fields(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, 
             raise ValueError(f"config: no such file: {path}")
         if path.resolve() in above:
             raise ValueError(f"config: {path} is its own base")
+        if len(above) == _MOST_BASES:
+            raise ValueError(f"config: {path} is the base of {_MOST_BASES} files, one after the other; expected fewer")
         above += (path.resolve(),)
         content, name = path.read_bytes(), path.stem
     else:

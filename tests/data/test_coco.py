@@ -250,6 +250,7 @@ def test_an_outline_far_outside_of_the_image_is_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"id": "x" * 1000}, r"annotations\[0\]: id: expected a whole number or text, got 'xxx"),
         ({"id": 10**30}, r"annotations\[0\]: id: expected a whole number or text, got 1000"),
         ({"bbox": [10**400, 0, 1, 1]}, "annotation 1: bbox: expected four numbers of at most 1000000000, got "),
         ({"bbox": [-(10**39), 0, 10**40, 10]}, "annotation 1: bbox: expected four numbers"),

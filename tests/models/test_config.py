@@ -223,6 +223,15 @@ def test_a_file_with_mistakes_is_named(tmp_path: Path, text: str, message: str) 
     assert len(str(error.value)) < 600
 
 
+def test_a_long_chain_of_bases(tmp_path: Path) -> None:
+    for index in range(2000):
+        (tmp_path / f"{index}.toml").write_text(f'base = "{tmp_path}/{index + 1}.toml"')
+    (tmp_path / "2000.toml").write_text("num_classes = 3")
+    with pytest.raises(ValueError, match="100.toml is the base of 100 files, one after the other"):
+        load_config(tmp_path / "0.toml")
+    assert load_config(tmp_path / "1950.toml").num_classes == 3
+
+
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b'name = "\xff"')
     with pytest.raises(ValueError, match="mine.toml is not TOML"):
