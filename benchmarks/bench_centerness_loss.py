@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.centerness_loss.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.centerness_loss import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

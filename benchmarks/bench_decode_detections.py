@@ -12,8 +12,8 @@ import torch
 from condinst.benchmarking.detection import measure_post_processing
 from condinst.benchmarking.operators import benchmark
 from condinst.benchmarking.results import append_rows
+from condinst.ops.decode_detections.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.decode_detections import SPEC
 
 RESULTS = Path(__file__).parent / "results"
 

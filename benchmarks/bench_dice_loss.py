@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.dice_loss.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.dice_loss import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

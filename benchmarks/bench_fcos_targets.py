@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.fcos_targets.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.fcos_targets import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.mask_centers.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.mask_centers import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

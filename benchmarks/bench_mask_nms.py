@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.mask_nms.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.mask_nms import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

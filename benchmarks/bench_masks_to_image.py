@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.masks_to_image.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.masks_to_image import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

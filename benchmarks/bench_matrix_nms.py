@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.matrix_nms.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.matrix_nms import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.nms.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.nms import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

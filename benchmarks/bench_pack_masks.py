@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.pack_masks.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.pack_masks import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

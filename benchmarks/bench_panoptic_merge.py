@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.panoptic_merge.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.panoptic_merge import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.select_top_locations.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.select_top_locations import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

@@ -13,8 +13,8 @@ import torchvision
 from torch import Tensor
 
 from condinst.benchmarking.operators import benchmark
+from condinst.ops.sigmoid_focal_loss.spec import SPEC
 from condinst.testing import Sample
-from condinst.testing.sigmoid_focal_loss import SPEC
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:

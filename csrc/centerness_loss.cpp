@@ -1,4 +1,4 @@
-// centerness_loss: schemas, checks, allocation, dispatch. condinst/ops/centerness_loss.py checks what users give; these
+// centerness_loss: schemas, checks, allocation, dispatch. condinst/ops/centerness_loss checks what users give; these
 // checks are the second fence, for callers of torch.ops.condinst.
 #include "../kernels/centerness_loss/centerness_loss_cpu.h"
 #include "../kernels/centerness_loss/centerness_loss_cuda.h"

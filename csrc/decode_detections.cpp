@@ -1,4 +1,4 @@
-// decode_detections: schema, checks, allocation, dispatch. condinst/ops/decode_detections.py checks what users give; these checks
+// decode_detections: schema, checks, allocation, dispatch. condinst/ops/decode_detections checks what users give; these checks
 // are the second fence, for callers of torch.ops.condinst.
 #include "../kernels/decode_detections/decode_detections_cpu.h"
 #include "../kernels/decode_detections/decode_detections_cuda.h"

@@ -1,4 +1,4 @@
-// dice_loss: schemas, checks, allocation, dispatch. condinst/ops/dice_loss.py checks what users give; these checks are
+// dice_loss: schemas, checks, allocation, dispatch. condinst/ops/dice_loss checks what users give; these checks are
 // the second fence, for callers of torch.ops.condinst.
 #include "../kernels/dice_loss/dice_loss_cpu.h"
 #include "../kernels/dice_loss/dice_loss_cuda.h"

@@ -1,4 +1,4 @@
-// fcos_targets: schema, checks, allocation, dispatch. condinst/ops/fcos_targets.py checks what users give; these checks
+// fcos_targets: schema, checks, allocation, dispatch. condinst/ops/fcos_targets checks what users give; these checks
 // are the second fence, for callers of torch.ops.condinst.
 #include "../kernels/fcos_targets/fcos_targets_cpu.h"
 #include "../kernels/fcos_targets/fcos_targets_cuda.h"

@@ -1,4 +1,4 @@
-// giou_loss: schemas, checks, allocation, dispatch. condinst/ops/giou_loss.py checks what users give; these checks are the
+// giou_loss: schemas, checks, allocation, dispatch. condinst/ops/giou_loss checks what users give; these checks are the
 // second fence, for callers of torch.ops.condinst.
 #include "../kernels/giou_loss/giou_loss_cpu.h"
 #include "../kernels/giou_loss/giou_loss_cuda.h"

@@ -1,4 +1,4 @@
-// mask_centers: schema, checks, allocation, dispatch. condinst/ops/mask_centers.py checks what users give; these checks
+// mask_centers: schema, checks, allocation, dispatch. condinst/ops/mask_centers checks what users give; these checks
 // are the second fence, for callers of torch.ops.condinst.
 #include "../kernels/mask_centers/mask_centers_cpu.h"
 #include "../kernels/mask_centers/mask_centers_cuda.h"

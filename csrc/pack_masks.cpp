@@ -1,4 +1,4 @@
-// pack_masks: schema, checks, allocation, dispatch. condinst/ops/pack_masks.py checks what users give; these checks are
+// pack_masks: schema, checks, allocation, dispatch. condinst/ops/pack_masks checks what users give; these checks are
 // the second fence, for callers of torch.ops.condinst.
 #include "../kernels/pack_masks/pack_masks_cpu.h"
 #include "../kernels/pack_masks/pack_masks_cuda.h"

@@ -1,4 +1,4 @@
-// panoptic_merge: schema, checks, allocation, dispatch. condinst/ops/panoptic_merge.py checks what users give; these
+// panoptic_merge: schema, checks, allocation, dispatch. condinst/ops/panoptic_merge checks what users give; these
 // checks are the second fence, for callers of torch.ops.condinst.
 #include "../kernels/panoptic_merge/panoptic_merge_cpu.h"
 #include "../kernels/panoptic_merge/panoptic_merge_cuda.h"

@@ -1,4 +1,4 @@
-// select_top_locations: schema, checks, allocation, dispatch, of the rule "top" alone. condinst/ops/select_top_locations.py
+// select_top_locations: schema, checks, allocation, dispatch, of the rule "top" alone. condinst/ops/select_top_locations
 // checks what users give; these checks are the second fence, for callers of torch.ops.condinst.
 #include "../kernels/select_top_locations/select_top_locations_cpu.h"
 #include "../kernels/select_top_locations/select_top_locations_cuda.h"

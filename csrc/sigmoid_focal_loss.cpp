@@ -1,4 +1,4 @@
-// sigmoid_focal_loss: schemas, checks, allocation, dispatch. condinst/ops/sigmoid_focal_loss.py checks what users give;
+// sigmoid_focal_loss: schemas, checks, allocation, dispatch. condinst/ops/sigmoid_focal_loss checks what users give;
 // these checks are the second fence, for callers of torch.ops.condinst.
 #include "../kernels/sigmoid_focal_loss/sigmoid_focal_loss_cpu.h"
 #include "../kernels/sigmoid_focal_loss/sigmoid_focal_loss_cuda.h"

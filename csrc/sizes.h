@@ -8,7 +8,7 @@
 
 namespace condinst {
 
-// The largest side of a map or an image, and the largest stride; condinst/ops/checks.py has the same number. The kernels
+// The largest side of a map or an image, and the largest stride; condinst/ops/common/checks.py has the same number. The kernels
 // keep the cells and the pixels of an axis in int32_t, with room for some more than there are; and a position in pixels,
 // which is a cell times a stride, fits into int64_t.
 constexpr int64_t kMostSide = int64_t{1} << 30;

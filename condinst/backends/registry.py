@@ -2,19 +2,19 @@
 
 An operator file uses it like this, and needs nothing else::
 
-    # condinst/ops/nms.py
+    # condinst/ops/nms/__init__.py
     from condinst.backends import select
 
     def nms(boxes: Tensor, scores: Tensor, *, threshold: float, backend: str | None = None) -> Tensor:
         ...  # check the arguments
         return select("nms", backend, boxes, scores)(boxes, scores, threshold=threshold)
 
-``select(op, backend, *tensors, **options)`` returns a function with the signature of ``condinst.reference.<op>``.
+``select(op, backend, *tensors, **options)`` returns a function with the signature of the operator's reference.
 `tensors` and `options` are the arguments that decide what a backend can do; the first tensor's device is the device of
 the call.
 
-An operator exists when ``condinst.reference`` exports a function of its name (one import line there, one in
-``condinst.ops``). Every other backend adds itself with `register`; until it does, the table says "not written yet".
+`condinst.ops` registers all operators, each with its reference first. The table says "not written yet" of a backend
+that is not registered.
 
 The choice is made in this order:
 
@@ -39,8 +39,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from condinst import reference
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +135,7 @@ _environment = _from_environment()
 
 def ops() -> tuple[str, ...]:
     """Names of all operators."""
-    return tuple(reference.__all__)
+    return tuple(op for op, backend in _implementations if backend == "reference")
 
 
 def register(
@@ -152,8 +150,8 @@ def register(
     """Add the implementation of an operator on a backend.
 
     Args:
-        op: name of the operator; ``condinst.reference`` must export it.
-        backend: one of `BACKENDS`, except "reference".
+        op: name of the operator.
+        backend: one of `BACKENDS`; "reference" comes first.
         call: the function, with the signature of the reference.
         unavailable: why it cannot run on this machine at all, or None.
         startup_reason: called before the first call on its device; returns why the backend cannot start, or None.
@@ -161,12 +159,12 @@ def register(
             done, or None.
 
     Raises:
-        ValueError: `op` has no reference, `backend` is unknown, or the pair is registered already.
+        ValueError: `op` has no reference yet, `backend` is unknown, or the pair is registered already.
     """
     _checked(backend, "backend")
-    if op not in ops():
-        raise ValueError(f"op: expected one of {', '.join(ops())} (condinst.reference exports them); got {op!r}")
-    if backend == "reference" or (op, backend) in _implementations:
+    if backend != "reference" and (op, "reference") not in _implementations:
+        raise ValueError(f"op: expected one of {', '.join(ops())}, which have a reference; got {op!r}")
+    if (op, backend) in _implementations:
         raise ValueError(f"{op} on backend {backend} is registered already")
     _implementations[op, backend] = Implementation(call, unavailable, startup_reason, unsupported_reason)
 
@@ -178,7 +176,7 @@ def decline(op: str, backend: str, reason: str) -> None:
 
 def is_written(op: str, backend: str) -> bool:
     """Whether there is an implementation, be it one that this machine cannot run."""
-    return backend == "reference" or (op, backend) in _implementations
+    return (op, backend) in _implementations
 
 
 def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...], options: dict[str, Any]) -> str | None:
@@ -199,12 +197,6 @@ def _reason_against(op: str, backend: str, tensors: tuple[Tensor, ...], options:
     return None if implementation.unsupported_reason is None else implementation.unsupported_reason(*tensors, **options)
 
 
-def _callable(op: str, backend: str) -> Callable[..., Any]:
-    if backend == "reference":
-        return getattr(reference, op)
-    return _implementations[op, backend].call
-
-
 def auto_order(op: str, device: str) -> tuple[str, ...]:
     """The backends that auto tries for an operator on a device ("cpu", "cuda", ...), the fastest first."""
     return AUTO_ORDER_OF_OP.get((op, device)) or AUTO_ORDER.get(device, ("reference",))
@@ -220,7 +212,7 @@ def select(op: str, backend: str | None, *tensors: Tensor, **options: Any) -> Ca
         **options: further arguments of the call that decide what a backend can do.
 
     Returns:
-        A function with the signature of ``condinst.reference.<op>``.
+        A function with the signature of the operator's reference.
 
     Raises:
         ValueError: the backend chosen by name is unknown or cannot do this call; the message says why.
@@ -230,12 +222,12 @@ def select(op: str, backend: str | None, *tensors: Tensor, **options: Any) -> Ca
         reason = _reason_against(op, _checked(named, "backend"), tensors, options)
         if reason is not None:
             raise ValueError(f"{op}: backend {named!r} cannot do this call: {reason}")
-        return _callable(op, named)
+        return _implementations[op, named].call
 
     for candidate in auto_order(op, tensors[0].device.type):
         reason = _reason_against(op, candidate, tensors, options)
         if reason is None:
-            return _callable(op, candidate)
+            return _implementations[op, candidate].call
         _log_once(op, candidate, reason)
     raise AssertionError("the reference takes every call")
 

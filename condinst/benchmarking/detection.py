@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from condinst import ops
+from condinst.ops.decode_detections.spec import PYRAMID_800
 from condinst.testing.baselines import eager_detections
-from condinst.testing.decode_detections import PYRAMID_800
 
 from .machine import about, read_bytes_per_second
 from .memory import allocator_peak_mib

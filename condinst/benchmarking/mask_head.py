@@ -13,9 +13,9 @@ from torch import Tensor
 
 from condinst import ops
 from condinst.backends import BACKENDS
-from condinst.reference import dynamic_mask_head as reference
+from condinst.ops.dynamic_mask_head.reference import dynamic_mask_head as reference
+from condinst.ops.dynamic_mask_head.spec import SPEC, mask_head_args
 from condinst.testing.baselines import chunk_logits, chunked_matmul, grouped_convolution
-from condinst.testing.dynamic_mask_head import SPEC, mask_head_args
 
 from .mask_rcnn import mask_rcnn_call
 from .operators import available_backends

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from condinst import ops
 from condinst.backends import BACKENDS
-from condinst.reference import dynamic_mask_loss as reference
+from condinst.ops.dynamic_mask_head.spec import mask_head_args
+from condinst.ops.dynamic_mask_loss.reference import dynamic_mask_loss as reference
+from condinst.ops.dynamic_mask_loss.spec import SPEC, with_targets
 from condinst.testing import check_tensor
 from condinst.testing.baselines import chunked_matmul_loss, grouped_convolution_loss
-from condinst.testing.dynamic_mask_head import mask_head_args
-from condinst.testing.dynamic_mask_loss import SPEC, with_targets
 
 from .mask_head import CHUNKED, COMPILED_GROUPED, GROUPED, HeadCase
 from .operators import available_backends

@@ -13,13 +13,14 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from condinst import CondInst, ops, reference
+from condinst import CondInst, ops
 from condinst.data.images import read_image
 from condinst.data.resize import network_size, resize_image
 from condinst.models.preprocessing import make_batch
-from condinst.reference.masks_to_rle import EncodedMasks
+from condinst.ops import EncodedMasks
+from condinst.ops.masks_to_image.reference import masks_to_image as reference_image
+from condinst.ops.masks_to_rle.spec import SPEC
 from condinst.testing.baselines import eager_rles
-from condinst.testing.masks_to_rle import SPEC
 
 from .machine import about, read_bytes_per_second
 from .memory import allocator_peak_mib, resident_peak_mib
@@ -209,7 +210,7 @@ def _predict_by_pixels(model: CondInst, image: Tensor) -> list[dict[str, Any]]:
     batch, network = _batch(model, image)
     with torch.no_grad():
         _, _, logits = model.detect(batch)
-        masks = reference.masks_to_image(
+        masks = reference_image(
             logits,
             mask_stride=model.config.mask_output_stride,
             network_size=network,

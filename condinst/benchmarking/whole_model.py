@@ -18,7 +18,7 @@ from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 from condinst.models.config_files import load_config
 from condinst.models.heads import HeadOutputs
-from condinst.testing.dynamic_mask_head import mask_head_args
+from condinst.ops.dynamic_mask_head.spec import mask_head_args
 
 from .machine import about
 from .memory import allocator_peak_mib

@@ -84,7 +84,7 @@ def mask_pixels(rles: Sequence[Rle], rows: NDArray[np.int64], columns: NDArray[n
 
 
 def mass_centers(rles: Sequence[Rle]) -> tuple[Tensor, Tensor]:
-    """Mass centres of masks, exactly those of `condinst.reference.mask_centers`, and their areas.
+    """Mass centres of masks, exactly those of `condinst.ops.mask_centers.reference`, and their areas.
 
     Args:
         rles: G masks.

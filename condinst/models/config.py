@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from ..messages import shorten
-from ..ops.dynamic_mask_head import UPSAMPLE_FACTORS, num_mask_head_params
+from ..ops.common.mask_network import UPSAMPLE_FACTORS, num_mask_head_params
 from .fields import check_types
 
 _CHOICES: dict[str, tuple[str, ...]] = {

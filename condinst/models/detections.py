@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condinst.ops import Candidates
+
 from .. import ops
 from ..geometry import pixel_locations
-from ..reference.decode_detections import Candidates
 from .config import CondInstConfig
 from .heads import HeadOutputs
 

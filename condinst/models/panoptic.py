@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condinst.ops import PanopticMaps
+
 from .. import ops
-from ..reference.panoptic_merge import PanopticMaps
 from .config import CondInstConfig
 from .detections import Detections, MaskLogits
 from .results import ImageSizes, on_the_image

@@ -1,47 +1,21 @@
-"""Specifications of the operators, used by the tests and by the benchmarks.
+"""Specifications of the operators, used by the tests and by the benchmarks: ``condinst/ops/<op>/spec.py``."""
 
-To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`.
-"""
+from importlib import import_module
 
-from . import (
-    centerness_loss,
-    decode_detections,
-    dice_loss,
-    dynamic_mask_head,
-    dynamic_mask_loss,
-    fcos_targets,
-    giou_loss,
-    mask_centers,
-    mask_nms,
-    masks_to_image,
-    matrix_nms,
-    nms,
-    pack_masks,
-    panoptic_merge,
-    select_top_locations,
-    sigmoid_focal_loss,
-)
+from condinst.ops import OPERATORS
+
 from .compare import Results, check, check_sample, check_tensor, in_float64, run
 from .spec import BadInput, OpSpec, Sample, Tolerance
 
-SPECS: tuple[OpSpec, ...] = (
-    centerness_loss.SPEC,
-    decode_detections.SPEC,
-    dice_loss.SPEC,
-    dynamic_mask_head.SPEC,
-    dynamic_mask_loss.SPEC,
-    fcos_targets.SPEC,
-    giou_loss.SPEC,
-    mask_centers.SPEC,
-    mask_nms.SPEC,
-    masks_to_image.SPEC,
-    matrix_nms.SPEC,
-    nms.SPEC,
-    pack_masks.SPEC,
-    panoptic_merge.SPEC,
-    select_top_locations.SPEC,
-    sigmoid_focal_loss.SPEC,
-)
+
+def load_spec(op: str) -> OpSpec:
+    """The specification of one operator."""
+    spec: OpSpec = import_module(f"condinst.ops.{op}.spec").SPEC
+    return spec
+
+
+SPECS = tuple(spec for op in OPERATORS if (spec := load_spec(op)).returns_tensors)
+"""Of all operators whose results `check` can compare."""
 
 __all__ = [
     "SPECS",
@@ -54,5 +28,6 @@ __all__ = [
     "check_sample",
     "check_tensor",
     "in_float64",
+    "load_spec",
     "run",
 ]

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torchvision.ops import batched_nms
 
 from condinst.geometry import pixel_locations
-from condinst.reference import aligned_bilinear, dice_loss
+from condinst.ops.aligned_bilinear.reference import aligned_bilinear
+from condinst.ops.dice_loss.reference import dice_loss
 
 CHUNK_SIZE = 4
 """Instances that the chunked product takes at a time, by measurement: 8 channels of 100 x 136 stay in the L2 cache."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from condinst import ops, reference
+from condinst import ops
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class OpSpec:
     """One operator.
 
     Attributes:
-        name: the operator's name in every room.
+        name: the operator's name, one of `condinst.ops.OPERATORS`.
         dtypes: element types to test; float64 is for the CPU only.
         tolerances: of outputs, by their dtype.
         samples: (dtype, device) to calls of odd shapes and layouts, K = 0 and empty maps among them.
@@ -65,6 +66,7 @@ class OpSpec:
         gradient_tolerances: of gradients, by their dtype; None for those of outputs.
         reference_compiles: whether the reference is one graph for ``torch.compile``; it is not where sizes within it
             depend on values.
+        returns_tensors: whether a result is one tensor or several, which `check_sample` can compare.
     """
 
     name: str
@@ -78,6 +80,7 @@ class OpSpec:
     differentiable: tuple[int, ...] | None = None
     gradient_tolerances: Mapping[torch.dtype, Tolerance] | None = None
     reference_compiles: bool = True
+    returns_tensors: bool = True
 
     @property
     def op(self) -> Callable[..., Any]:
@@ -87,7 +90,7 @@ class OpSpec:
     @property
     def reference(self) -> Callable[..., Any]:
         """The definition of correct."""
-        return getattr(reference, self.name)
+        return getattr(import_module(f"condinst.ops.{self.name}.reference"), self.name)
 
     def tolerance(self, dtype: torch.dtype, *, gradient: bool) -> Tolerance:
         """How far an output or a gradient of this dtype may be off."""

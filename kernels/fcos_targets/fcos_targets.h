@@ -7,7 +7,7 @@
 
 namespace condinst::fcos_targets {
 
-// condinst/backends/rules/fcos_targets.py says the same.
+// condinst/ops/fcos_targets/autograd.py says the same.
 constexpr int kMaxLevels = 32;
 
 // One level of the pyramid. Cell (i, j) is at (x, y) = (j * stride + stride / 2, i * stride + stride / 2) pixels.

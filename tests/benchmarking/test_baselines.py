@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from condinst import reference
 from condinst.benchmarking.detection import Detected, check_detections, detection_inputs, post_process
+from condinst.ops.dynamic_mask_head.reference import dynamic_mask_head as reference_head
+from condinst.ops.dynamic_mask_head.spec import mask_head_args
+from condinst.ops.dynamic_mask_loss.reference import dynamic_mask_loss as reference_loss
+from condinst.ops.dynamic_mask_loss.spec import with_targets
 from condinst.testing.baselines import (
     chunked_matmul,
     chunked_matmul_loss,
@@ -18,8 +21,6 @@ from condinst.testing.baselines import (
     grouped_convolution,
     grouped_convolution_loss,
 )
-from condinst.testing.dynamic_mask_head import mask_head_args
-from condinst.testing.dynamic_mask_loss import with_targets
 
 Baseline = Callable[..., Tensor]
 
@@ -43,14 +44,14 @@ EAGER_OPTIONS: dict[str, Any] = {"strides": (8, 16, 32, 64, 128), "score_thresho
 @pytest.mark.parametrize(("num_instances", "num_images"), [(1, 1), (13, 3)])
 def test_heads(baseline: Baseline, options: dict[str, Any], num_instances: int, num_images: int) -> None:
     args = mask_head_args(torch.float64, CPU, num_instances, (5, 7), options, num_images=num_images)
-    torch.testing.assert_close(baseline(*args, **options), reference.dynamic_mask_head(*args, **options))
+    torch.testing.assert_close(baseline(*args, **options), reference_head(*args, **options))
 
 
 @pytest.mark.parametrize("baseline", [grouped_convolution_loss, chunked_matmul_loss])
 def test_losses_and_gradients(baseline: Baseline) -> None:
     features, params, *rest = with_targets(mask_head_args(torch.float64, CPU, 11, (5, 7), {}), 3)
     leaves = (features.requires_grad_(), params.requires_grad_())
-    expected = reference.dynamic_mask_loss(*leaves, *rest)
+    expected = reference_loss(*leaves, *rest)
     actual = baseline(*leaves, *rest)
     torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(torch.autograd.grad(actual, leaves), torch.autograd.grad(expected, leaves))

@@ -35,7 +35,7 @@ from condinst.benchmarking.tables import (
     replace_block,
 )
 from condinst.benchmarking.timing import Call, Clock, CudaClock, Times, take_turns
-from condinst.testing import centerness_loss
+from condinst.testing import load_spec
 from tests.benchmarking.made_rows import make_gpu_rows, make_rows_of_two
 
 CPU = torch.device("cpu")
@@ -265,7 +265,7 @@ def _benchmark_centerness(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list
     monkeypatch.setattr(operators, "clock_for", lambda _: StandInClock())
     monkeypatch.setattr(operators, "read_bytes_per_second", lambda _: 4e12)
     moved = {"forward": 16_000, "training": 24_000}
-    return operators.benchmark(centerness_loss.SPEC, lambda _: moved, folder, dtypes=(torch.float32,), rounds=2)
+    return operators.benchmark(load_spec("centerness_loss"), lambda _: moved, folder, dtypes=(torch.float32,), rounds=2)
 
 
 def test_an_operator_on_a_gpu(

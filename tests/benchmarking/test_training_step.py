@@ -10,7 +10,7 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from condinst import reference
+from condinst.backends import registry
 from condinst.benchmarking.operators import available_backends
 from condinst.benchmarking.tables import samples_table
 from condinst.benchmarking.training_step import (
@@ -79,8 +79,9 @@ def test_variants_are_what_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         calls.append(args)
         return loss(*args, **options)
 
-    loss = reference.dynamic_mask_loss
-    monkeypatch.setattr(reference, "dynamic_mask_loss", counted)
+    key = ("dynamic_mask_loss", "reference")
+    loss = registry._implementations[key].call
+    monkeypatch.setitem(registry._implementations, key, registry.Implementation(counted))
     make_call = _losses_call(tmp_path)
     for variant, expected in ((KERNELS, 0), (REFERENCE, 1)):
         make_call(variant)()

@@ -14,7 +14,7 @@ from condinst import _host
 from condinst.data import rles as module
 from condinst.data.rles import boxes_of_rles, encode_masks, mask_pixels, mass_centers, sample_masks
 from condinst.geometry import boxes_of_masks
-from condinst.reference.mask_centers import mask_centers
+from condinst.ops.mask_centers.reference import mask_centers
 
 SIZES = [(1, 1), (1, 9), (9, 1), (2, 3), (33, 17), (64, 96), (131, 257)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from condinst import ops
-from condinst.reference.aligned_bilinear import aligned_bilinear
+from condinst.ops.aligned_bilinear.reference import aligned_bilinear
 from condinst.testing import OpSpec, Sample, check_sample
 
 from .calls import _BUILDERS, SPEC_OF, valid_calls

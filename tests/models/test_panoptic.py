@@ -16,7 +16,7 @@ from condinst.models.heads import SemanticBranch
 from condinst.models.losses import panoptic_loss
 from condinst.models.panoptic import name_segments
 from condinst.models.preprocessing import Targets
-from condinst.reference.panoptic_merge import PanopticMaps
+from condinst.ops import PanopticMaps
 from tests.models.tiny import TINY, make_image, make_semantic, make_target, tiny_panoptic_config
 
 NUM_THINGS, NUM_STUFF = 3, 3

@@ -15,7 +15,7 @@ import torch
 
 import condinst
 from condinst import _host
-from condinst.backends.native import library
+from condinst.backends import native as library
 
 ROOT = Path(__file__).resolve().parents[2]
 

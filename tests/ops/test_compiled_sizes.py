@@ -14,9 +14,13 @@ import pytest
 import torch
 
 from condinst import ops
-from condinst.testing import decode_detections, fcos_targets, mask_nms, masks_to_image, nms
-from condinst.testing import panoptic_merge as panoptic
-from condinst.testing import select_top_locations as top_locations
+from condinst.ops.decode_detections.spec import decode_inputs
+from condinst.ops.fcos_targets import spec as fcos_targets
+from condinst.ops.mask_nms.spec import make_candidates
+from condinst.ops.masks_to_image.spec import blobs
+from condinst.ops.nms.spec import nms_inputs
+from condinst.ops.panoptic_merge.spec import inputs as panoptic_inputs
+from condinst.ops.select_top_locations import spec as top_locations
 
 CPU = torch.device("cpu")
 SIZES = (11, 15, 19)
@@ -30,7 +34,7 @@ def _pyramid(size: int) -> list[tuple[int, int]]:
 
 def _decode_detections(size: int) -> Call:
     options = {"level_sizes": _pyramid(size), "strides": (8, 16, 32), "score_threshold": 0.3, "top_k": 50}
-    return decode_detections.decode_inputs(torch.float32, CPU, _pyramid(size), size), options
+    return decode_inputs(torch.float32, CPU, _pyramid(size), size), options
 
 
 def _fcos_targets(size: int) -> Call:
@@ -39,21 +43,21 @@ def _fcos_targets(size: int) -> Call:
 
 
 def _mask_nms(size: int) -> Call:
-    masks = mask_nms.make_candidates(torch.float32, CPU, 10 * size, (8 + size, 20 + size), num_images=size)
+    masks = make_candidates(torch.float32, CPU, 10 * size, (8 + size, 20 + size), num_images=size)
     return masks, {"iou_threshold": 0.5, "num_images": size}
 
 
 def _masks_to_image(size: int) -> Call:
-    logits = masks_to_image.blobs(size, 10 + size, 13)
+    logits = blobs(size, 10 + size, 13)
     return (logits,), {"network_size": (30 + size, 33 + size), "output_size": (30 + size, 20 + 2 * size)}
 
 
 def _nms(size: int) -> Call:
-    return nms.nms_inputs(torch.float32, CPU, 10 * size, num_images=size), {"iou_threshold": 0.5, "num_images": size}
+    return nms_inputs(torch.float32, CPU, 10 * size, num_images=size), {"iou_threshold": 0.5, "num_images": size}
 
 
 def _panoptic_merge(size: int) -> Call:
-    tensors = panoptic.inputs(torch.float32, CPU, num_instances=2 * size)
+    tensors = panoptic_inputs(torch.float32, CPU, num_instances=2 * size)
     networks, outputs = [(25 + size, 67), (40, 30 + size)], [(52, 60 + size), (70 + size, 101)]
     return tensors, {"network_sizes": networks, "output_sizes": outputs, "num_thing_channels": 2}
 

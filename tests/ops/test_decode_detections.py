@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from condinst import ops
-from condinst.reference.decode_detections import Candidates
+from condinst.ops import Candidates
+from condinst.ops.decode_detections.spec import SIZES, STRIDES, check_margins, decode_inputs
 from condinst.testing import Sample
-from condinst.testing.decode_detections import SIZES, STRIDES, check_margins, decode_inputs
 
 CPU = torch.device("cpu")
 ON_HOST = bool(os.environ.get("CONDINST_LIBRARY"))

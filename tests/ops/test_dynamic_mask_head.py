@@ -10,7 +10,7 @@ from torch import Tensor
 
 from condinst.backends import backend_table
 from condinst.ops import dynamic_mask_head
-from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
+from condinst.ops.dynamic_mask_head.spec import NATIVE_OPTIONS, mask_head_args
 
 CPU = torch.device("cpu")
 BACKENDS = [row.backend for row in backend_table() if row.op == "dynamic_mask_head" and row.status == "available"]

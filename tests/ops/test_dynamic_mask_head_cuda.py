@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from condinst import ops, reference
+from condinst import ops
+from condinst.ops.dynamic_mask_head.reference import dynamic_mask_head as reference_head
+from condinst.ops.dynamic_mask_head.spec import mask_head_args
+from condinst.ops.dynamic_mask_loss.reference import dynamic_mask_loss as reference_loss
+from condinst.ops.dynamic_mask_loss.spec import with_targets
 from condinst.testing import SPECS, Sample, check_sample
-from condinst.testing.dynamic_mask_head import mask_head_args
-from condinst.testing.dynamic_mask_loss import with_targets
 
 OPTIONS = (8, 3, 8, "relative", True, 2)
 """feature_stride, num_layers, channels, coordinates, use_features, upsample_factor"""
@@ -67,7 +69,7 @@ def test_image_index_out_of_range_gives_nan(device: torch.device, poisoned_memor
     grad = torch.rand_like(logits)
     gradients = torch.ops.condinst.dynamic_mask_head_backward(grad, *args, *OPTIONS)
     leaves = tuple(tensor.requires_grad_() if tensor.is_floating_point() else tensor for tensor in args[:2])
-    expected = reference.dynamic_mask_head(*_rows((*leaves, *args[2:]), GOOD))
+    expected = reference_head(*_rows((*leaves, *args[2:]), GOOD))
     _assert_as_reference(leaves, (logits, *gradients), expected, grad[GOOD.to(device)])
 
 
@@ -82,7 +84,7 @@ def test_index_out_of_range_gives_nan_loss(device: torch.device, which: str, poi
     gradients = torch.ops.condinst.dynamic_mask_loss_backward(grad, sums, *args, masks, indices, *OPTIONS)
     leaves = tuple(tensor.requires_grad_() for tensor in args[:2])
     some: tuple[Any, ...] = (*_rows((*leaves, *args[2:]), GOOD), masks, indices[GOOD.to(device)])
-    expected = reference.dynamic_mask_loss(*some, reduction="none")
+    expected = reference_loss(*some, reduction="none")
     _assert_as_reference(leaves, (losses, *gradients), expected, grad[GOOD.to(device)])
 
 

@@ -12,8 +12,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from condinst.backends import backend_table
 from condinst.ops import dice_loss, dynamic_mask_head, dynamic_mask_loss
-from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
-from condinst.testing.dynamic_mask_loss import with_targets
+from condinst.ops.dynamic_mask_head.spec import NATIVE_OPTIONS, mask_head_args
+from condinst.ops.dynamic_mask_loss.spec import with_targets
 
 CPU = torch.device("cpu")
 BACKENDS = [row.backend for row in backend_table() if row.op == "dynamic_mask_loss" and row.status == "available"]

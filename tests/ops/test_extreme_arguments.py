@@ -19,7 +19,7 @@ from torch import Tensor
 
 from condinst import ops
 from condinst.backends import backend_table
-from condinst.ops.checks import MOST_SIDE
+from condinst.ops.common.checks import MOST_SIDE
 from condinst.testing import SPECS, OpSpec
 
 CPU = torch.device("cpu")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from condinst import ops
 from condinst.backends import backend_table
-from condinst.backends.native.library import PATH
+from condinst.backends.native import PATH
 from condinst.backends.registry import TRITON_INTERPRETED
-from condinst.reference.fcos_targets import FCOSTargets
-from condinst.testing.fcos_targets import make_objects as objects_of_any_image
+from condinst.ops import FCOSTargets
+from condinst.ops.fcos_targets.spec import make_objects as objects_of_any_image
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "fcos_targets" and row.status == "available"]
 BACKENDS = [backend for backend in BACKENDS if backend != "cuda" and (backend != "triton" or TRITON_INTERPRETED)]

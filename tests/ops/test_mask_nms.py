@@ -12,8 +12,8 @@ from torch import Tensor
 
 from condinst.backends import backend_table
 from condinst.ops import mask_nms, nms, pack_masks
-from condinst.reference.mask_nms import mask_iou
-from condinst.testing.mask_nms import Candidates, make_candidates, special_candidates
+from condinst.ops.mask_nms.reference import mask_iou
+from condinst.ops.mask_nms.spec import Candidates, make_candidates, special_candidates
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "mask_nms" and row.status == "available"]
 each_backend = pytest.mark.parametrize("backend", BACKENDS)

@@ -9,8 +9,8 @@ import torch
 
 from condinst.backends import backend_table
 from condinst.ops import masks_to_image
-from condinst.reference.aligned_bilinear import aligned_bilinear
-from condinst.testing.masks_to_image import SPEC, blobs
+from condinst.ops.aligned_bilinear.reference import aligned_bilinear
+from condinst.ops.masks_to_image.spec import SPEC, blobs
 from tests.ops.nan_cases import all_cases, multiplying_interpolate, reached_by_nan
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "masks_to_image" and row.status == "available"]

@@ -11,11 +11,10 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from condinst.backends import backend_table
-from condinst.ops import masks_to_image, masks_to_rle
-from condinst.reference.masks_to_rle import EncodedMasks
+from condinst.ops import EncodedMasks, masks_to_image, masks_to_rle
+from condinst.ops.masks_to_image.spec import blobs
+from condinst.ops.masks_to_rle.spec import SPEC
 from condinst.testing import BadInput, Sample
-from condinst.testing.masks_to_image import blobs
-from condinst.testing.masks_to_rle import SPEC
 from tests.ops.nan_cases import all_cases, reached_by_nan
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "masks_to_rle" and row.status == "available"]

@@ -10,7 +10,7 @@ import torch
 
 from condinst.backends import backend_table
 from condinst.ops import matrix_nms, pack_masks
-from condinst.testing.mask_nms import Candidates, make_candidates, special_candidates
+from condinst.ops.mask_nms.spec import Candidates, make_candidates, special_candidates
 
 from .test_mask_nms import coco_iou
 

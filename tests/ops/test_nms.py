@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor
 
 from condinst import ops
-from condinst.testing.nms import nms_inputs
+from condinst.ops.nms.spec import nms_inputs
 
 CPU = torch.device("cpu")
 ON_HOST = bool(os.environ.get("CONDINST_LIBRARY"))

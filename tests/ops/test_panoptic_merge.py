@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from condinst import _host, reference
+from condinst import _host
 from condinst.backends import backend_table
-from condinst.ops import panoptic_merge
-from condinst.reference.aligned_bilinear import aligned_bilinear
-from condinst.reference.panoptic_merge import PanopticMaps, fixed_sigmoid
-from condinst.testing.masks_to_image import blobs
-from condinst.testing.panoptic_merge import SPEC, inputs, random_sample, regions
+from condinst.ops import PanopticMaps, panoptic_merge
+from condinst.ops.aligned_bilinear.reference import aligned_bilinear
+from condinst.ops.masks_to_image.reference import masks_to_image as reference_image
+from condinst.ops.masks_to_image.spec import blobs
+from condinst.ops.panoptic_merge.reference import fixed_sigmoid
+from condinst.ops.panoptic_merge.reference import panoptic_merge as reference_merge
+from condinst.ops.panoptic_merge.spec import SPEC, inputs, random_sample, regions
 from tests.ops.nan_cases import all_cases, reached_by_nan, upsampling
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "panoptic_merge" and row.status == "available"]
@@ -330,7 +332,7 @@ def test_every_bit_where_rounding_decides(backend: str) -> None:
     for seed in range(30 if CUDA_ON_HOST else 500):
         sample = random_sample(seed)
         args = tuple(arg.to(DEVICE[backend]) for arg in sample.args)
-        expected = reference.panoptic_merge(*sample.args, **sample.kwargs)
+        expected = reference_merge(*sample.args, **sample.kwargs)
         assert_equal(panoptic_merge(*args, **sample.kwargs, backend=backend), expected, sample.name)
 
 
@@ -342,7 +344,7 @@ def test_every_bit_on_every_instruction_set(isa: str) -> None:
         pytest.skip(f"no other than {isa} here")
     code = (
         "import torch\n"
-        "from condinst.testing.panoptic_merge import SPEC, random_sample\n"
+        "from condinst.ops.panoptic_merge.spec import SPEC, random_sample\n"
         "for seed in range(100):\n"
         "    sample = random_sample(seed)\n"
         "    one, other = (SPEC.op(*sample.args, **sample.kwargs, backend=b) for b in ('cpp', 'reference'))\n"
@@ -385,8 +387,8 @@ def test_the_reference_is_near_pytorchs_own_resampling(output_size: tuple[int, i
     for k in range(2):  # one by one, so that none takes from the other
         maps = panoptic_merge(masks[k : k + 1], torch.ones(1), images[:1], semantics, num_thing_channels=9, **none)
         options: dict[str, Any] = {"mask_stride": 4, "network_size": network, "output_size": output_size}
-        wanted = reference.masks_to_image(masks[k : k + 1], **options)[0]
-        slightly = [reference.masks_to_image(masks[k : k + 1], **options, threshold=0.5 + d)[0] for d in (-1e-6, 1e-6)]
+        wanted = reference_image(masks[k : k + 1], **options)[0]
+        slightly = [reference_image(masks[k : k + 1], **options, threshold=0.5 + d)[0] for d in (-1e-6, 1e-6)]
         wrong = (maps.ids[0] > 0) != wanted
         assert not (wrong & (slightly[0] == slightly[1])).any()
     maps = panoptic_merge(masks[:0], torch.ones(0), images[:0], semantics, num_thing_channels=0, **none)
@@ -471,7 +473,7 @@ def test_the_samples_have_instances_and_stuff() -> None:
     """So that agreement with the reference says something."""
     kept = {}
     for sample in SPEC.samples(torch.float32, torch.device("cpu")):
-        maps = reference.panoptic_merge(*sample.args, **sample.kwargs)
+        maps = reference_merge(*sample.args, **sample.kwargs)
         kept[sample.name] = int((maps.instance_areas > 0).sum()), int((maps.stuff_areas > 0).sum())
     assert kept["several sizes"][0] >= 2 and kept["several sizes"][1] >= 4
     assert kept["many"][0] >= 6 and kept["many"][1] >= 20

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condinst.backends import backend_table
 from condinst.ops import select_top_locations
-from condinst.testing.select_top_locations import grid_logits, make_objects
+from condinst.ops.select_top_locations.spec import grid_logits, make_objects
 
 BACKENDS = [row.backend for row in backend_table() if row.op == "select_top_locations" and row.status == "available"]
 each_backend = pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "cuda"])

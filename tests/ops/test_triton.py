@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from condinst.backends import triton as library
 from condinst.backends.registry import TRITON_INTERPRETED
-from condinst.backends.triton import library, mask_head
+from condinst.ops.common import mask_network_triton as mask_head
+from condinst.ops.dynamic_mask_head.spec import NATIVE_OPTIONS, mask_head_args
+from condinst.ops.dynamic_mask_loss.spec import with_targets
 from condinst.testing import SPECS, Sample, check_sample
-from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
-from condinst.testing.dynamic_mask_loss import with_targets
 
 from .triton_launches import CALLS, CPU, LOSSES, OPS, Device, record_launches
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from condinst.backends.launch import kernels
 from condinst.backends.registry import TRITON_INTERPRETED
-from condinst.backends.triton.launch import kernels
 
 from .triton_launches import CALLS, Device, read_kernel_names, record_launches
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from condinst.backends.triton import one_pass
-from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
-from condinst.testing.dynamic_mask_loss import with_targets
-from condinst.testing.fcos_targets import make_objects
+from condinst.ops.common import one_pass_triton as one_pass
+from condinst.ops.dynamic_mask_head.spec import NATIVE_OPTIONS, mask_head_args
+from condinst.ops.dynamic_mask_loss.spec import with_targets
+from condinst.ops.fcos_targets.spec import make_objects
 
 KERNELS = Path(__file__).resolve().parents[2] / "kernels"
 CPU = torch.device("cpu")

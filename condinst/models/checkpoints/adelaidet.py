@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...ops.dynamic_mask_head import num_mask_head_params
+from ...ops.common.mask_network import num_mask_head_params
 from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
 from ..config import CondInstConfig
 from ..config_files import load_config

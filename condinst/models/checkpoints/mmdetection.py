@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...ops.dynamic_mask_head import num_mask_head_params
+from ...ops.common.mask_network import num_mask_head_params
 from ..config import CondInstConfig
 from ..config_files import load_config
 from .errors import CheckpointError, axis_size

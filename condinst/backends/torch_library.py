@@ -1,0 +1,54 @@
+"""Registers the rules of an operator and of its backward with PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+
+# registrations live as long as these objects
+_libraries: list[torch.library.Library] = []
+
+
+def register_operator(
+    namespace: str,
+    op: str,
+    *,
+    fake: Callable[..., Any],
+    fake_backward: Callable[..., Any] | None = None,
+    setup_context: Callable[..., None] | None = None,
+    backward: Callable[..., Any] | None = None,
+) -> None:
+    """Give ``torch.ops.<namespace>.<op>`` and ``<op>_backward`` fake kernels, a gradient and an autocast rule.
+
+    An operator without a gradient has no `backward`: `condinst.ops` calls it under ``no_grad``.
+
+    Under autocast the operator takes its arguments in the dtypes they have: for kernels that compute in float32 from
+    half precision, a cast would only copy. A second derivative is refused with a message. Where the namespace has no
+    such operator (a library that is not built), nothing happens: the registry knows why.
+
+    Args:
+        namespace: of both operators.
+        op: name of the operator.
+        fake: from the arguments of ``<op>`` to empty results.
+        fake_backward: the same for ``<op>_backward``; None when there is no such operator.
+        setup_context: saves what `backward` needs; see ``torch.library.register_autograd``.
+        backward: from the context and the gradients of the results to those of the arguments.
+    """
+
+    def second_derivative(ctx: Any, *grads: Any) -> NoReturn:
+        raise NotImplementedError(f"{op}: the native backends have no second derivative; use backend='reference'")
+
+    if not hasattr(getattr(torch.ops, namespace), op):
+        return
+    torch.library.register_fake(f"{namespace}::{op}", fake)
+    if fake_backward is not None:
+        torch.library.register_fake(f"{namespace}::{op}_backward", fake_backward)
+        torch.library.register_autograd(f"{namespace}::{op}_backward", second_derivative)
+    if backward is not None:
+        torch.library.register_autograd(f"{namespace}::{op}", backward, setup_context=setup_context)
+    library = torch.library.Library(namespace, "IMPL")
+    for key in ("AutocastCPU", "AutocastCUDA"):
+        library.impl(op, torch.library.fallthrough_kernel, key)
+    _libraries.append(library)

@@ -1,0 +1,92 @@
+"""The namespace of the Triton operators: whether they can run here, and how they are defined."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condinst.backends.registry import TRITON_INTERPRETED, register
+
+NAMESPACE = "condinst_triton"
+
+# definitions live as long as this object
+_library = torch.library.Library(NAMESPACE, "DEF")
+
+
+def _reason_against() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if not TRITON_INTERPRETED and torch.cuda.device_count() == 0:
+        return "PyTorch finds no CUDA device (and TRITON_INTERPRET=1 is not set)"
+    try:
+        importlib.import_module("triton")
+    except (ImportError, OSError) as error:
+        return f"Triton does not load: {error}"
+    return None
+
+
+UNAVAILABLE = _reason_against()
+"""Why Triton kernels cannot run here, or None."""
+
+
+@cache
+def _start() -> str | None:
+    """Why Triton's driver does not start, or None.
+
+    Triton compiles a part of its driver with a C compiler and Python's header files, and keeps it in a folder. Any of
+    these may be missing, and each fails with an exception of another type.
+    """
+    try:
+        _ = importlib.import_module("triton").runtime.driver.active
+    except Exception as error:
+        return f"Triton does not start: {error}"
+    return None
+
+
+@torch.compiler.assume_constant_result
+def startup_reason() -> str | None:
+    """Why Triton cannot launch kernels on a GPU here, or None. The first call starts CUDA."""
+    return _start()
+
+
+def float64_reason(*tensors: Tensor) -> str | None:
+    """Why the Triton kernels do not compute on these tensors, or None; the interpreter takes float64, for the tests."""
+    if not TRITON_INTERPRETED and any(tensor.dtype == torch.float64 for tensor in tensors):
+        return "the Triton kernels are not made for float64; use backend='reference'"
+    return None
+
+
+def define(schema: str, function: Callable[..., Any]) -> None:
+    """Define ``torch.ops.condinst_triton.<name>``.
+
+    Args:
+        schema: name, arguments and results, as in csrc/.
+        function: launches the kernels.
+    """
+    name = schema.partition("(")[0]
+    _library.define(schema)
+    _library.impl(name, function, "CUDA")
+    if TRITON_INTERPRETED:
+        _library.impl(name, function, "CPU")
+
+
+def register_triton(
+    op: str,
+    register_operator: Callable[[str], Callable[..., Any]],
+    unsupported_reason: Callable[..., str | None] | None = None,
+) -> None:
+    """Register ``torch.ops.condinst_triton.<op>`` as the backend "triton" of an operator."""
+    register(
+        op,
+        "triton",
+        register_operator(NAMESPACE),
+        unavailable=UNAVAILABLE,
+        startup_reason=None if TRITON_INTERPRETED else startup_reason,
+        unsupported_reason=unsupported_reason or float64_reason,
+    )

@@ -1,0 +1,14 @@
+"""From partial sums to dice losses, for the Triton kernels of `dice_loss` and `dynamic_mask_loss`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def losses_from_partial_sums(partial: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Partial sums [K, chunks, 2] of overlap and squares to losses [K] and sums [K, 2], by way of float64."""
+    sums = partial.sum(dim=1, dtype=torch.float64)  # [K, 2]
+    sums[:, 1] += eps
+    losses = 1 - 2 * sums[:, 0] / sums[:, 1]  # [K]
+    return losses.to(partial.dtype), sums.to(partial.dtype)

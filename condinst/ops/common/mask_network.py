@@ -1,0 +1,96 @@
+"""The networks of `dynamic_mask_head` and `dynamic_mask_loss`: their options, their size and what the kernels take."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .checks import (
+    FLOATING,
+    check_choice,
+    check_dims,
+    check_flag,
+    check_index_range,
+    check_integer,
+    check_same_device,
+    check_same_dtype,
+    check_shape,
+    check_sides,
+    check_stride,
+    check_tensor,
+)
+
+COORDINATES = ("relative", "absolute", "none")
+UPSAMPLE_FACTORS = (1, 2, 4)
+
+MAX_LAYERS = 4
+MAX_CHANNELS = 16
+"""Of hidden layers and of features; kernels/dynamic_mask_head/dynamic_mask_head_math.h says the same."""
+
+
+def num_mask_head_params(in_channels: int, channels: int, num_layers: int) -> int:
+    """Weights and biases of one instance's mask head: 169 for 10 input channels, 8 hidden ones and 3 layers."""
+    if num_layers == 1:
+        return in_channels + 1
+    return (in_channels + 1) * channels + (num_layers - 2) * (channels + 1) * channels + channels + 1
+
+
+def unsupported_reason(mask_features: Tensor, params: Tensor, *, num_layers: int, channels: int) -> str | None:
+    """Why the kernels of `dynamic_mask_head` and `dynamic_mask_loss` cannot run such a network, or None."""
+    if num_layers > MAX_LAYERS:
+        return f"has up to {MAX_LAYERS} layers, got num_layers {num_layers}"
+    if channels > MAX_CHANNELS:
+        return f"has up to {MAX_CHANNELS} channels, got channels {channels}"
+    if mask_features.shape[1] > MAX_CHANNELS:
+        return f"has up to {MAX_CHANNELS} channels of features, got mask_features of {mask_features.shape[1]}"
+    return None
+
+
+def check_mask_head_inputs(
+    mask_features: Tensor,
+    params: Tensor,
+    locations: Tensor,
+    image_indices: Tensor,
+    sizes_of_interest: Tensor,
+    *,
+    feature_stride: int,
+    num_layers: int,
+    channels: int,
+    coordinates: str,
+    use_features: bool,
+    upsample_factor: int,
+) -> None:
+    """Raise as `dynamic_mask_head` says; `dynamic_mask_loss` takes the same arguments."""
+    check_tensor("mask_features", mask_features, FLOATING)
+    check_dims("mask_features", mask_features, 4)
+    check_sides("mask_features", mask_features)
+    check_tensor("params", params, FLOATING)
+    check_tensor("locations", locations, FLOATING)
+    check_tensor("image_indices", image_indices, (torch.int64,))
+    check_tensor("sizes_of_interest", sizes_of_interest, (torch.int64, *FLOATING))
+    check_same_dtype("params", params, "mask_features", mask_features)
+    check_stride("feature_stride", feature_stride)
+    check_integer("num_layers", num_layers, 1)
+    check_integer("channels", channels, 1)
+    check_choice("coordinates", coordinates, COORDINATES)
+    check_flag("use_features", use_features)
+    check_choice("upsample_factor", upsample_factor, UPSAMPLE_FACTORS)
+    in_channels = (mask_features.shape[1] if use_features else 0) + (0 if coordinates == "none" else 2)
+    if in_channels == 0:
+        raise ValueError("mask_features: expected at least one channel of features or coordinates, got none of both")
+
+    check_dims("params", params, 2)
+    num_instances = params.shape[0]
+    check_shape("params", params, (num_instances, num_mask_head_params(in_channels, channels, num_layers)))
+    check_shape("locations", locations, (num_instances, 2))
+    check_shape("image_indices", image_indices, (num_instances,))
+    check_shape("sizes_of_interest", sizes_of_interest, (num_instances,))
+    tensors = {
+        "params": params,
+        "locations": locations,
+        "image_indices": image_indices,
+        "sizes_of_interest": sizes_of_interest,
+    }
+    for name, tensor in tensors.items():
+        check_same_device(name, tensor, "mask_features", mask_features)
+    check_index_range("image_indices", image_indices, mask_features.shape[0])

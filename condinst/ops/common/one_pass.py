@@ -1,0 +1,83 @@
+"""Losses whose kernels make the gradient of the sum of all losses along with it, in one pass over the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from condinst.backends.torch_library import register_operator
+
+
+def one_pass_loss(
+    namespace: str, op: str, *, num_tensors: int, loss_dims: int, loss_dtype: Callable[..., torch.dtype]
+) -> Callable[..., Tensor]:
+    """Register fake kernel and gradient of ``<op>(*tensors, *options, reduce, with_grad) -> (loss, grad)``.
+
+    With `with_grad`, `grad` is what backward then scales, in place, and hands out: it is the only memory of the size of
+    the argument. It is made where the argument has the dtype of the loss. Elsewhere, rounding would come twice, and to
+    float16 before the scale; there, in a second backward pass and under ``create_graph``, ``<op>_backward(grad_loss,
+    *tensors, *options)`` computes it again.
+
+    Args:
+        namespace: of both operators.
+        op: name of the operator; its first tensor has the gradient.
+        num_tensors: how many of the arguments are tensors, or None in place of one.
+        loss_dims: the losses have the sizes of the first tensor's first dimensions.
+        loss_dtype: from the tensors to the dtype that is computed in.
+
+    Returns:
+        A function of ``(*tensors, *options, reduction=...)``.
+    """
+    ops = getattr(torch.ops, namespace)
+
+    def call(*args: Any, reduction: str) -> Tensor:
+        tensors = args[:num_tensors]
+        argument = tensors[0]
+        with_grad = torch.is_grad_enabled() and argument.requires_grad and argument.dtype == loss_dtype(*tensors)
+        loss, _ = getattr(ops, op)(*args, reduction != "none", with_grad)
+        if reduction != "mean":
+            return loss
+        count = 1
+        for size in argument.shape[:loss_dims]:
+            count *= size
+        return loss / max(count, 1)
+
+    def fake(*args: Any) -> tuple[Tensor, Tensor]:
+        tensors, (reduce, with_grad) = args[:num_tensors], args[-2:]
+        argument = tensors[0]
+        shape = () if reduce else argument.shape[:loss_dims]
+        grad = argument.new_empty(argument.shape if with_grad else (0,))
+        return argument.new_empty(shape, dtype=loss_dtype(*tensors)), grad
+
+    def fake_backward(grad_loss: Tensor, argument: Tensor, *_: Any) -> Tensor:
+        return argument.new_empty(argument.shape)
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        grad = output[1]
+        ctx.mark_non_differentiable(grad)
+        ctx.set_materialize_grads(False)  # backward would be given zeros of its size
+        ctx.grad = grad if inputs[-1] else None  # not saved: who saves a tensor must not change it
+        ctx.save_for_backward(*inputs[:num_tensors])
+        ctx.options = inputs[num_tensors:-2]
+
+    def backward(ctx: Any, grad_loss: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        nothing = [None] * (num_tensors + len(ctx.options) + 1)
+        if grad_loss is None:
+            return None, *nothing
+        grad, ctx.grad = ctx.grad, None
+        if grad is None or torch.is_grad_enabled():
+            grad = getattr(ops, f"{op}_backward")(grad_loss, *ctx.saved_tensors, *ctx.options)
+        else:
+            per_loss = (1,) * (grad.dim() - loss_dims) if grad_loss.dim() else ()
+            scale = grad_loss.view(grad_loss.shape + per_loss)
+            # a compiler that traces this decides about memory by itself
+            grad = grad.mul_(scale) if type(grad) is Tensor else grad * scale
+        return grad, *nothing
+
+    register_operator(
+        namespace, op, fake=fake, fake_backward=fake_backward, setup_context=setup_context, backward=backward
+    )
+    return call

@@ -1,0 +1,75 @@
+"""`nms`: class-aware non-maximum suppression of a whole batch (section 3.4, SPEC 1.10)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from condinst.backends import select
+from condinst.ops.common.checks import (
+    FLOATING,
+    check_candidates,
+    check_probability,
+    check_shape,
+    check_tensor,
+)
+from condinst.ops.common.suppression import KeptDetections, checked_images
+
+
+def nms(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    image_indices: Tensor,
+    *,
+    iou_threshold: float,
+    max_detections: int = 0,
+    num_images: int | None = None,
+    capacity: int | None = None,
+    backend: str | None = None,
+) -> KeptDetections:
+    """Greedy suppression within each class of each image; boxes of different classes never touch.
+
+    A box goes when its IoU with a better one that stays is above the threshold. Better is the higher score, of equal
+    scores the lower index. The IoU is ``overlap / (area + area - overlap)`` in float32, the threshold is taken as it is
+    given. A box without area, with NaN or with inverted corners overlaps nothing: it stays, and removes none. A score
+    of NaN is no candidate. Nothing waits for the device, unless `num_images` is None. Has no gradient.
+
+    Args:
+        boxes: [N, 4] (x1, y1, x2, y2) floating; negative coordinates are fine.
+        scores: [N] floating.
+        labels: [N] int64, any numbers.
+        image_indices: [N] int64 in 0 .. num_images - 1, the image of each box; -1 for padding, which is passed over.
+        iou_threshold: in 0..1.
+        max_detections: boxes kept per image, the best ones; 0 keeps all.
+        num_images: B; None for one more than the highest index, which waits for the device.
+        capacity: columns of the result, by default `max_detections`, or N where that is 0. More columns admit boxes
+            that tie with the last one, as AdelaiDet does.
+        backend: see `condinst.backends.registry`.
+
+    Returns:
+        `KeptDetections`: indices [B, capacity] int64 of the boxes kept, in each image by falling score and of equal
+        scores the lower index first, -1 after the last; counts [B] int64.
+
+    Raises:
+        TypeError: wrong dtype.
+        ValueError: shapes or numbers that do not fit; on the CPU also an image index out of range (a GPU passes the
+            box over).
+    """
+    check_tensor("boxes", boxes, FLOATING, min_dims=2)
+    num_boxes = boxes.shape[0]
+    check_shape("boxes", boxes, (num_boxes, 4))
+    check_candidates("boxes", boxes, scores, labels, image_indices)
+    num_images = checked_images(image_indices, num_images, max_detections, capacity)
+    check_probability("iou_threshold", iou_threshold)
+    with torch.no_grad():
+        return select("nms", backend, boxes, scores)(
+            boxes,
+            scores,
+            labels,
+            image_indices,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            num_images=num_images,
+            capacity=capacity,
+        )

@@ -1,0 +1,45 @@
+"""`select_top_locations` as a PyTorch operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from condinst.backends.torch_library import register_operator
+from condinst.ops.select_top_locations.reference import other_locations
+
+NOT_IN_TRITON = "it picks the best of lists whose lengths depend on values, and Triton has no sort of more than a block"
+
+
+def register(namespace: str) -> Callable[..., Tensor]:
+    """Register the fake kernel in a namespace; returns a function with the signature of the reference.
+
+    The kernels know the rule "top" alone.
+    """
+    ops = getattr(torch.ops, namespace)
+
+    def select_top_locations(
+        class_logits: Tensor,
+        centerness_logits: Tensor,
+        object_indices: Tensor,
+        *,
+        num_objects: int,
+        rule: str = "top",
+        max_locations: int = 64,
+    ) -> Tensor:
+        if rule != "top":
+            return other_locations(object_indices, rule, max_locations)
+        return ops.select_top_locations(
+            class_logits, centerness_logits.float(), object_indices, num_objects, max_locations
+        )
+
+    register_operator(namespace, "select_top_locations", fake=_fake)
+    return select_top_locations
+
+
+def _fake(
+    class_logits: Tensor, centerness_logits: Tensor, object_indices: Tensor, num_objects: int, max_locations: int
+) -> Tensor:
+    return object_indices.new_empty(object_indices.shape, dtype=torch.bool)
