@@ -74,10 +74,11 @@ def evaluate_command(
     torchrun the processes share the images.
     """
     from condinst.data.open import open_instances, open_panoptic
+    from condinst.distributed import launched_rank
     from condinst.evaluation.curves import check_can_plot, save_curves
 
     if results is not None:
-        if _is_launched() and os.environ["RANK"] != "0":
+        if launched_rank() > 0:
             return  # no model runs, so the first process needs no help
         if task == "instance" or any(option is not None for option in (config, weights, max_dets)):
             raise ValueError("results: expected --task panoptic and neither --config nor --weights nor --max-dets")
@@ -160,7 +161,8 @@ def _report(
     scores: dict[str, Any], out: Path | None, as_json: bool, print_scores: Callable[[dict[str, Any]], None]
 ) -> None:
     """Writes metrics.json, prints JSON or tables, and names the skipped images on stderr."""
-    from condinst.evaluation.coco import json_ready, write_json
+    from condinst.evaluation.coco import json_ready
+    from condinst.files import write_json
 
     if out is not None:
         write_json(out / "metrics.json", json_ready(scores))
@@ -211,18 +213,15 @@ def _load(config: str | None, weights: str | None, device: str, overrides: dict[
     return model.to(device).eval()
 
 
-def _is_launched() -> bool:
-    """Whether torchrun started this process and others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-
-
 @contextlib.contextmanager
 def _processes(device: str) -> Iterator[tuple[str, int]]:
     """Joins the other processes that torchrun started, if it did. Yields this one's device and rank."""
     import torch
     from torch import distributed
 
-    if not _is_launched():
+    from condinst.distributed import is_launched
+
+    if not is_launched():
         yield choose_device(device), 0
         return
     chosen = choose_device(device)

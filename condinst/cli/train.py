@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -113,13 +112,15 @@ def train_command(
                 f"{recipe}: the backbone has random weights and frozen norms; expected --backbone or --weights",
                 stacklevel=2,
             )
+    from condinst.distributed import launched_rank
+
     try:
         result = train(model, training, dataset, out, validation=validation, device=chosen_device, resume=resume)
     except KeyboardInterrupt:
         saved = out / "last.pt"
         print(f"interrupted{f'; --resume goes on from {saved}' if saved.exists() else ''}", file=sys.stderr)
         raise typer.Exit(130) from None
-    if os.environ.get("RANK", "0") == "0":
+    if launched_rank() == 0:
         print(f"weights in {result}")
 
 

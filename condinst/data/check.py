@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pycocotools import mask as coco_mask
-from rich.progress import track
 
 from condinst.data.annotated import AnnotatedImages
 from condinst.data.coco import CocoInstances, compress
+from condinst.progress import track
 
 _EXAMPLES = 5
 _SMALL, _MEDIUM = 32**2, 96**2  # COCO's limits of areas, in pixels
@@ -118,7 +118,7 @@ def check_instances(data: CocoInstances, *, progress: bool = False) -> DataRepor
     note = findings.note
     with ThreadPoolExecutor() as pool:  # decoding images leaves Python's lock alone
         problems = pool.map(lambda index: image_problem(data, index), range(len(data)))
-        for problem in track(problems, "Reading images", len(data), disable=not progress):
+        for problem in track(problems, "Reading images", len(data), shown=progress):
             if problem is not None:
                 note(UNREADABLE, problem)
 
@@ -126,7 +126,7 @@ def check_instances(data: CocoInstances, *, progress: bool = False) -> DataRepor
     objects_of_image = []
     objects_of_category: Counter[int] = Counter()
     object_sizes = {"small": 0, "medium": 0, "large": 0}
-    for index in track(range(len(data)), "Checking annotations", disable=not progress):
+    for index in track(range(len(data)), "Checking annotations", len(data), shown=progress):
         annotations = data.coco.imgToAnns[data.image_ids[index]]
         objects = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
         crowds += len(annotations) - len(objects)

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pycocotools import mask as coco_mask
-from rich.progress import track
 
 from condinst.data.check import (
     NO_IMAGES,
@@ -25,6 +24,7 @@ from condinst.data.check import (
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.segment_runs import SegmentRuns
 from condinst.messages import shorten
+from condinst.progress import track
 
 
 @dataclasses.dataclass
@@ -81,7 +81,7 @@ def check_panoptic(data: CocoPanoptic, *, progress: bool = False) -> PanopticRep
     pixels: Counter[int | None] = Counter()
     with ThreadPoolExecutor() as pool:  # decoding images leaves Python's lock alone
         checked = pool.map(lambda index: _check_image(data, index), range(len(data)))
-        for one in track(checked, "Reading images", len(data), disable=not progress):
+        for one in track(checked, "Reading images", len(data), shown=progress):
             pixels += one.pixels
             for kind, example in one.found:
                 findings.note(kind, example)

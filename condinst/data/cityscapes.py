@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pycocotools import mask as rle
-from rich.progress import track
 
 from condinst.data.panoptic import UNLISTED_IDS_ARE_VOID
 from condinst.data.panoptic_png import read_instance_ids
 from condinst.data.segment_runs import SegmentRuns
+from condinst.progress import track
 
 CLASSES = {
     24: "person",
@@ -114,7 +114,7 @@ def _read_split(
         return runs.size, read(runs)
 
     with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
-        found = track(pool.map(read_file, ids_paths), "Reading gtFine", len(paths), disable=not progress)
+        found = track(pool.map(read_file, ids_paths), "Reading gtFine", len(paths), shown=progress)
         for image_id, (path, ids_path, (size, entries)) in enumerate(
             zip(paths, ids_paths, found, strict=True), start=1
         ):

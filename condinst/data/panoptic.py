@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, check_segments_info, read_json
@@ -19,6 +17,7 @@ from condinst.data.objects import Objects
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.data.rles import boxes_of_rles, mask_pixels
 from condinst.data.segment_runs import SegmentRuns
+from condinst.progress import track
 
 UNLISTED_IDS_ARE_VOID = "unlisted_ids_are_void"
 """A key of the content that allows ids in the images of segments that no segment names; their pixels are void."""
@@ -118,12 +117,10 @@ class CocoPanoptic(AnnotatedImages):
         unread = [index for index in range(count) if index not in self._right]
         if not unread:
             return
-        console = Console(stderr=True)
-        hidden = not progress or not console.is_terminal
         problems = []
         with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
             checked = zip(unread, pool.map(self._segments_problem, unread), strict=True)
-            for index, problem in track(checked, "Reading segments", len(unread), console=console, disable=hidden):
+            for index, problem in track(checked, "Reading segments", len(unread), shown=progress):
                 if problem is None:
                     self._right.add(index)
                 else:

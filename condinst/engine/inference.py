@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from condinst.data.images import read_image
+from condinst.files import atomic_write, write_json
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 from condinst.models.predictions import Predictions, predict
+from condinst.progress import progress_bar
 
 TASKS = ("instance", "panoptic")
 
@@ -107,16 +103,17 @@ def predict_files(
     images: list[dict[str, Any]] = []
     start = time.monotonic()
     try:
-        with _progress_bar(disable=not progress) as bar:
-            bar_task = bar.add_task("Segmenting", total=len(paths), name="")
+        with progress_bar(shown=progress) as bar:
+            bar_task = bar.add_task("Segmenting", total=len(paths), text="")
             for path, overlay, image_id in zip(paths, overlays, _image_ids(paths), strict=True):
-                bar.update(bar_task, name=path.name)
+                bar.update(bar_task, text=path.name)
                 found = _segment(model, path, score_threshold, panoptic)
                 if isinstance(found, str):
                     summary.failed.append((path, found))
                 else:
                     shown = found if found.panoptic is None else found.panoptic
-                    _write_atomically(out / overlay, _png(shown.plot()))
+                    with atomic_write(out / overlay) as partial:
+                        shown.plot().save(partial, "png")
                     if found.panoptic is not None:
                         annotations.append(found.panoptic.to_coco(image_id, folders[-1] / overlay))
                         summary.things += found.panoptic.num_things
@@ -127,11 +124,11 @@ def predict_files(
                     summary.detections += len(found)
                 bar.advance(bar_task)
     finally:
-        _write_atomically(out / "images.json", json.dumps(images, indent=1).encode())
-        _write_atomically(out / "predictions.json", json.dumps(results).encode())
+        write_json(out / "images.json", images)
+        write_json(out / "predictions.json", results)
         if panoptic:
             content = {"images": images, "annotations": annotations, "categories": _categories(model.config)}
-            _write_atomically(out / "panoptic.json", json.dumps(content).encode())
+            write_json(out / "panoptic.json", content)
         summary.seconds = time.monotonic() - start
     return summary
 
@@ -192,30 +189,3 @@ def _categories(config: CondInstConfig) -> list[dict[str, Any]]:
         {"id": category_id, "name": name, "isthing": int(label < config.num_classes)}
         for label, category_id, name in zip(labels, category_ids, names, strict=True)
     ]
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "png")
-    return buffer.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file that is the old one or the new one, but never half of it."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
-def _progress_bar(*, disable: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[name]}"),
-        console=console,
-        disable=disable or not console.is_terminal,
-        transient=True,
-    )

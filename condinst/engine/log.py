@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
 import sys
 import time
 from datetime import timedelta
@@ -14,8 +13,9 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from condinst.files import atomic_write
+from condinst.progress import progress_bar
 
 try:
     import resource
@@ -41,13 +41,11 @@ class CsvLog:
         rows = list(csv.DictReader(io.StringIO(old)))
         self.columns = list(rows[0]) if rows else []
         kept = [row for row in rows if row["step"].isdigit() and int(row["step"]) <= step and None not in row.values()]
-        partial = path.with_name(f"{path.name}.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             if rows:
                 writer = csv.DictWriter(file, self.columns)
                 writer.writeheader()
                 writer.writerows(kept)
-        os.replace(partial, path)
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends a row; what has no column is left out."""
@@ -85,8 +83,8 @@ class TrainingLog:
             None if folder is None else (CsvLog(folder / "log.csv", step), CsvLog(folder / "validation.csv", step))
         )
         self._board = None if folder is None else _summary_writer(folder, step)
-        self._bar = _progress_bar(disable=not self._shows or not Console(stderr=True).is_terminal)
-        self._task = self._bar.add_task("Training", total=steps, completed=step, figures="")
+        self._bar = progress_bar(shown=self._shows)
+        self._task = self._bar.add_task("Training", total=steps, completed=step, text="")
         self._first_step = step
         self._start = time.monotonic()
         self._reset()
@@ -145,7 +143,7 @@ class TrainingLog:
         self._write("log", row)
         figures = f"loss {row['loss']:.3f}, lr {lr:.2g}, {row['seconds_per_step']:.2f} s/step"
         figures += f" (data {row['data_seconds_per_step']:.2f}), {row['memory_mib']:.0f} MiB"
-        self._bar.update(self._task, figures=figures)
+        self._bar.update(self._task, text=figures)
         if self._shows and self._bar.disable:
             left = (self.steps - step) * (time.monotonic() - self._start) / (step - self._first_step)
             _logger.info("step %d/%d: %s, %s left", step, self.steps, figures, timedelta(seconds=round(left)))
@@ -188,16 +186,3 @@ def _memory_mib(device: torch.device) -> float:
     if resource is None:
         return float("nan")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _progress_bar(*, disable: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=Console(stderr=True),
-        disable=disable,
-    )

@@ -22,10 +22,10 @@ from condinst.data.annotated import AnnotatedImages
 from condinst.data.coco import CocoInstances
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.transforms import TrainingTransform
-from condinst.evaluation.coco import write_json
+from condinst.distributed import mean_over_processes
+from condinst.files import write_json
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
-from condinst.models.losses import mean_over_processes
 from condinst.visualization import can_draw_curves, save_learning_curves
 
 from .config import TrainingConfig

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from condinst.files import atomic_write
 from condinst.messages import shorten
 from condinst.models.checkpoints.files import read_torch_file
 from condinst.models.condinst import CondInst
@@ -71,15 +71,10 @@ class TrainingState:
             "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "config": self.model.config.to_json(),
         }
-        partial = path.with_name(f"{path.name}.partial")
         try:
-            with partial.open("wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            with atomic_write(path, durable=True) as partial:
+                torch.save(content, partial)
         except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save sees a write that fails
-            partial.unlink(missing_ok=True)
             raise OSError(f"{path}: could not be written, the one before it is kept: {error}") from error
 
     def load(self, path: Path, content: Mapping[str, Any] | None = None) -> None:

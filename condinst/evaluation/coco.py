@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +17,17 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from condinst.data.coco import CocoInstances, compress, largest_number
+from condinst.distributed import rank
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
 from condinst.evaluation.runner import (
     check_output,
     image_count,
-    rank_and_world,
     report,
     run_lengths_option,
     run_model,
 )
+from condinst.files import write_json
 from condinst.messages import shorten
 
 _LARGEST_AREA = 1e18  # far beyond any picture
@@ -113,7 +112,7 @@ def evaluate_coco(
         progress=progress,
     )
     per_image = [outcome.result for outcome in outcomes]
-    if results_path is not None and rank_and_world()[0] == 0:
+    if results_path is not None and rank() == 0:
         write_json(results_path, _merged(per_image))
 
     found = {
@@ -274,12 +273,3 @@ def json_ready(scores: Any) -> Any:
     if isinstance(scores, list):
         return [json_ready(value) for value in scores]
     return None if isinstance(scores, float) and math.isnan(scores) else scores
-
-
-def write_json(path: str | Path, content: Any) -> None:
-    """Writes a JSON file that is the old one or the new one, but never half of it. Its folder is made."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-    os.replace(partial, target)

@@ -8,24 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.data.panoptic_results import known_segments, png_name, read_panoptic_results, write_panoptic_result
+from condinst.distributed import rank
 from condinst.evaluation.categories import few
-from condinst.evaluation.coco import write_json
 from condinst.evaluation.panoptic_quality import Counts, Segments, compare_segments, summarize
 from condinst.evaluation.runner import (
     check_output,
     image_count,
-    rank_and_world,
     report,
     run_lengths_option,
     run_model,
 )
+from condinst.files import write_json
+from condinst.progress import track
 
 
 def evaluate_panoptic(
@@ -75,7 +74,7 @@ def evaluate_panoptic(
     if folder is not None:
         check_output(folder / "panoptic.json", [data.annotations])
         check_output(folder / "panoptic", _folders(data))
-    data.check_segments(count, progress=progress and rank_and_world()[0] == 0)
+    data.check_segments(count, progress=progress and rank() == 0)
 
     def to_result(index: int, detections: dict[str, Any] | None) -> tuple[dict[int, Counts], dict[str, Any] | None]:
         ids, segments = torch.zeros(data.image_size(index), dtype=torch.int32), []
@@ -97,7 +96,7 @@ def evaluate_panoptic(
         device=torch.device(device),
         progress=progress,
     )
-    if folder is not None and rank_and_world()[0] == 0:
+    if folder is not None and rank() == 0:
         write_json(folder / "panoptic.json", {"annotations": [outcome.result[1] for outcome in outcomes]})
     return {**_summary(data, [outcome.result[0] for outcome in outcomes]), **report(data, outcomes)}
 
@@ -131,11 +130,9 @@ def evaluate_panoptic_results(
         path, segments = found[data.image_ids[index]]
         return _compare(data, index, read_segment_ids(path), segments)
 
-    console = Console(stderr=True)
     with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
         compared = pool.map(compare, range(count))
-        hidden = not progress or not console.is_terminal
-        per_image = list(track(compared, "Comparing", count, console=console, disable=hidden))
+        per_image = list(track(compared, "Comparing", count, shown=progress))
     return _summary(data, per_image)
 
 

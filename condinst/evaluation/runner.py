@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, distributed, nn
 
 from condinst.data.annotated import AnnotatedImages
+from condinst.distributed import rank, world_size
+from condinst.progress import track
 
 T = TypeVar("T")
 
@@ -66,24 +66,23 @@ def run_model(
             torch.cuda.synchronize(device)  # for the clock
         return detections
 
-    rank, world = rank_and_world()
-    console = Console(stderr=True)
-    hidden = not progress or rank > 0 or not console.is_terminal
+    first, step = rank(), world_size()
+    indices = range(first, count, step)
     was_training = model.training
     model.eval().to(device)
     try:
         with torch.inference_mode():
             own = [
                 _run_image(detect, data, index, to_result)
-                for index in track(range(rank, count, world), "Evaluating", console=console, disable=hidden)
+                for index in track(indices, "Evaluating", len(indices), shown=progress and first == 0)
             ]
     finally:
         model.train(was_training)
-    if world == 1:
+    if step == 1:
         return own
-    shares: list[list[Outcome[T]]] = [[] for _ in range(world)]
+    shares: list[list[Outcome[T]]] = [[] for _ in range(step)]
     distributed.all_gather_object(shares, own)
-    return [shares[index % world][index // world] for index in range(count)]
+    return [shares[index % step][index // step] for index in range(count)]
 
 
 def _run_image(
@@ -135,13 +134,6 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
     """Raises a ValueError where a file or folder of results is one of the inputs."""
     if path.resolve() in {one.resolve() for one in inputs}:
         raise ValueError(f"{path}: expected results elsewhere; these would overwrite data that is read")
-
-
-def rank_and_world() -> tuple[int, int]:
-    """The number of this process and how many there are; 0 and 1 without torch.distributed."""
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 def report(data: AnnotatedImages, outcomes: Sequence[Outcome[Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..data.resize import network_size, resize_image
+from ..distributed import mean_over_processes
 from .backbones import make_backbone
 from .config import CondInstConfig
 from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
@@ -19,7 +20,6 @@ from .losses import (
     DetectionLoss,
     MaskLocations,
     at_locations,
-    mean_over_processes,
     panoptic_loss,
     semantic_loss,
 )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import ops
+from ..distributed import mean_over_processes
 from .config import CondInstConfig
 from .detections import Locations
 from .heads import HeadOutputs
@@ -185,12 +186,3 @@ def panoptic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
         labels = (labels - config.num_classes + 1).clamp(min=0).where(labels >= 0, -1)
     num_cells = mean_over_processes((labels >= 0).sum().float()).clamp(min=1)
     return F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum") / num_cells
-
-
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a scalar over the processes of a distributed run; the value itself in a single process."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    total = value.clone()
-    torch.distributed.all_reduce(total)
-    return total / torch.distributed.get_world_size()

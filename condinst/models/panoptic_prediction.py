@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.panoptic_results import write_panoptic_result
+from ..files import atomic_write
 from ..visualization import draw_panoptic
 
 
@@ -91,7 +91,6 @@ class PanopticPrediction:
             labels = [segment["label"] for segment in self.segments_info]
             category_ids = self.category_ids or range(1, max(labels, default=0) + 2)
         target = Path(png_path)
-        partial = target.with_name(f"{target.name}.partial")
-        entry = write_panoptic_result(self.ids, self.segments_info, category_ids, image_id, partial)
-        os.replace(partial, target)
+        with atomic_write(target) as partial:
+            entry = write_panoptic_result(self.ids, self.segments_info, category_ids, image_id, partial)
         return entry | {"file_name": target.name}

@@ -1,6 +1,7 @@
 """Specifications of the operators, used by the tests and by the benchmarks: ``condinst/ops/<op>/spec.py``."""
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from condinst.ops import OPERATORS
 
@@ -14,10 +15,14 @@ def load_spec(op: str) -> OpSpec:
     return spec
 
 
-SPECS = tuple(spec for op in OPERATORS if (spec := load_spec(op)).returns_tensors)
-"""Of all operators whose results `check` can compare."""
+ALL_SPECS = tuple(load_spec(op) for op in OPERATORS if find_spec(f"condinst.ops.{op}.spec") is not None)
+"""Of all operators with kernels."""
+
+SPECS = tuple(spec for spec in ALL_SPECS if spec.returns_tensors)
+"""Of those whose results `check_sample` can compare."""
 
 __all__ = [
+    "ALL_SPECS",
     "SPECS",
     "BadInput",
     "OpSpec",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ...files import atomic_write
 from ..condinst import CondInst
 from ..config import CondInstConfig
 from ..config_files import config_names, load_config
@@ -193,11 +193,6 @@ def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) ->
     if half:
         parameters = dict(model.named_parameters())
         state = {key: value.half() if key in parameters else value for key, value in state.items()}
-    temporary = target.with_name(target.name + ".part")
     # written as any other file, so that the umask counts; safetensors' own writer makes it private
-    try:
-        temporary.write_bytes(save(state, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()}))
-        os.replace(temporary, target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_write(target) as partial_file:
+        partial_file.write_bytes(save(state, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()}))

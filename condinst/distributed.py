@@ -1,0 +1,40 @@
+"""The processes that torchrun starts: how many there are, which one this is, and means over all of them."""
+
+from __future__ import annotations
+
+import os
+
+from torch import Tensor, distributed
+
+
+def is_launched() -> bool:
+    """Whether torchrun, or a launcher like it, has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def launched_rank() -> int:
+    """The number that the launcher gave this process, before the processes have joined; 0 without a launcher."""
+    return int(os.environ["RANK"]) if is_launched() else 0
+
+
+def rank() -> int:
+    """The number of this process; 0 without torch.distributed."""
+    return distributed.get_rank() if _has_joined() else 0
+
+
+def world_size() -> int:
+    """The number of processes; 1 without torch.distributed."""
+    return distributed.get_world_size() if _has_joined() else 1
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over the processes, elementwise; the tensor itself in a single process."""
+    if world_size() == 1:
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / world_size()
+
+
+def _has_joined() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

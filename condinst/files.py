@@ -1,0 +1,50 @@
+"""Files that are the old one or the new one, but never half of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_write(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yields the path of a temporary file beside `path`, which replaces `path` if the ``with`` block ends well.
+
+    If the block raises, `path` is as it was and the temporary file is removed.
+
+    Args:
+        path: the file; its folder must exist.
+        durable: wait until the content is on the disk before `path` is replaced, so that a power cut does not leave an
+            empty file.
+
+    Raises:
+        OSError: the file could not be replaced.
+    """
+    target = Path(path)
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        yield partial
+        if durable:
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes a JSON file with `atomic_write`. Its folder is made.
+
+    Raises:
+        ValueError: a number that JSON does not have (NaN, infinity).
+        OSError: the file could not be written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(target) as partial:
+        partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
