@@ -11,6 +11,7 @@ from pycocotools import mask as rle
 
 from condinst.data.panoptic import UNLISTED_IDS_ARE_VOID
 from condinst.data.panoptic_png import read_instance_ids
+from condinst.data.rles import rle_to_json
 from condinst.data.segment_runs import SegmentRuns
 from condinst.progress import track
 
@@ -129,9 +130,8 @@ def _objects(runs: SegmentRuns) -> list[dict[str, Any]]:
     for number, area in zip(runs.ids, runs.areas, strict=True):
         if _label(number) in CLASSES:
             code = runs.rle(number)
-            segmentation = {"size": list(runs.size), "counts": code["counts"].decode()}
             box = rle.toBbox(code).tolist()
-            annotations.append({**_entry(number, area), "bbox": box, "segmentation": segmentation})
+            annotations.append({**_entry(number, area), "bbox": box, "segmentation": rle_to_json(code)})
     return annotations
 
 

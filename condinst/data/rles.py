@@ -113,12 +113,18 @@ def encode_masks(masks: Tensor) -> list[Rle]:
     """Masks as compressed run lengths.
 
     Args:
-        masks: bool [G, H, W].
+        masks: bool [G, H, W], on any device.
     """
     if not len(masks):
         return []
-    columns = masks.mT.to(torch.uint8).contiguous().numpy()  # pycocotools runs down the columns of [H, W, G]
+    columns = masks.to("cpu", torch.uint8).mT.contiguous().numpy()  # pycocotools runs down the columns of [H, W, G]
     return coco_mask.encode(columns.transpose(2, 1, 0))
+
+
+def rle_to_json(rle: Mapping[str, Any]) -> Rle:
+    """Compressed run lengths with text in place of bytes, as JSON files have them; pycocotools takes both."""
+    counts = rle["counts"]
+    return {"size": list(rle["size"]), "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
 
 
 def draw_polygons(polygons: Sequence[list[float]], height: int, width: int) -> Rle:

@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from condinst.data.coco import CocoInstances, compress, largest_number
+from condinst.data.rles import encode_masks, rle_to_json
 from condinst.distributed import rank
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
@@ -148,7 +149,7 @@ def coco_results(
     if labels and max(labels) >= len(category_ids):
         raise ValueError(f"labels: expected less than {len(category_ids)} (categories of the data), got {max(labels)}")
     corners = detections["boxes"].double().tolist()
-    codes = detections["rles"] if "rles" in detections else _encoded(detections["masks"])
+    codes = detections["rles"] if "rles" in detections else encode_masks(detections["masks"])
     boxes, masks = [], []
     for label, score, (x1, y1, x2, y2), code in zip(labels, scores, corners, codes, strict=True):
         category_id = category_ids[label]
@@ -159,22 +160,13 @@ def coco_results(
     return boxes, masks
 
 
-def _encoded(masks: torch.Tensor) -> list[dict[str, Any]]:
-    pixels = masks.to("cpu", torch.uint8).permute(1, 2, 0).numpy()
-    return rle.encode(np.asfortranarray(pixels)) if len(masks) else []  # it runs down the columns of [H, W, K]
-
-
 def _merged(per_image: list[_Found]) -> list[dict[str, Any]]:
     """The detections of all images, each with its box and its mask, ready for JSON."""
     return [
-        {**box, "segmentation": {"size": list(code["size"]), "counts": _text(code["counts"])}}
+        {**box, "segmentation": rle_to_json(code)}
         for found in per_image
         for box, code in zip(found.boxes, (mask["segmentation"] for mask in found.masks), strict=True)
     ]
-
-
-def _text(counts: bytes | str) -> str:
-    return counts.decode("ascii") if isinstance(counts, bytes) else counts
 
 
 def _complete_truth(data: CocoInstances, image_ids: list[int]) -> COCO:

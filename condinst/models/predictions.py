@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.images import ImageSource, read_image
-from ..data.rles import mask_pixels
+from ..data.rles import mask_pixels, rle_to_json
 from ..visualization import draw_predictions, mask_polygons
 from .panoptic_prediction import PanopticPrediction
 
@@ -178,7 +178,7 @@ def predict(
         boxes=found["boxes"][kept].cpu(),
         scores=found["scores"][kept].cpu(),
         labels=found["labels"][kept].cpu(),
-        rles=[json_ready(found["rles"][index]) for index in kept.tolist()],
+        rles=[rle_to_json(found["rles"][index]) for index in kept.tolist()],
         class_names=config.class_names,
         category_ids=config.category_ids,
         panoptic=PanopticPrediction(
@@ -191,8 +191,3 @@ def predict(
         if panoptic
         else None,
     )
-
-
-def json_ready(rle: dict[str, Any]) -> dict[str, Any]:
-    """Run lengths with text in place of bytes; pycocotools takes both."""
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
