@@ -1,29 +1,9 @@
-"""Specifications of the operators, used by the tests and by the benchmarks: ``condinst/ops/<op>/spec.py``."""
-
-from importlib import import_module
-from importlib.util import find_spec
-
-from condinst.ops import OPERATORS
+"""How the operators are tested and timed: what a specification is, and how a backend is compared with the reference."""
 
 from .compare import Results, check, check_sample, check_tensor, in_float64, run
 from .spec import BadInput, OpSpec, Sample, Tolerance
 
-
-def load_spec(op: str) -> OpSpec:
-    """The specification of one operator."""
-    spec: OpSpec = import_module(f"condinst.ops.{op}.spec").SPEC
-    return spec
-
-
-ALL_SPECS = tuple(load_spec(op) for op in OPERATORS if find_spec(f"condinst.ops.{op}.spec") is not None)
-"""Of all operators with kernels."""
-
-SPECS = tuple(spec for spec in ALL_SPECS if spec.returns_tensors)
-"""Of those whose results `check_sample` can compare."""
-
 __all__ = [
-    "ALL_SPECS",
-    "SPECS",
     "BadInput",
     "OpSpec",
     "Results",
@@ -33,6 +13,5 @@ __all__ = [
     "check_sample",
     "check_tensor",
     "in_float64",
-    "load_spec",
     "run",
 ]

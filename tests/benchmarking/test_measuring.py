@@ -35,7 +35,7 @@ from condinst.benchmarking.tables import (
     replace_block,
 )
 from condinst.benchmarking.timing import Call, Clock, CudaClock, Times, take_turns
-from condinst.testing import load_spec
+from condinst.testing.specs import load_spec
 from tests.benchmarking.made_rows import make_gpu_rows, make_rows_of_two
 
 CPU = torch.device("cpu")

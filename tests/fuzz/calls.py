@@ -29,7 +29,8 @@ from condinst.ops.nms.spec import nms_inputs
 from condinst.ops.panoptic_merge.spec import random_sample
 from condinst.ops.select_top_locations.spec import grid_logits
 from condinst.ops.select_top_locations.spec import make_objects as make_positives
-from condinst.testing import SPECS, Sample
+from condinst.testing import Sample
+from condinst.testing.specs import SPECS
 
 CPU = torch.device("cpu")
 SPEC_OF = {spec.name: spec for spec in (*SPECS, MASKS_TO_RLE)}

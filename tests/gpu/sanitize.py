@@ -13,7 +13,8 @@ from itertools import chain, zip_longest
 import torch
 
 from condinst.backends import backend_table
-from condinst.testing import SPECS, OpSpec, Sample, check_sample
+from condinst.testing import OpSpec, Sample, check_sample
+from condinst.testing.specs import SPECS
 
 Call = tuple[OpSpec, Sample]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from condinst.testing import SPECS, OpSpec, Sample
+from condinst.testing import OpSpec, Sample
+from condinst.testing.specs import SPECS
 from tests.gpu import run, sanitize
 from tests.gpu.run import Command, Log, Machine, Result, Stage, UsageError, choose, make_stages, run_stages
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from condinst.backends.registry import DEVICES, is_written
-from condinst.testing import SPECS, OpSpec, Sample
+from condinst.testing import OpSpec, Sample
+from condinst.testing.specs import SPECS
 
 CUDA = torch.device("cuda")
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from condinst.testing import SPECS
+from condinst.testing.specs import SPECS
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "build/cuda_on_host/libcondinst_ops_cuda_on_host.so"

@@ -16,7 +16,8 @@ from condinst.ops.dynamic_mask_head.reference import dynamic_mask_head as refere
 from condinst.ops.dynamic_mask_head.spec import mask_head_args
 from condinst.ops.dynamic_mask_loss.reference import dynamic_mask_loss as reference_loss
 from condinst.ops.dynamic_mask_loss.spec import with_targets
-from condinst.testing import SPECS, Sample, check_sample
+from condinst.testing import Sample, check_sample
+from condinst.testing.specs import SPECS
 
 OPTIONS = (8, 3, 8, "relative", True, 2)
 """feature_stride, num_layers, channels, coordinates, use_features, upsample_factor"""

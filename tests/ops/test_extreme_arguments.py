@@ -20,7 +20,8 @@ from torch import Tensor
 from condinst import ops
 from condinst.backends import backend_table
 from condinst.ops.common.checks import MOST_SIDE
-from condinst.testing import SPECS, OpSpec
+from condinst.testing import OpSpec
+from condinst.testing.specs import SPECS
 
 CPU = torch.device("cpu")
 NATIVE = {row.op for row in backend_table() if row.backend == "cpp" and row.status == "available"}

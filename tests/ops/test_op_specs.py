@@ -10,7 +10,8 @@ import torch
 
 from condinst.backends import backend_table
 from condinst.backends.registry import DEVICES, TRITON_INTERPRETED
-from condinst.testing import SPECS, BadInput, OpSpec, Results, Sample, check_sample, run
+from condinst.testing import BadInput, OpSpec, Results, Sample, check_sample, run
+from condinst.testing.specs import SPECS
 
 CPU = torch.device("cpu")
 

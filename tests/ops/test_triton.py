@@ -17,7 +17,8 @@ from condinst.backends.registry import TRITON_INTERPRETED
 from condinst.ops.common import mask_network_triton as mask_head
 from condinst.ops.dynamic_mask_head.spec import NATIVE_OPTIONS, mask_head_args
 from condinst.ops.dynamic_mask_loss.spec import with_targets
-from condinst.testing import SPECS, Sample, check_sample
+from condinst.testing import Sample, check_sample
+from condinst.testing.specs import SPECS
 
 from .triton_launches import CALLS, CPU, LOSSES, OPS, Device, record_launches
 
