@@ -56,7 +56,7 @@ IN_ADELAIDET = {
     "condinst_r101_bifpn_3x": "45.3 / 39.6",
     "condinst_r101_bifpn_3x_sem": "45.7 / 40.2",
 }
-"""Box and mask AP on val2017 of the checkpoints in AdelaiDet's README (SPEC 1.17)."""
+"""Box and mask AP on val2017 of the checkpoints in AdelaiDet's README (numerics 1.17)."""
 
 EVERY_CONFIG = "`test_configs_run.py`"
 

@@ -1,4 +1,4 @@
-"""Where the cells of a feature map and the pixels of a mask lie; the one convention of all rooms (SPEC 1.7)."""
+"""Where the cells of a feature map and the pixels of a mask lie; the one convention of all rooms (numerics 1.7)."""
 
 from __future__ import annotations
 

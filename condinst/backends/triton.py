@@ -49,10 +49,13 @@ def _start() -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
 def startup_reason() -> str | None:
     """Why Triton cannot launch kernels on a GPU here, or None. The first call starts CUDA."""
     return _start()
+
+
+# What torch.compiler.assume_constant_result does, which imports Dynamo: that takes most of the time of an import.
+startup_reason._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def float64_reason(*tensors: Tensor) -> str | None:

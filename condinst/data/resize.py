@@ -1,4 +1,4 @@
-"""AdelaiDet's resize of images (SPEC 1.1): its sizes, and PIL's pixels."""
+"""AdelaiDet's resize of images (numerics 1.1): its sizes, and PIL's pixels."""
 
 from __future__ import annotations
 

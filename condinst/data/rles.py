@@ -35,7 +35,7 @@ LONGEST_OUTLINE = 4_000_000
 
 
 def sample_masks(rles: Sequence[Rle], stride: int, size: tuple[int, int]) -> Tensor:
-    """Masks at the stride of the mask loss, as slicing `[stride // 2 :: stride]` of the padded masks gives (SPEC 2.5).
+    """Masks at the stride of the mask loss, as slicing `[stride // 2 :: stride]` of the padded masks (numerics 2.5).
 
     Args:
         rles: G masks, of any sizes up to `size`.

@@ -136,9 +136,9 @@ class View:
 class TrainingTransform:
     """Random sizes, parts, mirrorings and colours, drawn from torch's global random numbers.
 
-    Without `crop_size` the whole image is brought to a random one of `min_sizes` (SPEC 1.1). With it, a random part is
-    brought to a random scale. Large-scale jitter (Ghiasi et al.) is the latter with `scale_range` (0.1, 2.0), the scale
-    drawn evenly on a logarithmic axis; with `copy_paste` it is their Simple Copy-Paste.
+    Without `crop_size` the whole image is brought to a random one of `min_sizes` (numerics 1.1). With it, a random part
+    is brought to a random scale. Large-scale jitter (Ghiasi et al.) is the latter with `scale_range` (0.1, 2.0), the
+    scale drawn evenly on a logarithmic axis; with `copy_paste` it is their Simple Copy-Paste.
 
     Args:
         min_sizes: the shorter side of a whole image becomes one of these,

@@ -22,7 +22,7 @@ _CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """How a model is trained; the defaults are AdelaiDet's 1x schedule (SPEC 2.7).
+    """How a model is trained; the defaults are AdelaiDet's 1x schedule (numerics 2.7).
 
     Args:
         steps: optimizer steps.

@@ -43,7 +43,7 @@ class CondInst(nn.Module):
     """Instance and panoptic segmentation in torchvision's convention: losses in training, detections in eval.
 
     Args:
-        config: the architecture and the rules; see `CondInstConfig`. Weights start as in AdelaiDet (SPEC 2.7), the
+        config: the architecture and the rules; see `CondInstConfig`. Weights start as in AdelaiDet (numerics 2.7), the
             backbone at random.
     """
 

@@ -1,4 +1,4 @@
-"""The configuration of a CondInst model: every choice that SPEC chapters 1 and 2 leave open, as a flat dataclass."""
+"""The configuration of a CondInst model: every choice that numerics 1 and 2 leave open, as a flat dataclass."""
 
 from __future__ import annotations
 

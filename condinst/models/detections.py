@@ -1,4 +1,4 @@
-"""From predictions at all locations to the detections of each image (section 3.4, SPEC 1.10)."""
+"""From predictions at all locations to the detections of each image (section 3.4, numerics 1.10)."""
 
 from __future__ import annotations
 

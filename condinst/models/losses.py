@@ -1,4 +1,4 @@
-"""The training losses (section 3.3, SPEC chapter 2)."""
+"""The training losses (section 3.3, numerics 2)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DetectionLoss(nn.Module):
     """Losses of the FCOS head, and the locations on which the mask loss is taken.
 
     Args:
-        config: SPEC 2.2 and 2.3 as fields.
+        config: numerics 2.2 and 2.3 as fields.
     """
 
     moving_num_positives: Tensor
@@ -142,7 +142,7 @@ def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor
 
 
 def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> Tensor:
-    """Focal loss of the semantic branch (SPEC 2.6): each pixel has the class of the smallest mask that covers it.
+    """Focal loss of the semantic branch (numerics 2.6): each pixel has the class of the smallest mask that covers it.
 
     Args:
         logits: [B, num_classes, H, W] at the stride of the mask features.

@@ -1,4 +1,4 @@
-"""Images and targets as users have them, to the batch that the network sees (SPEC 1.1)."""
+"""Images and targets as users have them, to the batch that the network sees (numerics 1.1)."""
 
 from __future__ import annotations
 

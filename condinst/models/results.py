@@ -1,4 +1,4 @@
-"""From detections in network pixels to the results of an image at its own size (SPEC 1.11)."""
+"""From detections in network pixels to the results of an image at its own size (numerics 1.11)."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def eager_detections(
     iou_threshold: float,
     max_detections: int,
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """AdelaiDet's way from predictions to detections (SPEC 1.10), as PyTorch calls whose sizes depend on values.
+    """AdelaiDet's way from predictions to detections (numerics 1.10), as PyTorch calls whose sizes depend on values.
 
     Args:
         class_logits, centerness_logits, box_distances, level_sizes, strides: see `condinst.ops.decode_detections`.

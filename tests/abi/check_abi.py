@@ -32,7 +32,7 @@ TESTS = (
     "tests/ops/test_op_specs.py",
     # The operators that are not among these: results that are no tensors, and no kernels.
     "tests/ops/test_masks_to_rle.py",
-    "tests/reference/test_aligned_bilinear.py",
+    "tests/ops/test_aligned_bilinear.py",
     # One graph of torch.compile for all sizes, and with it the choice of a backend.
     "tests/ops/test_compiled_sizes.py",
     "tests/ops/test_registry.py",

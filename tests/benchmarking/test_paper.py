@@ -82,7 +82,7 @@ def test_parameters() -> None:
     """What a row has more than the published model is in the controller and the last layer of the mask branch."""
     published = load_config("condinst_r50_1x")
     base = _num_parameters(published)
-    assert round(_num_parameters(load_config("condinst_r50_1x_sem")) / 1e6, 2) == 34.56  # SPEC 3
+    assert round(_num_parameters(load_config("condinst_r50_1x_sem")) / 1e6, 2) == 34.56  # numerics 3
     for number in (1, 2, 3, 5, 6):
         for row in PAPER_TABLES[number][1]:
             config = _config(row)

@@ -14,7 +14,7 @@ from condinst.models.necks.bifpn import bifpn_nodes, node_name
 from tests.goldens.recipe import FOLDER
 from tests.models.tiny import make_image, make_model, make_target
 
-# SPEC 1.14: level and inputs of each node; 0 to 4 are P3 to P7, the others nodes in this order
+# numerics 1.14: level and inputs of each node; 0 to 4 are P3 to P7, the others nodes in this order
 NODES = [
     (3, [3, 4]),
     (2, [2, 5]),

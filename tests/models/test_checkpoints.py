@@ -39,7 +39,7 @@ def adelaidet_state(model: CondInst) -> dict[str, Tensor]:
 
 
 def adelaidet_names(config: CondInstConfig) -> dict[str, str]:
-    """AdelaiDet's name of each of our keys, from candidates written down by its rules (SPEC 3)."""
+    """AdelaiDet's name of each of our keys, from candidates written down by its rules (numerics 3)."""
     parts = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     candidates = [f"backbone.bottom_up.stem.conv1.{norm}{part}" for norm in ("", "norm.") for part in parts]
     for stage in range(2, 6):

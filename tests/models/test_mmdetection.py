@@ -289,7 +289,7 @@ def grid(height: int, width: int, stride: int) -> Tensor:
 
 
 def bilinear(x: Tensor, factor: int) -> Tensor:
-    """`aligned_bilinear` of MMDetection, by its closed form (SPEC 1.9)."""
+    """`aligned_bilinear` of MMDetection, by its closed form (numerics 1.9)."""
 
     def along(x: Tensor) -> Tensor:
         count = x.shape[-1]

@@ -1,4 +1,4 @@
-"""Resizing, normalising and padding (SPEC 1.1)."""
+"""Resizing, normalising and padding (numerics 1.1)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_targets_follow_their_image() -> None:
     assert joined.image_indices.tolist() == [0, 0] and joined.semantic_masks is None and joined.areas is None
     padded = torch.zeros(2, 64, 128, dtype=torch.bool)
     padded[:, :40, :120] = resized["masks"]
-    assert torch.equal(joined.masks, padded[:, 2::4, 2::4])  # SPEC 2.5
+    assert torch.equal(joined.masks, padded[:, 2::4, 2::4])  # numerics 2.5
     assert joined.centers.tolist() == [[(12 + 41) / 2, (4 + 23) / 2], [119 / 2, 39 / 2]]
 
 

@@ -1,4 +1,4 @@
-"""`fcos_targets` against loops that follow SPEC 2.1 word by word, and against the reference bit by bit."""
+"""`fcos_targets` against loops that follow numerics 2.1 word by word, and against the reference bit by bit."""
 
 from __future__ import annotations
 

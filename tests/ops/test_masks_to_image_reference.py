@@ -1,4 +1,4 @@
-"""`masks_to_image` against the chain of SPEC 1.11 pixel by pixel, and its chunks against the whole."""
+"""`masks_to_image` against the chain of numerics 1.11 pixel by pixel, and its chunks against the whole."""
 
 from __future__ import annotations
 

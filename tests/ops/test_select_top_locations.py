@@ -1,4 +1,4 @@
-"""`select_top_locations` against a loop that follows SPEC 2.3 word by word, and the rules that draw or take all."""
+"""`select_top_locations` against a loop that follows numerics 2.3 word by word, and the rules that draw or take all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AdelaiDet's CondInst checkpoints: their key names, and the architecture that the keys and shapes tell (SPEC 3)."""
+"""AdelaiDet's CondInst checkpoints: their key names, and the architecture that keys and shapes show (numerics 3)."""
 
 from __future__ import annotations
 

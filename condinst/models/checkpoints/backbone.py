@@ -1,4 +1,4 @@
-"""ImageNet weights for the backbone: torchvision's, detectron2's, Caffe's (SPEC 1.2) and ucbdrive's of DLA-34."""
+"""ImageNet weights for the backbone: torchvision's, detectron2's, Caffe's (numerics 1.2) and ucbdrive's of DLA-34."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torchvision
 from torch import Tensor
 
 from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
@@ -75,6 +74,8 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
                 "source: torchvision's weights need stride_in_1x1 = False and pixel_order = 'rgb', got"
                 f" stride_in_1x1 = {config.stride_in_1x1} and pixel_order = {config.pixel_order!r}"
             )
+        import torchvision  # here, because most files of weights do without it
+
         weights = torchvision.models.get_model_weights(config.backbone)["IMAGENET1K_V1"]
         state = dict(weights.get_state_dict(progress=True, check_hash=True))
     else:

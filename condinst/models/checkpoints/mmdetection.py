@@ -1,4 +1,4 @@
-"""MMDetection's CondInst checkpoints: their key names, and the architecture that the keys and shapes tell (SPEC 2.8).
+"""MMDetection's CondInst checkpoints: their key names, and the architecture that keys and shapes show (numerics 2.8).
 
 Read off `condinst_head.py` and its parents at 93e3f28 (3.x).
 """

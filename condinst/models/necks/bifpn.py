@@ -1,4 +1,4 @@
-"""The bidirectional feature pyramid (Tan et al., 2020) as AdelaiDet builds it (SPEC 1.14)."""
+"""The bidirectional feature pyramid (Tan et al., 2020) as AdelaiDet builds it (numerics 1.14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`aligned_bilinear`: the upsampling that keeps mask features and pixels aligned (SPEC 1.9)."""
+"""`aligned_bilinear`: the upsampling that keeps mask features and pixels aligned (numerics 1.9)."""
 
 from __future__ import annotations
 

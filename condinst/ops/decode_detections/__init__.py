@@ -1,4 +1,4 @@
-"""`decode_detections`: from predictions at all locations to candidates for `nms` (section 3.4, SPEC 1.10)."""
+"""`decode_detections`: from predictions at all locations to candidates for `nms` (section 3.4, numerics 1.10)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def dynamic_mask_head(
         locations: [K, 2] (x, y) in pixels of the network input: the location that predicted the instance, not the
             centre of its box.
         image_indices: [K] int64 in 0 .. B-1, in any order.
-        sizes_of_interest: [K] pixels; SPEC 1.7 takes 64, 128, .. by the pyramid level of the detection.
+        sizes_of_interest: [K] pixels; numerics 1.7 takes 64, 128, .. by the pyramid level of the detection.
         feature_stride: pixels per cell of `mask_features`; cell j is at ``j * stride + stride // 2``.
         num_layers: at least 1; the kernels have 1 to 4.
         channels: width of the hidden layers; the kernels have 1 to 16, also for C.

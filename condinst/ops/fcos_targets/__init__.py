@@ -1,4 +1,4 @@
-"""`fcos_targets`: what every location of the pyramid should predict (section 3.2, SPEC 2.1)."""
+"""`fcos_targets`: what every location of the pyramid should predict (section 3.2, numerics 2.1)."""
 
 from __future__ import annotations
 

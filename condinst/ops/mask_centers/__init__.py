@@ -1,4 +1,4 @@
-"""`mask_centers`: the mass centres that decide which locations are positive (section 3.2, SPEC 2.1)."""
+"""`mask_centers`: the mass centres that decide which locations are positive (section 3.2, numerics 2.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`masks_to_image`: from mask logits to binary masks at image size (SPEC 1.11)."""
+"""`masks_to_image`: from mask logits to binary masks at image size (numerics 1.11)."""
 
 from __future__ import annotations
 

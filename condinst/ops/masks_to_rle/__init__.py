@@ -1,4 +1,4 @@
-"""`masks_to_rle`: from mask logits to COCO run lengths at image size, without the pixels in between (SPEC 1.11)."""
+"""`masks_to_rle`: from mask logits to COCO run lengths at image size, without the pixels in between (numerics 1.11)."""
 
 from __future__ import annotations
 

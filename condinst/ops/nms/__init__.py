@@ -1,4 +1,4 @@
-"""`nms`: class-aware non-maximum suppression of a whole batch (section 3.4, SPEC 1.10)."""
+"""`nms`: class-aware non-maximum suppression of a whole batch (section 3.4, numerics 1.10)."""
 
 from __future__ import annotations
 

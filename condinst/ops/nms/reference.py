@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torchvision
 from torch import Tensor
 
 from condinst.ops.common.suppression import KeptDetections, best_of_each_image, count_images, groups
@@ -21,6 +20,8 @@ def nms(
     capacity: int | None = None,
 ) -> KeptDetections:
     """The definition of `condinst.ops.nms`; arguments and result are described there."""
+    import torchvision  # here, because it takes as long to import as PyTorch, and no other operator needs it
+
     boxes, scores = boxes.float(), scores.float()  # [N, 4], [N]
     kept = torch.zeros_like(scores, dtype=torch.bool)  # [N]
     for members in groups(scores, labels, image_indices):  # [n]

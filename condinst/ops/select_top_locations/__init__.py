@@ -1,4 +1,4 @@
-"""`select_top_locations`: which positive locations feed the mask loss (section 3.3, SPEC 2.3)."""
+"""`select_top_locations`: which positive locations feed the mask loss (section 3.3, numerics 2.3)."""
 
 from __future__ import annotations
 
