@@ -1,8 +1,8 @@
 """Scores and pictures of docs/panoptic.md: ``python benchmarks/panoptic_sample.py ANNOTATIONS IMAGES WEIGHTS``.
 
 ANNOTATIONS and IMAGES are of a COCO panoptic data set of a few images, WEIGHTS those of a model that has learnt them.
-`docs/logs/panoptic_sample/metrics.json` gets the panoptic quality, `docs/images/panoptic_ID.jpg` the truth beside what
-the model finds. Then: ``python benchmarks/report_training.py``.
+`docs/logs/panoptic_sample/metrics.json` gets the panoptic quality, `outputs/panoptic_ID.jpg` the truth beside what the
+model finds. Then: ``python benchmarks/report_training.py``.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def main() -> None:
     report = {name: scores[name] for name in ("all", "things", "stuff")}
     report["per_class"] = {name: one for name, one in scores["per_class"].items() if not math.isnan(one["PQ"])}
     (ROOT / "docs/logs/panoptic_sample/metrics.json").write_text(json.dumps(report, indent=1) + "\n")
+    (ROOT / "outputs").mkdir(exist_ok=True)
     for index, image_id in enumerate(data.image_ids):
-        _side_by_side(data, index, model).save(ROOT / f"docs/images/panoptic_{image_id}.jpg", quality=88)
+        _side_by_side(data, index, model).save(ROOT / f"outputs/panoptic_{image_id}.jpg", quality=88)
     print({name: f"{100 * scores[name]['PQ']:.1f}" for name in ("all", "things", "stuff")})
 
 

@@ -15,8 +15,8 @@ ENDINGS = "py|h|cpp|cu|md|json|csv|npz|toml|jpg|png|sh"
 PATH = rf"(?<![\w/.])(?:{FOLDERS})/[\w./-]*\w\.(?:{ENDINGS})\b"
 
 
-PLANNED = {"benchmarks/tune_gpu.py", "docs/images/panoptic_ID.jpg"}
-"""A program that is not written yet, which `make gpu` runs when it is there, and a pattern of names."""
+PLANNED = {"benchmarks/tune_gpu.py"}
+"""Not written yet; `make gpu` runs it when it is there."""
 INVENTED = {"tests/test_citations.py", "tests/test_dependencies.py"}
 """Tests with names of files that do not exist."""
 
