@@ -197,7 +197,7 @@ class Limits(NamedTuple):
 LIMITS = {
     # where the recordings were made
     "cpu": Limits(single=1e-3, tie=0.0),
-    # three times as far as 100 orders of summation reached on a CPU
+    # three times as far as the orders of summation that docs/design.md lists reached on a CPU
     "cuda": Limits(single=3e-3, tie=1e-5),
 }
 LIMIT_OF_NINE_IN_TEN = 1e-3

@@ -30,7 +30,9 @@ cmake --install $build --prefix $package/condinst >/dev/null
 cuda_on_host=$PWD/$build/libcondinst_ops_cuda_on_host.so
 
 compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' $build/CMakeCache.txt)
-export ASAN_OPTIONS=detect_leaks=0  # Python frees nothing at its end; tests/ops/test_native_memory.py looks for leaks
+# Python frees nothing at its end; tests/ops/test_native_memory.py looks for leaks. A request for more memory than there is
+# must fail as it does without the sanitizer.
+export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONMALLOC=malloc   # so that AddressSanitizer knows the bounds of Python's objects
 export PYTHONSAFEPATH=1      # the folder of this project, which has a package of that name, is not looked at first
