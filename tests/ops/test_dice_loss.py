@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condinst.backends import backend_table
 from condinst.ops import dice_loss
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "dice_loss" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("dice_loss"))
 
 
 @each_backend

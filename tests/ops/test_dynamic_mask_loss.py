@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from condinst.backends import backend_table
 from condinst.ops import dice_loss, dynamic_mask_head, dynamic_mask_loss
 from condinst.testing.dynamic_mask_head import NATIVE_OPTIONS, mask_head_args
 from condinst.testing.dynamic_mask_loss import with_targets
+from tests.ops.backends import cpu_backends_of
 
 CPU = torch.device("cpu")
-BACKENDS = [row.backend for row in backend_table() if row.op == "dynamic_mask_loss" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("dynamic_mask_loss"))
 
 
 def args_of(num_instances: int, size: tuple[int, int] = (12, 21)) -> tuple[Tensor, ...]:
