@@ -1,6 +1,7 @@
 """Specifications of the operators, used by the tests and by the benchmarks.
 
-To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`.
+To add one, write ``testing/<op>.py`` with a ``SPEC`` and add it to `SPECS`. If its results are not tensors,
+add it to `ALL_SPECS` alone.
 """
 
 from . import (
@@ -14,6 +15,7 @@ from . import (
     mask_centers,
     mask_nms,
     masks_to_image,
+    masks_to_rle,
     matrix_nms,
     nms,
     pack_masks,
@@ -42,8 +44,13 @@ SPECS: tuple[OpSpec, ...] = (
     select_top_locations.SPEC,
     sigmoid_focal_loss.SPEC,
 )
+"""The operators whose results are tensors, which `check_sample` compares."""
+
+ALL_SPECS: tuple[OpSpec, ...] = (*SPECS, masks_to_rle.SPEC)
+"""Every operator."""
 
 __all__ = [
+    "ALL_SPECS",
     "SPECS",
     "BadInput",
     "OpSpec",

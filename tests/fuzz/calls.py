@@ -21,18 +21,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from condinst.ops.dynamic_mask_head import num_mask_head_params
-from condinst.testing import SPECS, Sample
+from condinst.testing import ALL_SPECS, Sample
 from condinst.testing.decode_detections import check_margins, decode_inputs
 from condinst.testing.fcos_targets import make_objects
 from condinst.testing.mask_nms import make_candidates, packed
-from condinst.testing.masks_to_rle import SPEC as MASKS_TO_RLE
 from condinst.testing.nms import nms_inputs
 from condinst.testing.panoptic_merge import random_sample
 from condinst.testing.select_top_locations import grid_logits
 from condinst.testing.select_top_locations import make_objects as make_positives
 
 CPU = torch.device("cpu")
-SPEC_OF = {spec.name: spec for spec in (*SPECS, MASKS_TO_RLE)}
+SPEC_OF = {spec.name: spec for spec in ALL_SPECS}
 
 LENGTHS = st.integers(0, 70)
 FEW = st.integers(0, 9)

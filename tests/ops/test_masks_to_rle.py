@@ -11,24 +11,15 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from condinst.ops import masks_to_image, masks_to_rle
-from condinst.reference.masks_to_rle import EncodedMasks
 from condinst.testing import BadInput, Sample
 from condinst.testing.masks_to_image import blobs
-from condinst.testing.masks_to_rle import SPEC
+from condinst.testing.masks_to_rle import SPEC, check_equal
 from tests.ops.backends import backends_of, device_of
 from tests.ops.nan_cases import all_cases, reached_by_nan
 
 each_backend = pytest.mark.parametrize("backend", backends_of("masks_to_rle"))
 each_kernel = pytest.mark.parametrize("backend", backends_of("masks_to_rle", without="reference"))
 CPU = torch.device("cpu")
-
-
-def check_equal(found: EncodedMasks, expected: EncodedMasks) -> None:
-    assert found.rles == expected.rles
-    assert found.areas.dtype == torch.int64
-    assert torch.equal(found.areas, expected.areas)
-    assert found.boxes.dtype == torch.float32
-    assert torch.equal(found.boxes, expected.boxes)
 
 
 def check(backend: str, logits: Tensor, **sizes: Any) -> None:
