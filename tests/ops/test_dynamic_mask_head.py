@@ -78,6 +78,7 @@ def test_no_gradient_through_a_relu_at_zero(backend: str) -> None:
     torch.testing.assert_close(params.grad[:, -1], torch.full((2,), 24.0 * 42.0))
 
 
+@pytest.mark.inductor
 def test_compiles_with_inductor() -> None:
     features, params, *rest = args_of(3)
 

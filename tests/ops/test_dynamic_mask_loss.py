@@ -98,6 +98,7 @@ def test_memory_grows_by_the_parameters_alone() -> None:
     assert peak(1000) < 1000 * 80 * 128 * 4 / 20, "a twentieth of one map of masks"
 
 
+@pytest.mark.inductor
 def test_compiles_with_inductor() -> None:
     features, params, *rest = args_of(3)
 

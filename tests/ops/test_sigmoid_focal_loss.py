@@ -159,6 +159,7 @@ def test_second_fence(args: tuple[torch.Tensor, torch.Tensor], message: str) -> 
         )
 
 
+@pytest.mark.inductor
 def test_compiles_through_inductor() -> None:
     logits = torch.randn(33, 7, requires_grad=True)
     labels = torch.randint(8, (33,))
