@@ -37,7 +37,7 @@ lint: install
 bench: install
 	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
-# Goes on with new examples of tests/fuzz: make fuzz SECONDS=600
+# Runs tests/fuzz on new random examples: make fuzz SECONDS=600
 SECONDS ?= 600
 fuzz: install
 	$(BIN)/python tests/fuzz/run.py $(SECONDS)

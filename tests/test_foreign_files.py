@@ -9,6 +9,7 @@ from PIL import Image
 
 from condinst.data import annotated, coco, rles
 from condinst.data.images import MOST_PIXELS, max_pixels
+from condinst.models import config_files
 from condinst.models.checkpoints import arrays, pickles
 
 PAGE = Path(__file__).parents[1] / "docs" / "foreign_files.md"
@@ -23,6 +24,7 @@ def limit(row: str) -> str:
 def test_limits_of_the_page() -> None:
     assert limit("operations of a pickle") == f"{pickles.MOST_OPERATIONS:,}"
     assert limit("bytes of a whole number") == str(pickles._LONGEST_NUMBER)
+    assert f"A chain of more than {config_files._MOST_BASES} files is refused" in PAGE.read_text()
     assert "up to eight" in limit("keys of dicts") and pickles._LONGEST_KEY == 8
     assert limit("axes of a tensor") == str(arrays._MOST_AXES)
     assert Image.MAX_IMAGE_PIXELS is not None and limit("pixels of a picture").startswith(f"{max_pixels():,}, twice")

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..messages import shorten
+from ..messages import shorten, shorten_text
 from .config import CondInstConfig, did_you_mean
 
 _MOST_BASES = 100  # far below Python's limit of recursion
@@ -25,8 +25,9 @@ def load_config(source: str | Path) -> CondInstConfig:
     is in a table [training], see `load_training_table`.
 
     Raises:
-        ValueError: for an unknown name or a file that is not a config; the message lists what there is.
-        OSError: a file that cannot be read.
+        ValueError: for an unknown name, a file that is not a config, or a base that cannot be read; the message lists
+            what there is.
+        OSError: the file itself cannot be read.
     """
     fields = _read_fields(source)
     fields.pop("training", None)
@@ -48,20 +49,29 @@ def load_training_table(source: str | Path) -> dict[str, Any]:
 def _read_fields(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """All fields of a config over those of its base; `above` are the files that it is the base of."""
     path = Path(source)
+    where = f"config: {above[-1]}: base: " if above else "config: "
     if path.suffix == ".toml":
-        if not path.is_file():
-            raise ValueError(f"config: no such file: {path}")
-        if path.resolve() in above:
-            raise ValueError(f"config: {path} is its own base")
-        if len(above) == _MOST_BASES:
-            raise ValueError(f"config: {path} is the base of {_MOST_BASES} files, one after the other; expected fewer")
-        above += (path.resolve(),)
-        content, name = path.read_bytes(), path.stem
+        try:
+            if not path.is_file():
+                raise ValueError(f"{where}no such file: {shorten_text(str(path))}")
+            path = path.resolve()
+            if path in above:
+                raise ValueError(f"{where}{path} is its own base")
+            if len(above) == _MOST_BASES:
+                raise ValueError(
+                    f"{where}{path} is the base of {_MOST_BASES} files, one after the other; expected fewer"
+                )
+            content, name = path.read_bytes(), Path(source).stem
+        except OSError as error:  # also names that are too long to be one
+            if not above:
+                raise
+            raise ValueError(f"{where}cannot read {shorten_text(str(path))}: {error.strerror}") from error
+        above += (path,)
     else:
         name = str(source)
         if name not in config_names():
             raise ValueError(
-                f"config: expected a .toml file or one of {', '.join(config_names())}, got {shorten(name)}"
+                f"{where}expected a .toml file or one of {', '.join(config_names())}, got {shorten(name)}"
                 f"{did_you_mean(name, config_names())}"
             )
         content = (_config_files() / f"{name}.toml").read_bytes()

@@ -24,16 +24,15 @@ from condinst.ops.common.mask_network import num_mask_head_params
 from condinst.ops.decode_detections.spec import check_margins, decode_inputs
 from condinst.ops.fcos_targets.spec import make_objects
 from condinst.ops.mask_nms.spec import make_candidates, packed
-from condinst.ops.masks_to_rle.spec import SPEC as MASKS_TO_RLE
 from condinst.ops.nms.spec import nms_inputs
 from condinst.ops.panoptic_merge.spec import random_sample
 from condinst.ops.select_top_locations.spec import grid_logits
 from condinst.ops.select_top_locations.spec import make_objects as make_positives
 from condinst.testing import Sample
-from condinst.testing.specs import SPECS
+from condinst.testing.specs import ALL_SPECS
 
 CPU = torch.device("cpu")
-SPEC_OF = {spec.name: spec for spec in (*SPECS, MASKS_TO_RLE)}
+SPEC_OF = {spec.name: spec for spec in ALL_SPECS}
 
 LENGTHS = st.integers(0, 70)
 FEW = st.integers(0, 9)

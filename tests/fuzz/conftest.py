@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
+
+from tests.memory import memory_limit
 
 SEED_EXAMPLES = 30
 """Examples of a test in `make test`."""
@@ -76,9 +77,8 @@ def fuzz(record_property: Callable[[str, object], None]) -> Fuzz:
 @pytest.fixture(autouse=True)
 def bounded_memory() -> Iterator[None]:
     """An example that asks for more than `ADDRESS_SPACE` gets an error."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # whose shadow takes terabytes of addresses
-        resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):  # whose shadow takes terabytes of addresses
+        yield
+        return
+    with memory_limit(ADDRESS_SPACE):
+        yield

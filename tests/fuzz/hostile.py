@@ -89,7 +89,8 @@ def _replacements(draw: Any, value: Any, *, raw: bool) -> Any:
 @st.composite
 def hostile_calls(draw: Any, spec: OpSpec) -> Sample:
     """Calls of the public function with one or two arguments replaced."""
-    sample = draw(st.sampled_from(spec.samples(spec.dtypes[0], torch.device("cpu"))))
+    dtype = draw(st.sampled_from(spec.dtypes))
+    sample = draw(st.sampled_from(spec.samples(dtype, torch.device("cpu"))))
     args, kwargs = list(sample.args), dict(sample.kwargs)
     for _ in range(draw(st.integers(1, 2))):
         place = draw(st.sampled_from((*range(len(args)), *kwargs)))
@@ -97,7 +98,7 @@ def hostile_calls(draw: Any, spec: OpSpec) -> Sample:
             args[place] = draw(_replacements(args[place], raw=False))
         else:
             kwargs[place] = draw(_replacements(kwargs[place], raw=False))
-    return Sample(f"{sample.name}: {_described(args)}, {_described(kwargs)}", tuple(args), kwargs)
+    return Sample(f"{dtype}, {sample.name}: {_described(args)}, {_described(kwargs)}", tuple(args), kwargs)
 
 
 @st.composite

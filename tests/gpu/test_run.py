@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from condinst.ops import OPERATORS
 from condinst.testing import OpSpec, Sample
-from condinst.testing.specs import SPECS
+from condinst.testing.specs import ALL_SPECS, SPECS
 from tests.gpu import run, sanitize
 from tests.gpu.run import Command, Log, Machine, Result, Stage, UsageError, choose, make_stages, run_stages
 
@@ -111,9 +112,13 @@ def test_a_stage_that_hangs_is_cut_and_the_next_one_runs(tmp_path: Path) -> None
 def test_children_end_with_their_stage(tmp_path: Path) -> None:
     """Also those that ignore the interruption, of a command that does so, too."""
     code = "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); print('child', os.fork(), flush=True)"
-    results, text = _run(tmp_path, [Stage("a", 1, (_python(60, code=code),))], 1)
-    assert results[0].status == "FAILED" and results[0].seconds < 1 + 2 * run.GRACE_SECONDS
-    child = max(map(int, re.findall(r"^child (\d+)$", text, re.MULTILINE)))  # itself, it prints 0
+    for limit in (2, 8, 30):  # Python starts in less than a second, unless the machine is busy
+        results, text = _run(tmp_path, [Stage("a", limit, (_python(60, code=code),))], limit)
+        assert results[0].status == "FAILED" and results[0].seconds < limit + 2 * run.GRACE_SECONDS
+        children = [int(number) for number in re.findall(r"^child (\d+)$", text, re.MULTILINE)]
+        if len(children) == 2:
+            break
+    child = max(children)  # itself, it prints 0
     stat = Path(f"/proc/{child}/stat")
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"  # ended, and not yet collected
 
@@ -192,7 +197,7 @@ def test_a_run_that_fails_says_what(environment: dict[str, str], tmp_path: Path)
     assert run.main({**chosen, "TEST_FAILS": script}) == 1
     assert (only_stage()["status"], only_stage()["reason"]) == ("FAILED", "bench_nms: exit status 1")
     assert "called with benchmarks/bench_dice_loss.py" in (tmp_path / "out/gpu.log").read_text()
-    assert run.main({**chosen, "TEST_HANGS": script, "GPU_SECONDS": "3"}) == 1
+    assert run.main({**chosen, "BENCHMARKS": "nms", "TEST_HANGS": script, "GPU_SECONDS": "8"}) == 1
     assert only_stage()["status"] == "FAILED" and "bench_nms: not done in " in only_stage()["reason"]
 
 
@@ -237,8 +242,8 @@ def test_wheels_are_unpacked(tmp_path: Path) -> None:
 
 
 def test_the_sanitizer_sees_every_operator() -> None:
-    calls = sanitize.calls_in_turns(SPECS, torch.device("cpu"))
-    assert {spec.name for spec, _ in calls[: len(SPECS)]} == {spec.name for spec in SPECS}
+    calls = sanitize.calls_in_turns(ALL_SPECS, torch.device("cpu"))
+    assert {spec.name for spec, _ in calls[: len(ALL_SPECS)]} == set(OPERATORS) - {"aligned_bilinear"}
 
 
 def test_the_sanitizer_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

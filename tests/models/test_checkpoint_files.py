@@ -390,6 +390,13 @@ def test_small_files_take_little_memory_and_time(tmp_path: Path) -> None:
     assert int(done.stdout) < 400
 
 
+@pytest.mark.parametrize("form", [b"L%sL\n.", b"L%s\n.", b"I%s\n.", b"}p%s\n.", b"}g%s\n."])
+def test_whole_numbers_in_text_have_a_longest(tmp_path: Path, form: bytes) -> None:
+    refused(write(tmp_path / "a.pkl", form % (b"1" * 256)), "a whole number of 25[67] characters")
+    fits = b"}" + text("a") + b"L" + b"1" * 254 + b"L\ns."
+    refused(write(tmp_path / "fits.pkl", fits), "expected a dict of tensors, found none among a")
+
+
 # ---- damage
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,9 @@ def test_ids_may_be_text() -> None:
         ('base = "{folder}/other.toml"', "mine.toml is its own base"),
         ("base = 5", "mine.toml: base: expected the name or the file of a config, got 5"),
         ('base = ["condinst_nano"]', "mine.toml: base: expected the name"),
+        (f'base = "{"x" * 300}.toml"', r"mine.toml: base: cannot read x+\.\.\.: File name too long"),
+        ('base = "absent.toml"', "mine.toml: base: no such file: absent.toml"),
+        ('base = "\\u0000.toml"', "mine.toml: base: no such file"),
         ("a = " + "[" * 3000, "mine.toml is not TOML"),
         ("num_classes = " + "9" * 5000, "mine.toml is not TOML"),
         ('num_classes = "3"', "mine.toml: num_classes: expected int, got str '3'"),
@@ -221,6 +225,16 @@ def test_a_file_with_mistakes_is_named(tmp_path: Path, text: str, message: str) 
     with pytest.raises(ValueError, match=message) as error:
         load_config(tmp_path / "mine.toml")
     assert len(str(error.value)) < 600
+
+
+def test_a_base_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f'base = "{tmp_path}/other.toml"')
+    (tmp_path / "other.toml").write_text("")
+    (tmp_path / "other.toml").chmod(0)
+    if os.access(tmp_path / "other.toml", os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(ValueError, match="mine.toml: base: cannot read .*other.toml: Permission denied"):
+        load_config(tmp_path / "mine.toml")
 
 
 def test_a_long_chain_of_bases(tmp_path: Path) -> None:

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from condinst.backends import backend_table
 from condinst.ops import centerness_loss
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "centerness_loss" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("centerness_loss"))
 
 
 @each_backend

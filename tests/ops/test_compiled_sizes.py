@@ -6,6 +6,7 @@ takes another graph, and ``fullgraph=True`` fails after the eighth.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -69,6 +70,25 @@ def _select_top_locations(size: int) -> Call:
     return (logits, centerness, objects), {"num_objects": 7 * size}
 
 
+OPTIONS = {
+    "channels": "width of the mask head, of the config",
+    "feature_stride": "of the mask branch, of the config",
+    "mask_stride": "of the mask head's output, of the config",
+    "max_detections": "of the config",
+    "max_locations": "of the config",
+    "num_classes": "of the config",
+    "num_layers": "depth of the mask head, of the config",
+    "num_thing_channels": "classes, of the config",
+    "semantic_stride": "of the semantic branch, of the config",
+    "sizes_of_interest": "of the levels, of the config",
+    "strides": "of the levels, of the config",
+    "stuff_area_limit": "of the config",
+    "top_k": "of the config",
+    "upsample_factor": "of the mask head, of the config",
+}
+"""Arguments of operators that may be constants of a graph, as they are the same for all images of a model."""
+
+
 CALLS: dict[Any, Callable[[int], Call]] = {
     ops.decode_detections: _decode_detections,
     ops.fcos_targets: _fcos_targets,
@@ -78,6 +98,16 @@ CALLS: dict[Any, Callable[[int], Call]] = {
     ops.panoptic_merge: _panoptic_merge,
     ops.select_top_locations: _select_top_locations,
 }
+
+
+def test_only_options_are_constants_of_a_graph() -> None:
+    """A new argument that is a size must be a `SymInt`; one that is an option gets its reason in `OPTIONS`."""
+    names = {schema.name.split("::")[1] for schema in torch._C._jit_get_all_schemas() if "condinst::" in schema.name}
+    schemas = [str(getattr(torch.ops.condinst, name).default._schema) for name in names]
+    # the schemas as they are written: the parsed types call a SymInt an int
+    integers = [re.findall(r"(?<!\w)int(?:\[\d*\])?\?? (\w+)", schema) for schema in schemas]
+    assert {argument for arguments in integers for argument in arguments} == OPTIONS.keys()
+    assert any("SymInt[] level_sizes" in schema for schema in schemas)
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condinst.backends import backend_table
 from condinst.ops import dice_loss
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "dice_loss" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("dice_loss"))
 
 
 @each_backend
@@ -95,6 +94,7 @@ def test_second_fence(args: tuple[object, ...], message: str) -> None:
         torch.ops.condinst.dice_loss(*args)
 
 
+@pytest.mark.inductor
 def test_compiles_through_inductor() -> None:
     masks = torch.rand(4, 33, 7, requires_grad=True)
     targets = torch.rand(4, 33, 7) > 0.5

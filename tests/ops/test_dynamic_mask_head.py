@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from condinst.backends import backend_table
 from condinst.ops import dynamic_mask_head
 from condinst.ops.dynamic_mask_head.spec import NATIVE_OPTIONS, mask_head_args
+from tests.ops.backends import cpu_backends_of
 
 CPU = torch.device("cpu")
-BACKENDS = [row.backend for row in backend_table() if row.op == "dynamic_mask_head" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("dynamic_mask_head"))
 
 
 def args_of(num_instances: int, size: tuple[int, int] = (12, 21), num_images: int = 2) -> tuple[Tensor, ...]:
@@ -79,6 +78,7 @@ def test_no_gradient_through_a_relu_at_zero(backend: str) -> None:
     torch.testing.assert_close(params.grad[:, -1], torch.full((2,), 24.0 * 42.0))
 
 
+@pytest.mark.inductor
 def test_compiles_with_inductor() -> None:
     features, params, *rest = args_of(3)
 

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from condinst.backends import backend_table
 from condinst.ops import dice_loss, dynamic_mask_head, dynamic_mask_loss
 from condinst.ops.dynamic_mask_head.spec import NATIVE_OPTIONS, mask_head_args
 from condinst.ops.dynamic_mask_loss.spec import with_targets
+from tests.ops.backends import cpu_backends_of
 
 CPU = torch.device("cpu")
-BACKENDS = [row.backend for row in backend_table() if row.op == "dynamic_mask_loss" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("dynamic_mask_loss"))
 
 
 def args_of(num_instances: int, size: tuple[int, int] = (12, 21)) -> tuple[Tensor, ...]:
@@ -99,6 +98,7 @@ def test_memory_grows_by_the_parameters_alone() -> None:
     assert peak(1000) < 1000 * 80 * 128 * 4 / 20, "a twentieth of one map of masks"
 
 
+@pytest.mark.inductor
 def test_compiles_with_inductor() -> None:
     features, params, *rest = args_of(3)
 

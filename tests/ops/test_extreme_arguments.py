@@ -7,9 +7,7 @@ library that reports every access out of bounds and every overflow.
 from __future__ import annotations
 
 import inspect
-import re
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,13 +17,16 @@ from torch import Tensor
 
 from condinst import ops
 from condinst.backends import backend_table
+from condinst.messages import shorten
 from condinst.ops.common.checks import MOST_SIDE
 from condinst.testing import OpSpec
-from condinst.testing.specs import SPECS
+from condinst.testing.specs import ALL_SPECS
+from tests.memory import memory_limit
+from tests.ops.documented import check_documented
 
 CPU = torch.device("cpu")
 NATIVE = {row.op for row in backend_table() if row.backend == "cpp" and row.status == "available"}
-WRITTEN = [spec for spec in SPECS if spec.name in NATIVE]
+WRITTEN = [spec for spec in ALL_SPECS if spec.name in NATIVE]
 each_spec = pytest.mark.parametrize("spec", WRITTEN, ids=lambda spec: spec.name)
 each_backend = pytest.mark.parametrize("backend", ["reference", "cpp"])
 
@@ -40,12 +41,8 @@ OTHERS: tuple[Any, ...] = (1 << 63, 1 << 70, 10**5000, True, 1.5, "1", None, [],
 @pytest.fixture(autouse=True)
 def limited_memory() -> Iterator[None]:
     """At most 512 MiB more than now, so that huge results are refused and not allocated."""
-    with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    with memory_limit(512 << 20):
+        yield
 
 
 def _replacements(value: Any, numbers: tuple[Any, ...]) -> Iterator[Any]:
@@ -63,22 +60,7 @@ def _replacements(value: Any, numbers: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _shown(value: Any) -> str:
-    return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else repr(value)[:200]
-
-
-def _check_public(spec: OpSpec, call: Callable[[], Any], what: str) -> None:
-    """Call, and fail for an exception that the operators do not document."""
-    try:
-        call()
-    except (ValueError, TypeError) as error:
-        # An option may contradict an argument that was not changed; a backend names itself.
-        name = re.match(r"\w+", str(error))
-        names = {*inspect.signature(spec.op).parameters, spec.name}
-        assert name and name[0] in names, f"{spec.name}: {what}: {type(error).__name__}: {error}"
-    except (RuntimeError, MemoryError) as error:
-        # PyTorch also finds that the bytes of a tensor are more than an integer can be.
-        words = ("memory", "bad_alloc", "calculation overflowed", "multiplication overflow")
-        assert any(word in repr(error) for word in words), f"{spec.name}: {what}: {type(error).__name__}: {error}"
+    return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else shorten(value)
 
 
 @each_spec
@@ -91,7 +73,7 @@ def test_options_of_the_public_function(spec: OpSpec, backend: str) -> None:
         value = sample.kwargs.get(name, parameter.default)
         for other in (*_replacements(value, (*INTEGERS, *FLOATS, *OTHERS)), *OTHERS):
             options = {"backend": backend, **sample.kwargs, name: other}
-            _check_public(spec, partial(spec.op, *sample.args, **options), f"{name} = {_shown(other)}")
+            check_documented(spec, partial(spec.op, *sample.args, **options), f"{name} = {_shown(other)}")
 
 
 @each_spec
@@ -102,7 +84,7 @@ def test_tensors_of_the_public_function(spec: OpSpec, backend: str) -> None:
         for other in (*_tensors(value), *OTHERS) if isinstance(value, Tensor) else OTHERS:
             args = (*sample.args[:index], other, *sample.args[index + 1 :])
             what = f"argument {index}: {list(other.shape)}" if isinstance(other, Tensor) else _shown(other)
-            _check_public(spec, partial(spec.op, *args, **sample.kwargs, backend=backend), what)
+            check_documented(spec, partial(spec.op, *args, **sample.kwargs, backend=backend), what)
 
 
 def _raw_changes(args: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from condinst import ops
-from condinst.backends import backend_table
 from condinst.backends.native import PATH
-from condinst.backends.registry import TRITON_INTERPRETED
 from condinst.ops import FCOSTargets
 from condinst.ops.fcos_targets.spec import make_objects as objects_of_any_image
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "fcos_targets" and row.status == "available"]
-BACKENDS = [backend for backend in BACKENDS if backend != "cuda" and (backend != "triton" or TRITON_INTERPRETED)]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("fcos_targets"))
 
 STRIDES = (8, 16, 32)
 SIZES_OF_INTEREST = (64, 128)
@@ -125,7 +122,7 @@ def test_no_objects(backend: str) -> None:
     assert (targets.labels == 9).all() and (targets.object_indices == -1).all()
 
 
-@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "reference"])
+@pytest.mark.parametrize("backend", cpu_backends_of("fcos_targets", without="reference"))
 def test_random_ragged_batches_are_identical_to_the_reference(backend: str) -> None:
     """Odd sizes, ties, objects on borders, empty masks, images without objects, in any order."""
     num_batches = 20 if backend == "triton" else 1000  # a program of the interpreter takes milliseconds

@@ -7,11 +7,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from condinst.backends import backend_table
 from condinst.ops import giou_loss
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "giou_loss" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("giou_loss"))
 
 
 def boxes_from(distances: Tensor) -> Tensor:

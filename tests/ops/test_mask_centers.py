@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from condinst.backends import backend_table
 from condinst.ops import mask_centers
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "mask_centers" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "cuda"])
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("mask_centers"))
 
 
 @each_backend

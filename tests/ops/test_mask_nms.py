@@ -10,13 +10,12 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from condinst.backends import backend_table
 from condinst.ops import mask_nms, nms, pack_masks
 from condinst.ops.mask_nms.reference import mask_iou
 from condinst.ops.mask_nms.spec import Candidates, make_candidates, special_candidates
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "mask_nms" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("mask_nms"))
 
 CPU = torch.device("cpu")
 

@@ -7,15 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from condinst.backends import backend_table
 from condinst.ops import masks_to_image
 from condinst.ops.aligned_bilinear.reference import aligned_bilinear
 from condinst.ops.masks_to_image.spec import SPEC, blobs
+from tests.ops.backends import backends_of, device_of
 from tests.ops.nan_cases import all_cases, multiplying_interpolate, reached_by_nan
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "masks_to_image" and row.status == "available"]
-DEVICE = {backend: "cuda" if backend in ("cuda", "triton") else "cpu" for backend in BACKENDS}
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", backends_of("masks_to_image"))
 
 
 @each_backend
@@ -28,7 +26,7 @@ def test_only_pixels_at_the_threshold_differ(backend: str, is_random: bool, outp
     # not in float64, where PyTorch's positions are others
     probabilities = torch.nn.functional.interpolate(fine[:, None], size=output_size, mode="bilinear")[:, 0]
     masks = masks_to_image(
-        logits.to(DEVICE[backend]), network_size=(797, 1085), output_size=output_size, backend=backend
+        logits.to(device_of(backend)), network_size=(797, 1085), output_size=output_size, backend=backend
     )
     wrong = masks.cpu() != (probabilities > 0.5)
     assert wrong.sum() <= max(masks.numel() / 1e6, 1)
@@ -38,7 +36,7 @@ def test_only_pixels_at_the_threshold_differ(backend: str, is_random: bool, outp
 @each_backend
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_any_number_of_threads(backend: str, num_threads: int) -> None:
-    logits = torch.randn(2, 50, 70, generator=torch.Generator().manual_seed(2)).to(DEVICE[backend])
+    logits = torch.randn(2, 50, 70, generator=torch.Generator().manual_seed(2)).to(device_of(backend))
     sizes: dict[str, Any] = {"network_size": (200, 280), "output_size": (333, 271)}
     expected = masks_to_image(logits, backend=backend, **sizes)
     before = torch.get_num_threads()
@@ -55,7 +53,7 @@ def test_any_number_of_threads(backend: str, num_threads: int) -> None:
 def test_a_pixel_with_a_share_of_nan_is_not_set(backend: str, stride: int, threshold: float) -> None:
     """All other pixels are, as all other cells are above the threshold."""
     for case in all_cases(stride):
-        logits = case.logits(5.0).to(DEVICE[backend])
+        logits = case.logits(5.0).to(device_of(backend))
         masks = masks_to_image(logits, **case.options, threshold=threshold, backend=backend)
         assert torch.equal(masks.cpu(), ~reached_by_nan(case)), case
 
@@ -64,7 +62,7 @@ def test_a_pixel_with_a_share_of_nan_is_not_set(backend: str, stride: int, thres
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
 def test_infinite_logits_are_probabilities_of_0_and_1(backend: str, stride: int) -> None:
     for case in all_cases(stride):
-        infinite = torch.where(case.nan, torch.inf, -torch.inf).to(DEVICE[backend])
+        infinite = torch.where(case.nan, torch.inf, -torch.inf).to(device_of(backend))
         # below every weight above 0; kernels may give 1e-38 for the sigmoid of -inf
         masks = masks_to_image(infinite, **case.options, threshold=1e-20, backend=backend)
         assert torch.equal(masks.cpu(), reached_by_nan(case)), case

@@ -10,50 +10,41 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from condinst.backends import backend_table
-from condinst.ops import EncodedMasks, masks_to_image, masks_to_rle
+from condinst.ops import masks_to_image, masks_to_rle
 from condinst.ops.masks_to_image.spec import blobs
-from condinst.ops.masks_to_rle.spec import SPEC
+from condinst.ops.masks_to_rle.spec import SPEC, check_equal
 from condinst.testing import BadInput, Sample
+from tests.ops.backends import backends_of, device_of
 from tests.ops.nan_cases import all_cases, reached_by_nan
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "masks_to_rle" and row.status == "available"]
-FAST = [backend for backend in BACKENDS if backend != "reference"]
-DEVICE = {backend: "cuda" if backend in ("cuda", "triton") else "cpu" for backend in BACKENDS}
+each_backend = pytest.mark.parametrize("backend", backends_of("masks_to_rle"))
+each_kernel = pytest.mark.parametrize("backend", backends_of("masks_to_rle", without="reference"))
 CPU = torch.device("cpu")
 
 
-def check_equal(found: EncodedMasks, expected: EncodedMasks) -> None:
-    assert found.rles == expected.rles
-    assert found.areas.dtype == torch.int64
-    assert torch.equal(found.areas, expected.areas)
-    assert found.boxes.dtype == torch.float32
-    assert torch.equal(found.boxes, expected.boxes)
-
-
 def check(backend: str, logits: Tensor, **sizes: Any) -> None:
-    found = masks_to_rle(logits.to(DEVICE[backend]), backend=backend, **sizes)
+    found = masks_to_rle(logits.to(device_of(backend)), backend=backend, **sizes)
     check_equal(found, masks_to_rle(logits, backend="reference", **sizes))
 
 
-@pytest.mark.parametrize("backend", FAST)
+@each_kernel
 @pytest.mark.parametrize("dtype", SPEC.dtypes, ids=str)
 @pytest.mark.parametrize("sample", range(len(SPEC.samples(torch.float32, CPU))))
 def test_bytes_of_pycocotools(backend: str, dtype: torch.dtype, sample: int) -> None:
-    if DEVICE[backend] == "cuda" and dtype == torch.float64:
+    if device_of(backend) == "cuda" and dtype == torch.float64:
         pytest.skip("the CUDA kernels have no float64")
     case: Sample = SPEC.samples(dtype, CPU)[sample]
     check(backend, *case.args, **case.kwargs)
 
 
-@pytest.mark.parametrize("backend", FAST)
+@each_kernel
 @pytest.mark.parametrize("is_random", [False, True])
 @pytest.mark.parametrize("output_size", [(800, 1088), (1203, 1601), (427, 641)])
 def test_encodes_masks_to_image(backend: str, is_random: bool, output_size: tuple[int, int]) -> None:
     """What test_masks_to_image.py allows holds here, too: both give the same masks but for pixels at the threshold."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(2, 200, 272, generator=generator) if is_random else blobs(2, 200, 272)
-    logits = logits.to(DEVICE[backend])
+    logits = logits.to(device_of(backend))
     found = masks_to_rle(logits, network_size=(797, 1085), output_size=output_size, backend=backend)
     masks = masks_to_image(logits, network_size=(797, 1085), output_size=output_size, backend=backend).cpu()
     decoded = torch.from_numpy(np.asarray(coco_mask.decode(found.rles))).permute(2, 0, 1).bool()
@@ -61,12 +52,12 @@ def test_encodes_masks_to_image(backend: str, is_random: bool, output_size: tupl
     assert found.areas.tolist() == decoded.flatten(1).sum(dim=1).tolist()
 
 
-@pytest.mark.parametrize("backend", FAST)
+@each_kernel
 def test_large_image(backend: str) -> None:
     check(backend, blobs(2, 100, 136, seed=3), network_size=(400, 544), output_size=(4000, 6000))
 
 
-@pytest.mark.parametrize("backend", FAST)
+@each_kernel
 @pytest.mark.parametrize("num_masks", [1, 2, 9])
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_any_number_of_threads_and_bands(backend: str, num_masks: int, num_threads: int) -> None:
@@ -92,13 +83,13 @@ def test_opcheck(call: int) -> None:
     torch.library.opcheck(getattr(torch.ops.condinst, name).default, args)
 
 
-@pytest.mark.parametrize("backend", FAST)
+@each_kernel
 @pytest.mark.parametrize("density", [0.0, 0.001, 0.05, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (7, 9), (300, 700)])
 def test_any_masks(backend: str, density: float, size: tuple[int, int]) -> None:
     """Not only those that logits of a model give: with stride 1 and no resize, a logit is a pixel."""
     masks = torch.rand(3, *size, generator=torch.Generator().manual_seed(0)) < density
-    logits = torch.where(masks, 9.0, -9.0).to(DEVICE[backend])
+    logits = torch.where(masks, 9.0, -9.0).to(device_of(backend))
     found = masks_to_rle(logits, mask_stride=1, network_size=size, output_size=size, backend=backend)
     assert found.rles == [coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks]
     check_equal(
@@ -106,13 +97,13 @@ def test_any_masks(backend: str, density: float, size: tuple[int, int]) -> None:
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@each_backend
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
 @pytest.mark.parametrize("threshold", [0.0, 0.5])
 def test_a_pixel_with_a_share_of_nan_is_not_set(backend: str, stride: int, threshold: float) -> None:
     """All other pixels are, as all other cells are above the threshold."""
     for case in all_cases(stride):
         expected = (~reached_by_nan(case)).numpy().astype(np.uint8)
-        logits = case.logits(5.0).to(DEVICE[backend])
+        logits = case.logits(5.0).to(device_of(backend))
         found = masks_to_rle(logits, **case.options, threshold=threshold, backend=backend)
         assert found.rles == [coco_mask.encode(np.asfortranarray(mask)) for mask in expected], case

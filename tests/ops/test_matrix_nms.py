@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from condinst.backends import backend_table
 from condinst.ops import matrix_nms, pack_masks
 from condinst.ops.mask_nms.spec import Candidates, make_candidates, special_candidates
+from tests.ops.backends import cpu_backends_of
 
 from .test_mask_nms import coco_iou
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "matrix_nms" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("matrix_nms"))
 
 CPU = torch.device("cpu")
 

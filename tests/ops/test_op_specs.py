@@ -12,6 +12,7 @@ from condinst.backends import backend_table
 from condinst.backends.registry import DEVICES, TRITON_INTERPRETED
 from condinst.testing import BadInput, OpSpec, Results, Sample, check_sample, run
 from condinst.testing.specs import SPECS
+from tests.ops.backends import param
 
 CPU = torch.device("cpu")
 
@@ -24,9 +25,8 @@ def _cases() -> list[Any]:
         for backend, devices in {"reference": ("cpu",), **DEVICES}.items():
             for device in devices:
                 if (spec.name, backend) in available:
-                    marks = [pytest.mark.gpu] if device == "cuda" else []
                     name = f"{spec.name}-{backend}-{device}"
-                    cases.append(pytest.param(spec, backend, torch.device(device), id=name, marks=marks))
+                    cases.append(param(spec, backend, torch.device(device), device=device, id=name))
     return cases
 
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from condinst.backends import backend_table
 from condinst.ops import pack_masks
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "pack_masks" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("pack_masks"))
 
 
 def packed_by_numpy(masks: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from condinst import _host
-from condinst.backends import backend_table
 from condinst.ops import PanopticMaps, panoptic_merge
 from condinst.ops.aligned_bilinear.reference import aligned_bilinear
 from condinst.ops.masks_to_image.reference import masks_to_image as reference_image
@@ -25,11 +24,10 @@ from condinst.ops.masks_to_image.spec import blobs
 from condinst.ops.panoptic_merge.reference import fixed_sigmoid
 from condinst.ops.panoptic_merge.reference import panoptic_merge as reference_merge
 from condinst.ops.panoptic_merge.spec import SPEC, inputs, random_sample, regions
+from tests.ops.backends import backends_of, device_of
 from tests.ops.nan_cases import all_cases, reached_by_nan, upsampling
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "panoptic_merge" and row.status == "available"]
-DEVICE = {backend: "cuda" if backend in ("cuda", "triton") else "cpu" for backend in BACKENDS}
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", backends_of("panoptic_merge"))
 CUDA_ON_HOST = "CONDINST_LIBRARY" in os.environ
 ISAS = ["baseline", "avx2", "avx512"]
 
@@ -169,7 +167,7 @@ def assert_equal(actual: PanopticMaps, expected: PanopticMaps, what: object = ""
 
 
 def _merge(case: Case, backend: str) -> PanopticMaps:
-    return panoptic_merge(*(arg.to(DEVICE[backend]) for arg in case.args), **case.options, backend=backend)
+    return panoptic_merge(*(arg.to(device_of(backend)) for arg in case.args), **case.options, backend=backend)
 
 
 @each_backend
@@ -198,7 +196,7 @@ def _rows(*rows: str) -> Tensor:
 def _of_rows(rows: list[str], scores: list[float], backend: str, **options: Any) -> tuple[list[int], list[int]]:
     """Ids and areas of instances, one pixel to the cell, without stuff."""
     size = [(1, len(rows[0]))]
-    device = DEVICE[backend]
+    device = device_of(backend)
     maps = panoptic_merge(
         _rows(*rows).to(device),
         torch.tensor(scores, device=device),
@@ -232,17 +230,17 @@ def test_the_rules_by_hand(backend: str) -> None:
 @each_backend
 def test_areas_of_stuff_by_hand(backend: str) -> None:
     """6 pixels of each of 3 stuff classes in two images; an instance on 2 of the last."""
-    semantics = torch.zeros(2, 4, 3, 6, device=DEVICE[backend])
+    semantics = torch.zeros(2, 4, 3, 6, device=device_of(backend))
     for row in range(3):
         semantics[:, 1 + row, row] = 1
     semantics[1, 0, 0] = 1  # ties with channel 1, and comes first
-    masks = torch.full((1, 3, 6), -8.0, device=DEVICE[backend])
+    masks = torch.full((1, 3, 6), -8.0, device=device_of(backend))
     masks[0, 2, :2] = 8
     for limit, areas in ((4, [6, 6, 4]), (5, [6, 6, 0]), (7, [0, 0, 0])):
         maps = panoptic_merge(
             masks,
-            torch.ones(1, device=DEVICE[backend]),
-            torch.zeros(1, dtype=torch.int64, device=DEVICE[backend]),
+            torch.ones(1, device=device_of(backend)),
+            torch.zeros(1, dtype=torch.int64, device=device_of(backend)),
             semantics,
             network_sizes=[(3, 6), (3, 5)],
             output_sizes=[(3, 6), (3, 5)],
@@ -267,12 +265,12 @@ def test_a_pixel_with_a_share_of_nan_is_not_in_the_mask(backend: str, stride: in
     """All other pixels are. Each mask has an image of its own, and all semantic logits are things."""
     for case in all_cases(stride):
         num_images = len(case.nan)
-        numbers = torch.arange(num_images, device=DEVICE[backend])
+        numbers = torch.arange(num_images, device=device_of(backend))
         maps = panoptic_merge(
-            case.logits(5.0).to(DEVICE[backend]),
-            torch.ones(num_images, device=DEVICE[backend]),
+            case.logits(5.0).to(device_of(backend)),
+            torch.ones(num_images, device=device_of(backend)),
             numbers,
-            torch.zeros(num_images, 1, *case.cells, device=DEVICE[backend]),
+            torch.zeros(num_images, 1, *case.cells, device=device_of(backend)),
             network_sizes=[case.network] * num_images,
             output_sizes=[case.output] * num_images,
             num_thing_channels=1,
@@ -291,10 +289,10 @@ def test_a_class_loses_the_pixels_that_have_a_share_of_its_nan(backend: str, str
     for case in all_cases(stride):
         best = case.logits(5.0)
         maps = panoptic_merge(
-            torch.zeros(0, *case.cells, device=DEVICE[backend]),
-            torch.zeros(0, device=DEVICE[backend]),
-            torch.zeros(0, dtype=torch.int64, device=DEVICE[backend]),
-            torch.stack([best, torch.full_like(best, -5.0)], 1).to(DEVICE[backend]),
+            torch.zeros(0, *case.cells, device=device_of(backend)),
+            torch.zeros(0, device=device_of(backend)),
+            torch.zeros(0, dtype=torch.int64, device=device_of(backend)),
+            torch.stack([best, torch.full_like(best, -5.0)], 1).to(device_of(backend)),
             network_sizes=[case.network] * len(best),
             output_sizes=[case.output] * len(best),
             num_thing_channels=0,
@@ -311,10 +309,10 @@ def test_a_cell_without_weight_has_no_influence(backend: str) -> None:
     """Neither does it decide between equal logits, nor does an infinite one reach pixels in which its weight is 0."""
     logits = torch.tensor([[0.0, 0.0, 0.0], [-1.0, 0.0, torch.inf]])[None, :, None]  # [1, C, 1, w]
     maps = panoptic_merge(
-        torch.zeros(0, 1, 3, device=DEVICE[backend]),
-        torch.zeros(0, device=DEVICE[backend]),
-        torch.zeros(0, dtype=torch.int64, device=DEVICE[backend]),
-        logits.to(DEVICE[backend]),
+        torch.zeros(0, 1, 3, device=device_of(backend)),
+        torch.zeros(0, device=device_of(backend)),
+        torch.zeros(0, dtype=torch.int64, device=device_of(backend)),
+        logits.to(device_of(backend)),
         network_sizes=[(2, 6)],
         output_sizes=[(2, 6)],
         num_thing_channels=0,
@@ -327,11 +325,11 @@ def test_a_cell_without_weight_has_no_influence(backend: str) -> None:
     assert maps.ids[0].tolist() == [[1, 1, 1, 1, 2, 2]] * 2
 
 
-@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "reference"])
+@pytest.mark.parametrize("backend", backends_of("panoptic_merge", without="reference"))
 def test_every_bit_where_rounding_decides(backend: str) -> None:
     for seed in range(30 if CUDA_ON_HOST else 500):
         sample = random_sample(seed)
-        args = tuple(arg.to(DEVICE[backend]) for arg in sample.args)
+        args = tuple(arg.to(device_of(backend)) for arg in sample.args)
         expected = reference_merge(*sample.args, **sample.kwargs)
         assert_equal(panoptic_merge(*args, **sample.kwargs, backend=backend), expected, sample.name)
 
@@ -402,7 +400,9 @@ def test_the_reference_is_near_pytorchs_own_resampling(output_size: tuple[int, i
 
 @each_backend
 def test_layouts_and_dtypes_change_nothing(backend: str) -> None:
-    masks, scores, images, semantics = (arg.to(DEVICE[backend]) for arg in inputs(torch.float32, torch.device("cpu")))
+    masks, scores, images, semantics = (
+        arg.to(device_of(backend)) for arg in inputs(torch.float32, torch.device("cpu"))
+    )
     options: dict[str, Any] = {
         "network_sizes": [(52, 68), (45, 59)],
         "output_sizes": [(52, 68), (73, 101)],
@@ -429,7 +429,7 @@ def test_any_number_of_threads(backend: str, num_threads: int, keep_threads: Non
     torch.set_num_threads(1)
     expected = panoptic_merge(*args, **options, num_thing_channels=2, backend="reference")
     torch.set_num_threads(num_threads)
-    given = (arg.to(DEVICE[backend]) for arg in args)
+    given = (arg.to(device_of(backend)) for arg in args)
     assert_equal(panoptic_merge(*given, **options, num_thing_channels=2, backend=backend), expected)
 
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from condinst.backends import backend_table
 from condinst.ops import select_top_locations
 from condinst.ops.select_top_locations.spec import grid_logits, make_objects
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "select_top_locations" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "cuda"])
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("select_top_locations"))
 
 
 def by_loops(class_logits: Tensor, centerness_logits: Tensor, objects: Tensor, max_locations: int) -> Tensor:

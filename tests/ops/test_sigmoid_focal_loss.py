@@ -9,14 +9,13 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
-from condinst.backends import backend_table
 from condinst.benchmarking.memory import MIB, allocator_peak_mib
 from condinst.ops import sigmoid_focal_loss
+from tests.ops.backends import cpu_backends_of
 
-BACKENDS = [row.backend for row in backend_table() if row.op == "sigmoid_focal_loss" and row.status == "available"]
-each_backend = pytest.mark.parametrize("backend", BACKENDS)
+each_backend = pytest.mark.parametrize("backend", cpu_backends_of("sigmoid_focal_loss"))
 # The reference takes 1 - p, and powers of 0.
-each_kernel = pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "reference"])
+each_kernel = pytest.mark.parametrize("backend", cpu_backends_of("sigmoid_focal_loss", without="reference"))
 
 
 @each_backend
@@ -160,6 +159,7 @@ def test_second_fence(args: tuple[torch.Tensor, torch.Tensor], message: str) -> 
         )
 
 
+@pytest.mark.inductor
 def test_compiles_through_inductor() -> None:
     logits = torch.randn(33, 7, requires_grad=True)
     labels = torch.randint(8, (33,))

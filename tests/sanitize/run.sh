@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make sanitize`: builds the operator library and condinst._host under AddressSanitizer and UndefinedBehaviorSanitizer
 # and runs the tests that call them: on each instruction set that this CPU has, and for the CUDA kernels on the host.
+# Before that two planted mistakes must be reported, so that a build or a run without instrumentation fails.
 #
 #   PYTHON   the interpreter that has torch, the build tools and pytest; default .venv/bin/python
 #   JOBS     processes at a time; default: one for each CPU
@@ -53,18 +54,57 @@ run() {
   echo "$name: no report, $((SECONDS - start)) s"
 }
 
-specs=(tests/ops/test_op_specs.py -k "cpp and not compiles")
-others=(tests/ops/test_extreme_arguments.py tests/ops/test_native_memory.py tests/data/test_rles.py)
-if [[ -d tests/fuzz ]]; then others+=(tests/fuzz); fi
+# fail WORDS...: ends the run with a message
+fail() {
+  echo "$*" >&2
+  exit 1
+}
 
-for isa in baseline avx2 avx512; do
-  export CONDINST_CPU_ISA=$isa CONDINST_LIBRARY="$PWD/$package/condinst/libcondinst_ops.so"
-  if sanitized -c 'from condinst import _host; _host.cpu_isa()' 2>/dev/null; then
-    run "operators, $isa" "${specs[@]}"
-    run "the rest, $isa" "${others[@]}" -k "not reference"
-  else
-    echo "$isa: NOT RUN, this CPU lacks it"
+# reports CALL MESSAGE: a call of the canary ends its process with that report
+reports() {
+  local output
+  if output=$(sanitized -c "import ctypes; ctypes.CDLL('$PWD/$build/libcondinst_canary.so').$1" 2>&1); then
+    fail "canary: $1: no report; the build or the run is not instrumented"
   fi
+  [[ $output == *"$2"* ]] || fail "canary: $1: expected the report '$2', got: $output"
+}
+
+# has_features NAMES...: whether this CPU has all of them
+has_features() {
+  local feature
+  for feature in "$@"; do grep -qw "$feature" /proc/cpuinfo || return 1; done
+}
+
+# has_isa NAME: whether this CPU has what kernels/common/cpu_isa.cpp asks for
+has_isa() {
+  case $1 in
+    baseline) ;;
+    avx2) has_features avx2 fma f16c ;;
+    avx512) has_isa avx2 && has_features avx512f avx512bw avx512dq avx512vl ;;
+  esac
+}
+
+sanitized -c "import ctypes; ctypes.CDLL('$PWD/$build/libcondinst_canary.so').read_heap(7)"
+reports 'read_heap(8)' heap-buffer-overflow
+reports 'add_one(2**31 - 1)' 'signed integer overflow'
+echo "the planted mistakes are reported"
+
+specs=(tests/ops/test_op_specs.py -k "cpp and not compiles")
+extreme=(tests/ops/test_extreme_arguments.py -k "not reference")  # which runs none of our code
+others=(tests/ops/test_native_memory.py tests/data/test_rles.py tests/fuzz)
+
+unset CONDINST_CPU_ISA
+for isa in baseline avx2 avx512; do
+  if ! has_isa $isa; then
+    echo "$isa: NOT RUN, this CPU lacks it"
+    continue
+  fi
+  export CONDINST_CPU_ISA=$isa CONDINST_LIBRARY="$PWD/$package/condinst/libcondinst_ops.so"
+  loaded=$(sanitized -c 'from condinst import _host; print(_host.cpu_isa(), _host.__file__)')
+  [[ $loaded == "$isa $PWD/$package/"* ]] || fail "$isa: expected the sanitized module for it, got: $loaded"
+  run "operators, $isa" "${specs[@]}"
+  run "extreme arguments, $isa" "${extreme[@]}"
+  run "the rest, $isa" "${others[@]}"
 done
 unset CONDINST_CPU_ISA
 CONDINST_LIBRARY=$cuda_on_host run "operators, CUDA on the host" "${specs[@]}"

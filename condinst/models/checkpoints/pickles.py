@@ -22,7 +22,7 @@ from .errors import CheckpointError
 MOST_OPERATIONS = 1_000_000
 """Operations of a pickle. A file of weights has some ten thousand; one takes up to 216 bytes of memory (a set)."""
 
-_LONGEST_NUMBER = 255  # bytes of a whole number; the longest one known in a checkpoint has 10
+_LONGEST_NUMBER = 255  # bytes of a whole number, and its characters in text; the longest known one has 10 bytes
 _LONGEST_KEY = 8  # entries of a tuple as a key
 _ATOMS = (str, int, float, bool, type(None))
 
@@ -260,9 +260,16 @@ def containers(budget: Budget) -> dict[str, Any]:
     return {"collections.OrderedDict": Builder(ordered_dict)}
 
 
+def _whole_number(line: bytes) -> int:
+    """A number in digits. Python 2 wrote an L after some, and Python reads thousands of digits in quadratic time."""
+    if len(line) > _LONGEST_NUMBER:
+        raise CheckpointError(f"refused: a whole number of {len(line)} characters")
+    return int(line.removesuffix(b"L"))
+
+
 def _int_line(reader: _Reader) -> None:
     line = reader.line()
-    reader.push({b"00": False, b"01": True}[line] if line in (b"00", b"01") else int(line))
+    reader.push({b"00": False, b"01": True}[line] if line in (b"00", b"01") else _whole_number(line))
 
 
 def _string_line(reader: _Reader) -> None:
@@ -331,11 +338,11 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.POP: lambda reader: reader.stack.pop(),
     pickle.POP_MARK: lambda reader: reader.pop_mark(),
     pickle.DUP: lambda reader: reader.push(reader.stack[-1]),
-    pickle.PUT: lambda reader: reader.memo.update({int(reader.line()): reader.stack[-1]}),
+    pickle.PUT: lambda reader: reader.memo.update({_whole_number(reader.line()): reader.stack[-1]}),
     pickle.BINPUT: _put("<B"),
     pickle.LONG_BINPUT: _put("<I"),
     pickle.MEMOIZE: lambda reader: reader.memo.update({len(reader.memo): reader.stack[-1]}),
-    pickle.GET: lambda reader: reader.push(reader.memo[int(reader.line())]),
+    pickle.GET: lambda reader: reader.push(reader.memo[_whole_number(reader.line())]),
     pickle.BINGET: _get("<B"),
     pickle.LONG_BINGET: _get("<I"),
     # ---- numbers and constants
@@ -346,7 +353,7 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.BININT: _number("<i"),
     pickle.BININT1: _number("<B"),
     pickle.BININT2: _number("<H"),
-    pickle.LONG: lambda reader: reader.push(int(reader.line().removesuffix(b"L"))),
+    pickle.LONG: lambda reader: reader.push(_whole_number(reader.line())),
     pickle.LONG1: lambda reader: reader.push(reader.whole_number(reader.number("<B"))),
     pickle.LONG4: lambda reader: reader.push(reader.whole_number(reader.number("<i"))),
     pickle.FLOAT: lambda reader: reader.push(float(reader.line())),
