@@ -135,10 +135,14 @@ def load_training_config(source: str | Path, settings: Iterable[str] = ()) -> Tr
     table = load_training_table(source)
     where = f"{source}: [training]"
     values = {name: _checked(f"{where} {name}", TrainingConfig, name, value) for name, value in table.items()}
-    values |= parse_settings("--set", TrainingConfig, settings)
+    changes = parse_settings("--set", TrainingConfig, settings)
     try:
-        return TrainingConfig(**values)
+        return TrainingConfig(**(values | changes))
     except TypeError as error:  # that of a caller, not of a file
+        raise ValueError(f"{where} {error}") from error
+    except ValueError as error:
+        if changes:  # the message names the field, and either may have set it
+            raise
         raise ValueError(f"{where} {error}") from error
 
 

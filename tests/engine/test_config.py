@@ -89,3 +89,11 @@ def test_mistakes_are_named(tmp_path: Path, text: str, settings: list[str], mess
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_training_config(path, settings)
+
+
+def test_a_file_with_a_wrong_value_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "condinst_nano"\n[training]\nscale_range = [2.0]\n')
+    with pytest.raises(ValueError, match=r"mine.toml: \[training\] scale_range: expected 2 numbers"):
+        load_training_config(path)
+    assert load_training_config(path, ["scale_range=[0.5, 2]"]).scale_range == (0.5, 2)

@@ -1,7 +1,7 @@
 """Fuzzes for a while: ``make fuzz SECONDS=600`` or ``python tests/fuzz/run.py SECONDS [pytest's -k expression]``.
 
 Every fuzz test gets an equal share of the time, in a process of its own, so that a crash costs that test alone. Prints
-how many calls each made; a test that fails shows the smallest example, one that crashes the last one.
+how many calls each made; a test that fails shows the smallest example, one that crashes or hangs the last one.
 """
 
 from __future__ import annotations
@@ -33,14 +33,23 @@ def run(name: str, seconds: float) -> bool:
         last, report = Path(folder) / "last.txt", Path(folder) / "report.xml"
         environment = {**os.environ, "FUZZ_SECONDS": str(seconds), "FUZZ_LAST": str(last)}
         words = [*PYTEST, "--tb=short", "-o", "junit_family=xunit1", "--junit-xml", str(report), name]
-        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        with subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                output, errors = process.communicate(timeout=3 * seconds + 120)
+                ended = f"signal {-process.returncode}" if process.returncode < 0 else None
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, errors = process.communicate()
+                ended = "its time limit, which an example exceeds"
         calls = re.search(r'name="calls" value="(\d+)"', report.read_text()) if report.exists() else None
-        passed = done.returncode == 0
+        passed = process.returncode == 0
         print(f"{name}: {calls.group(1) if calls else '?'} calls, {'passed' if passed else 'FAILED'}", flush=True)
         if not passed:
-            print(done.stdout[-6000:], done.stderr[-3000:], sep="\n")
-            if done.returncode < 0 and last.exists():
-                print(f"ended by signal {-done.returncode}; the last example: {last.read_text()[:3000]}", flush=True)
+            print(output[-6000:], errors[-3000:], sep="\n")
+            if ended is not None and last.exists():
+                print(f"ended by {ended}; the last example: {last.read_text()[:3000]}", flush=True)
         return passed
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,13 @@ from condinst.data.check_panoptic import check_panoptic
 from condinst.data.coco import CocoInstances
 from condinst.data.images import read_image
 from condinst.data.panoptic import CocoPanoptic
+from condinst.data.panoptic_results import read_panoptic_results
 from condinst.engine.config import load_training_config
+from condinst.engine.training_state import TrainingState, read_checkpoint
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.checkpoints.files import read_state
 from tests.data.synthetic import compressed, uncompressed, write_panoptic, write_rectangles
+from tests.engine.test_training_state import make_state
 from tests.models.tiny import make_model
 
 from .conftest import Fuzz
@@ -45,24 +48,24 @@ def _ends_as_documented(path: Path, read: Callable[[], object]) -> None:
 def _read_instances(path: Path) -> None:
     data = CocoInstances(path, path.parent / "images")
     check_instances(data)
-    _use(data)
+    _use(data, path)
 
 
 def _read_panoptic(path: Path) -> None:
     data = CocoPanoptic(path, path.parent / "images", path.parent / "panoptic")
     check_panoptic(data)
-    _use(data)
+    _use(data, path, *(path.parent / "panoptic").iterdir())
 
 
-def _use(data: AnnotatedImages) -> None:
-    """What training and evaluation ask of a data set; a bad annotation is theirs to count."""
+def _use(data: AnnotatedImages, *files: Path) -> None:
+    """What training and evaluation ask of a data set; a bad annotation is theirs to count, by one of these names."""
     for index in range(len(data)):
         try:
             data.objects(index)
             data.target(index)
             data.image_size(index)
-        except (ValueError, OSError):
-            continue
+        except (ValueError, OSError) as error:
+            assert any(file.name in str(error) for file in files), f"{type(error).__name__} names no file: {error}"
     data.aspect_ratios()
 
 
@@ -112,6 +115,31 @@ def test_panoptic_png(tmp_path: Path, fuzz: Fuzz) -> None:
         _ends_as_documented(png, lambda: _read_panoptic(path))
 
     fuzz(damaged_bytes(png.read_bytes()), check)
+
+
+RESULTS = {
+    "images": [{"id": 1, "file_name": "a.jpg"}],
+    "annotations": [
+        {
+            "image_id": 1,
+            "file_name": "a.png",
+            "segments_info": [{"id": 7, "category_id": 1}, {"id": 9, "category_id": 2}],
+        },
+        {"image_id": 2, "file_name": "b.png", "segments_info": []},
+    ],
+}
+
+
+def test_panoptic_results(tmp_path: Path, fuzz: Fuzz) -> None:
+    path = tmp_path / "results.json"
+    images: dict[Any, dict[str, Any]] = {1: {"file_name": "a.jpg"}, 2: {"file_name": "b.jpg"}}
+
+    def check(content: Any) -> None:
+        path.write_text(json.dumps(content))
+        _ends_as_documented(path, lambda: read_panoptic_results(path, images))
+
+    check(RESULTS)
+    fuzz(damaged_json(RESULTS), check)
 
 
 IMAGE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
@@ -171,6 +199,56 @@ def test_weights(name: str, tmp_path: Path, fuzz: Fuzz) -> None:
     fuzz(damaged_bytes(CHECKPOINTS[name]()), check)
 
 
+def test_weights_of_a_backbone(tmp_path: Path, fuzz: Fuzz) -> None:
+    path = tmp_path / "backbone.safetensors"
+    model = make_model()
+    content = save(model.backbone.state_dict())
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        _ends_as_documented(path, lambda: condinst.load_backbone(model, path))
+
+    path.write_bytes(content)
+    condinst.load_backbone(model, path)
+    # the beginning has the names and shapes
+    fuzz(damaged_bytes(content[:4096]).map(lambda start: start + content[4096:]), check)
+
+
+@pytest.fixture
+def state() -> Iterator[TrainingState]:
+    """The state of a training; that of random numbers, which it sets when it is loaded, is put back."""
+    with torch.random.fork_rng(devices=[]):
+        yield make_state()
+
+
+def test_checkpoints_of_a_training(state: TrainingState, tmp_path: Path, fuzz: Fuzz) -> None:
+    path = tmp_path / "last.pt"
+    state.save(path)
+    content = path.read_bytes()
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        _ends_as_documented(path, lambda: state.load(path))
+
+    fuzz(damaged_bytes(content), check)
+
+
+def test_values_in_checkpoints_of_a_training(state: TrainingState, tmp_path: Path, fuzz: Fuzz) -> None:
+    path = tmp_path / "last.pt"
+    state.save(path)
+    content = read_checkpoint(path)
+    model = content.pop("model")
+    momenta = content["optimizer"]["state"]
+    content["optimizer"]["state"] = {key: momenta[key] for key in list(momenta)[:3]}  # few tensors are fast to copy
+
+    def check(content: Any) -> None:
+        torch.save({**content, "model": model} if isinstance(content, dict) else content, path)
+        _ends_as_documented(path, lambda: state.load(path))
+
+    check(content)
+    fuzz(damaged_json(content), check)
+
+
 def test_the_config_in_our_weights(tmp_path: Path, fuzz: Fuzz) -> None:
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(make_model(), path)
@@ -202,6 +280,9 @@ learning_rate = 0.1
 """
 
 
+BASES = ("", "x", "x" * 300, "x" * 300 + ".toml", "absent.toml", "{folder}", "{folder}/.toml", "{folder}/mine.toml")
+
+
 def test_config_files(tmp_path: Path, fuzz: Fuzz) -> None:
     path = tmp_path / "mine.toml"
 
@@ -210,7 +291,8 @@ def test_config_files(tmp_path: Path, fuzz: Fuzz) -> None:
         _ends_as_documented(path, lambda: condinst.load_config(path))
         _ends_as_documented(path, lambda: load_training_config(path))
 
-    fuzz(damaged_bytes(CONFIG), check)
+    bases = st.sampled_from(BASES).map(lambda base: f'base = "{base}"'.replace("{folder}", str(tmp_path)).encode())
+    fuzz(st.one_of(damaged_bytes(CONFIG), bases), check)
 
 
 def test_run_lengths(fuzz: Fuzz) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import random
 import struct
 import subprocess
 import sys
@@ -401,8 +400,8 @@ def test_whole_numbers_in_text_have_a_longest(tmp_path: Path, form: bytes) -> No
 
 
 @pytest.mark.parametrize("name", ["a.pkl", "zip.pth", "old.pth", "a.safetensors"])
-def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str) -> None:
-    """Every cut and a thousand changed bytes: nothing but a CheckpointError with the name of the file comes out."""
+def test_files_that_are_cut_off_are_refused(tmp_path: Path, name: str) -> None:
+    """At two hundred places: a CheckpointError with the name of the file. tests/fuzz changes bytes."""
     state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1, dtype=torch.bool)}
     buffer = io.BytesIO()
     if name == "a.pkl":
@@ -415,22 +414,10 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str) -> None:
         torch.save(state, buffer, _use_new_zipfile_serialization=name == "zip.pth")
     content = buffer.getvalue()
     assert read_state(write(tmp_path / name, content))[0].keys() == state.keys()
-    draw = random.Random(0)
-    changed = [content[:end] for end in range(0, len(content), 1 + len(content) // 200)]
-    for _ in range(1000):
-        mutable = bytearray(content)
-        for _ in range(draw.randint(1, 3)):
-            mutable[draw.randrange(len(mutable))] = draw.randrange(256)
-        changed.append(bytes(mutable))
-    outcomes: Counter[str] = Counter()
-    for one in changed:
-        try:
-            read_state(write(tmp_path / name, one))
-            outcomes["read"] += 1
-        except CheckpointError as error:
-            assert str(error).startswith(f"{tmp_path / name}: ") and len(str(error)) < 600
-            outcomes["refused"] += 1
-    assert outcomes["refused"] > 100
+    for end in range(0, len(content), 1 + len(content) // 200):
+        with pytest.raises(CheckpointError) as error:
+            read_state(write(tmp_path / name, content[:end]))
+        assert str(error.value).startswith(f"{tmp_path / name}: ") and len(str(error.value)) < 600
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:

@@ -287,6 +287,31 @@ def test_gradients_with_relus_on_the_same_side(device: str, backend: str) -> Non
     assert found.max() <= LIMIT_OF_SAME_SIDES, list(step.gradients)[int(found.argmax())]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("device", "backend"), _places()[:1])
+def test_the_limit_of_whole_gradients_sees_a_missing_cell(device: str, backend: str) -> None:
+    """The largest one of the gradient of the mask features [2, 8, h, w], in one channel."""
+    golden = load_golden("r50_sem_train")
+    expected = take_step(load_recorded(golden, **TRAININGS["r50_sem_train"]), golden)
+    shapes = []
+
+    def without_largest(gradient: Tensor) -> Tensor:
+        shapes.append(gradient.shape)
+        gradient = gradient.clone()
+        gradient.view(-1)[gradient.abs().argmax()] = 0
+        return gradient
+
+    def plant(module: Any, args: Any, output: Any) -> None:
+        features = output if isinstance(output, Tensor) else output[0]
+        features.register_hook(without_largest)
+
+    model = load_recorded(golden, **TRAININGS["r50_sem_train"])
+    model.mask_branch.register_forward_hook(plant)
+    found = deviations(take_step(model, golden), expected)
+    assert [shape[:2] for shape in shapes] == [(2, 8)]
+    assert found.max() > LIMIT_OF_SAME_SIDES
+
+
 @pytest.mark.parametrize(("device", "backend"), _places()[:1])
 def test_limits_of_other_devices(device: str, backend: str) -> None:
     """They let sums in another order pass, as they stand for another device here, and see errors that are planted."""
