@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from condinst.data.objects import Objects, Polygons
 from condinst.data.resize import network_size, resize_image
-from condinst.data.rles import Rle, boxes_of_rles, draw_polygons, encode_masks, mask_pixels, mass_centers
+from condinst.data.rles import Rle, boxes_of_rles, check_points, draw_polygons, encode_masks, mask_pixels, mass_centers
 
 Target = dict[str, Any]
 _PASTED_SHARE = 0.5
@@ -102,6 +102,8 @@ class View:
 
     def polygons(self, polygons: Polygons) -> Rle:
         """Draws the polygons of an object where they go."""
+        for one in polygons:
+            check_points(one)
         moved = [self.points(np.array(one, dtype=np.float64).reshape(-1, 2)).ravel().tolist() for one in polygons]
         return draw_polygons(moved, *self.size)
 

@@ -18,7 +18,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from torch import nn
 
-from condinst.data.coco import CocoInstances, compress, largest_number
+from condinst.data.coco import CocoInstances, compress
+from condinst.data.rles import largest_number
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
 from condinst.evaluation.runner import (
