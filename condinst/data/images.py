@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from condinst.geometry import row_slices
+from condinst.messages import shorten
 
 ImageSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
 
@@ -24,7 +27,11 @@ IMAGE_EXTENSIONS = frozenset(
 """Endings, in lower case, of the files that `list_images` takes from a folder."""
 
 MOST_PIXELS = 2**31 - 1
-"""Of any picture and mask: COCO's run lengths, and the libraries that read them, count pixels in 32 bits."""
+"""The most pixels of any picture or mask. COCO's run lengths, and the libraries that read them, count them in 32 bits."""
+
+_MAX_PIXELS = 178_956_970  # what PIL reads by default; it warns from half of it on
+
+_opening = threading.Lock()
 
 _STRIP = 2**16  # pixels that are converted at a time: few enough for the cache of a processor
 
@@ -38,25 +45,20 @@ Convert: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 def max_pixels() -> int:
-    """The most pixels that a picture may have: twice `PIL.Image.MAX_IMAGE_PIXELS`, or `MOST_PIXELS` where it is None.
+    """The most pixels that a picture may have, which the environment variable CONDINST_MAX_PIXELS sets.
 
-    The environment variable CONDINST_MAX_PIXELS sets it when this module is imported.
+    Raises:
+        ValueError: the variable holds something else than a number of pixels.
     """
-    limit = Image.MAX_IMAGE_PIXELS
-    return MOST_PIXELS if limit is None else min(2 * limit, MOST_PIXELS)
-
-
-def _set_max_pixels(text: str) -> None:
-    """Lets PIL open pictures of so many pixels, and none of more."""
+    text = os.environ.get("CONDINST_MAX_PIXELS", "")
+    if not text:
+        return _MAX_PIXELS
     if not text.isdecimal() or len(text) > len(str(MOST_PIXELS)) or not 0 < int(text) <= MOST_PIXELS:
         raise ValueError(
-            f"environment variable CONDINST_MAX_PIXELS: expected a number of pixels in 1..{MOST_PIXELS}, got {text!r}"
+            "environment variable CONDINST_MAX_PIXELS: expected a number of pixels in"
+            f" 1..{MOST_PIXELS}, got {shorten(text)}"
         )
-    Image.MAX_IMAGE_PIXELS = -(-int(text) // 2)  # PIL warns from here on, and refuses what is twice as large
-
-
-if os.environ.get("CONDINST_MAX_PIXELS"):
-    _set_max_pixels(os.environ["CONDINST_MAX_PIXELS"])
+    return int(text)
 
 
 def read_image(source: ImageSource) -> Tensor:
@@ -81,11 +83,15 @@ def read_image(source: ImageSource) -> Tensor:
         uint8 [3, H, W] on the CPU.
 
     Raises:
-        ValueError: a file that is missing, damaged, no image or of more than `max_pixels` (the message names it);
-            other or no pixels.
+        ValueError: a file that is missing, damaged, no image or of more than `max_pixels` (the message names it); a PIL
+            image whose file is damaged or a program; other or no pixels.
         TypeError: `source` is of another type.
     """
     if isinstance(source, Image.Image):
+        try:
+            _load(source)
+        except Exception as error:
+            raise _unreadable("image", error) from error
         return _from_pil(source, "image")
     if isinstance(source, Tensor):
         return _from_tensor(source)
@@ -109,23 +115,52 @@ def open_image(path: Path) -> Image.Image:
             raise ValueError(f"{path}: expected an image file, got a {'folder' if path.is_dir() else 'device'}")
     except OSError as error:  # a name that the system does not take
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    limit = max_pixels()
     try:
-        with Image.open(path) as opened:
-            if opened.format == "EPS":
-                raise ValueError("a PostScript file is a program, and is not run")
-            if opened.width * opened.height > max_pixels():
-                raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels")
-            opened.load()
-            return opened
+        with _pil_limit(limit):
+            image = Image.open(path)
+        with image:
+            pixels = image.width * image.height
+            if pixels > limit:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            with _pil_limit(limit) if pixels > _MAX_PIXELS // 2 else contextlib.nullcontext():
+                _load(image)
+            return image
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image, or of a format that PIL cannot read") from None
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
-            f"{path}: too large: {error}; the environment variable CONDINST_MAX_PIXELS sets the limit, in Python"
-            " PIL.Image.MAX_IMAGE_PIXELS (half of it)"
+            f"{path}: too large: expected at most {limit} pixels, which the environment variable CONDINST_MAX_PIXELS"
+            f" sets: {error}"
         ) from error
-    except Exception as error:  # PIL's decoders raise whatever they stumble over: SyntaxError, EOFError ...
-        raise ValueError(f"{path}: damaged or unreadable image: {error}") from error
+    except Exception as error:
+        raise _unreadable(str(path), error) from error
+
+
+@contextlib.contextmanager
+def _pil_limit(limit: int) -> Iterator[None]:
+    """While it runs, PIL reads pictures of up to `limit` pixels without a warning; one thread at a time."""
+    with _opening:  # PIL's limit is a global one
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = limit
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _load(image: Image.Image) -> None:
+    """Decodes an image that was opened only, unless it is a program."""
+    if image.format == "EPS" and getattr(image, "tile", None):
+        raise ValueError("a PostScript file is a program, and is not run")
+    image.load()
+
+
+def _unreadable(name: str, error: Exception) -> ValueError:
+    """The error on an image that PIL cannot decode; its decoders raise whatever they stumble over."""
+    if isinstance(error, MemoryError):
+        return ValueError(f"{name}: not enough memory for this image")
+    return ValueError(f"{name}: damaged or unreadable image: {error}")
 
 
 def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:

@@ -209,7 +209,7 @@ def test_a_size_that_run_lengths_cannot_have_is_named(tmp_path: Path, size: tupl
 
 def test_images_larger_than_can_be_read_cost_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They stay in the data set, as pictures that cannot be read do; only their masks as pixels are refused."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", "20000")
     box = (3, 4, 10, 6)
     content = {
         "images": [{"id": 7, "file_name": "a.png", "height": 40_000, "width": 50_000}],

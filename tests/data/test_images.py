@@ -257,7 +257,7 @@ def test_truncated_image(tmp_path: Path, kind: str) -> None:
 
 def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write(tmp_path / "bomb.png", Image.new("L", (200, 200)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", "1000")
     with pytest.raises(ValueError, match=r"bomb\.png: too large"):
         read_image(path)
 
@@ -352,30 +352,47 @@ def test_memory_of_a_picture(tmp_path: Path) -> None:
     assert found["RGB.png"] > 3.5  # PIL's own pixels of four bytes, so that something was measured
 
 
-def test_the_limit_of_pixels_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = _write(tmp_path / "a.png", Image.new("L", (200, 200)))
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_the_limit_of_pixels_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """PIL's own limit has no effect, and stays as it was."""
+    path = _write(tmp_path / name, Image.new("L", (201, 199)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
-    images._set_max_pixels("40000")
-    assert max_pixels() == 40_000 and read_image(path).shape == (3, 200, 200)
-    images._set_max_pixels("39998")
-    with pytest.raises(ValueError, match=r"a\.png: too large: .* CONDINST_MAX_PIXELS sets the limit"):
+    monkeypatch.setattr(images, "_MAX_PIXELS", 2)
+    for limit in ("39999", "60000"):
+        monkeypatch.setenv("CONDINST_MAX_PIXELS", limit)
+        assert max_pixels() == int(limit) and read_image(path).shape == (3, 199, 201)
+    for limit in ("39998", "5"):
+        monkeypatch.setenv("CONDINST_MAX_PIXELS", limit)
+        with pytest.raises(ValueError, match=rf"{name}: too large: expected at most {limit} pixels, .* CONDINST_MAX_P"):
+            read_image(path)
+    assert Image.MAX_IMAGE_PIXELS == 1
+
+
+@pytest.mark.parametrize("wrong", ["many", "-1", "0", "9" * 5000])
+def test_a_wrong_limit_of_pixels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    path = _write(tmp_path / "a.png", Image.new("L", (20, 20)))
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", wrong)
+    with pytest.raises(ValueError, match=r"CONDINST_MAX_PIXELS: expected a number of pixels in 1\.\.2147483647"):
         read_image(path)
-    for wrong in ("many", "-1", "0", "9" * 5000):
-        with pytest.raises(ValueError, match=r"CONDINST_MAX_PIXELS: expected a number of pixels in 1\.\.2147483647"):
-            images._set_max_pixels(wrong)
-    code = "from condinst.data.images import max_pixels; print(max_pixels())"
-    environment = {**os.environ, "CONDINST_MAX_PIXELS": "4000"}
+
+
+def test_importing_leaves_pil_as_it_is() -> None:
+    code = (
+        "from PIL import Image; Image.MAX_IMAGE_PIXELS = 7; import condinst.data.images; print(Image.MAX_IMAGE_PIXELS)"
+    )
+    environment = {**os.environ, "CONDINST_MAX_PIXELS": "many"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.stdout == "4000\n", done.stderr
+    assert done.stdout == "7\n", done.stderr
 
 
-def test_without_a_limit_of_pil_ours_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = _write(tmp_path / "a.png", Image.new("L", (200, 200)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert max_pixels() == 2**31 - 1
-    monkeypatch.setattr(images, "MOST_PIXELS", 39_999)
-    with pytest.raises(ValueError, match=r"a\.png: too large: 200 x 200 pixels"):
-        read_image(path)
+@pytest.mark.parametrize("kind", ["png", "tiff", "jpeg"])
+def test_a_damaged_file_that_pil_has_opened(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, kind)
+    with pytest.raises(ValueError, match="image: damaged or unreadable image: "):
+        read_image(Image.open(io.BytesIO(buffer.getvalue()[: len(buffer.getvalue()) * 9 // 10])))
 
 
 def test_a_program_is_no_picture(tmp_path: Path) -> None:
@@ -384,6 +401,8 @@ def test_a_program_is_no_picture(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(path, "EPS")
     with pytest.raises(ValueError, match=r"a\.png: .*PostScript file is a program"):
         read_image(path)
+    with pytest.raises(ValueError, match=r"image: .*PostScript file is a program"), Image.open(path) as opened:
+        read_image(opened)
 
 
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:
