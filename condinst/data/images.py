@@ -15,7 +15,7 @@ import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
-from condinst.geometry import row_slices
+from condinst.geometry import tile_slices
 from condinst.messages import shorten
 
 ImageSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
@@ -27,19 +27,19 @@ IMAGE_EXTENSIONS = frozenset(
 """Endings, in lower case, of the files that `list_images` takes from a folder."""
 
 MOST_PIXELS = 2**31 - 1
-"""The most pixels of any picture or mask. COCO's run lengths, and the libraries that read them, count them in 32 bits."""
+"""The most pixels of any picture or mask: COCO's run lengths, and the libraries that read them, count in 32 bits."""
 
 _MAX_PIXELS = 178_956_970  # what PIL reads by default; it warns from half of it on
 
 _opening = threading.Lock()
 
-_STRIP = 2**16  # pixels that are converted at a time: few enough for the cache of a processor
+_TILE = 2**16  # pixels that are converted at a time: few enough for the cache of a processor
 
 _DEEP_MODES = ("I", "F")  # how PIL's names of pixels of more than 8 bits begin
 _TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 
-Part: TypeAlias = "tuple[slice, np.ndarray]"
-"""Some rows of a picture, [h, W] or [h, W, C], and which ones they are."""
+Part: TypeAlias = "tuple[tuple[slice, slice], np.ndarray]"
+"""A part of a picture, [h, w] or [h, w, C]: its rows and columns, and its pixels."""
 Convert: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Makes pixels of 8 bits."""
 
@@ -72,8 +72,9 @@ def read_image(source: ImageSource) -> Tensor:
     - 32-bit integers: like 16-bit if all lie in 0..65535, else stretched, their range becoming 0..255.
     - floats: times 255 if all lie in 0..1, as they are if all lie in 0..255, else stretched.
 
-    Above the result, at most six bytes of memory are taken for each pixel: for PIL's own picture, and for a strip of it
-    at a time. (PIL's decoders of WebP, AVIF, JPEG 2000 and progressive JPEG take more while they read a file.)
+    Above the result, at most six bytes of memory are taken for each pixel: for PIL's own picture, and for a part of it
+    at a time. (PIL's decoders of WebP, AVIF, JPEG 2000 and progressive JPEG take more while they read a file, and that of PNG holds a row more as it is in the
+    file, which counts where a picture has one row.)
 
     Args:
         source: a file, a PIL image, an array [H, W] or [H, W, C], or a tensor [C, H, W]; C is 1, 3 (RGB, not
@@ -163,11 +164,11 @@ def _unreadable(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name}: damaged or unreadable image: {error}")
 
 
-def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """The rows of an image, a few at a time, so that what is made of them takes little memory."""
-    for rows in row_slices(image.height, image.width, _STRIP):
-        whole = rows.stop - rows.start == image.height
-        yield rows, image if whole else image.crop((0, rows.start, image.width, rows.stop))
+def tiles(image: Image.Image) -> Iterator[tuple[tuple[slice, slice], Image.Image]]:
+    """The parts of an image by their rows and columns; of few pixels, so that what is made of them takes little memory."""
+    for rows, columns in tile_slices(image.height, image.width, _TILE):
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        yield (rows, columns), image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -223,7 +224,7 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
         raise ValueError(f"{name}: expected at least one pixel, got {width} x {height}")
 
     def parts() -> Iterator[Part]:
-        return ((rows, np.asarray(_as_rgb(strip, name))) for rows, strip in strips(image))
+        return ((place, np.asarray(_as_rgb(tile, name))) for place, tile in tiles(image))
 
     orientation = _orientation(image)
     result = np.empty((3, width, height) if orientation in _TURNED else (3, height, width), np.uint8)
@@ -249,7 +250,7 @@ def _as_rgb(image: Image.Image, name: str) -> Image.Image:
 def _from_array(pixels: np.ndarray) -> Tensor:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    return _from_rows(pixels.shape, lambda rows: pixels[rows])
+    return _from_parts(pixels.shape, lambda place: pixels[place])
 
 
 def _from_tensor(tensor: Tensor) -> Tensor:
@@ -259,15 +260,15 @@ def _from_tensor(tensor: Tensor) -> Tensor:
         raise ValueError("image: expected a dense tensor with values, got a sparse, quantised or meta one")
     channels_last = tensor.detach().permute(1, 2, 0)
 
-    def take(rows: slice) -> np.ndarray:
-        part = channels_last[rows].cpu()
+    def take(place: tuple[slice, slice]) -> np.ndarray:
+        part = channels_last[place].cpu()
         return (part.float() if part.is_floating_point() else part).numpy()
 
-    return _from_rows(channels_last.shape, take)
+    return _from_parts(channels_last.shape, take)
 
 
-def _from_rows(shape: Sequence[int], take: Callable[[slice], np.ndarray]) -> Tensor:
-    """The picture of the rows that `take` gives, for an array or tensor [H, W, C]."""
+def _from_parts(shape: Sequence[int], take: Callable[[tuple[slice, slice]], np.ndarray]) -> Tensor:
+    """The picture of the parts that `take` gives, for an array or tensor [H, W, C]."""
     if len(shape) != 3 or shape[2] not in (1, 3, 4) or 0 in shape:
         raise ValueError(
             "image: expected [H, W] or [H, W, C] (a tensor: [C, H, W]) with at least one pixel and 1, 3 or 4"
@@ -276,9 +277,9 @@ def _from_rows(shape: Sequence[int], take: Callable[[slice], np.ndarray]) -> Ten
     height, width, _ = shape
 
     def parts() -> Iterator[Part]:
-        return ((rows, take(rows)[:, :, :3]) for rows in row_slices(height, width, _STRIP))
+        return ((place, take(place)[:, :, :3]) for place in tile_slices(height, width, _TILE))
 
-    dtype = take(slice(0, 1)).dtype
+    dtype = take((slice(0, 1), slice(0, 1))).dtype
     convert: Convert | None = None
     if dtype == np.bool_:
         convert = _from_bool
@@ -297,11 +298,11 @@ def _from_rows(shape: Sequence[int], take: Callable[[slice], np.ndarray]) -> Ten
 
 
 def _fill(result: np.ndarray, parts: Iterable[Part], convert: Convert | None) -> None:
-    """Writes rows [h, W] or [h, W, C] of a picture, of which 3 channels count, into uint8 [3, H, W]."""
-    for rows, pixels in parts:
+    """Writes parts [h, w] or [h, w, C] of a picture, of which 3 channels count, into uint8 [3, H, W]."""
+    for (rows, columns), pixels in parts:
         if convert is not None:
             pixels = convert(pixels)
-        result[:, rows] = pixels if pixels.ndim == 2 else pixels[:, :, :3].transpose(2, 0, 1)
+        result[:, rows, columns] = pixels if pixels.ndim == 2 else pixels[:, :, :3].transpose(2, 0, 1)
 
 
 def _value_range(parts: Iterable[Part]) -> tuple[float, float]:
