@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condinst.data.images import MOST_PIXELS, read_image
+from condinst.data.images import MOST_PIXELS, max_pixels, read_image
 from condinst.data.objects import Objects
 from condinst.messages import shorten
 
 Target = dict[str, Any]
 Window = tuple[int, int, int, int]
 Check = tuple[str, Callable[[Any], bool]]
+
+MASK_FACTOR = 8
+"""All masks of an image as pixels, of a byte each, may have as many pixels as so many of the largest pictures."""
 
 _ID_BOUND = 2**63  # the libraries that compute with ids take 64 bits
 _ID: Check = (
@@ -113,6 +116,16 @@ class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
         """(height, width) of image `index` as the annotation file has it."""
         info = self.images[self.image_ids[index]]
         return info["height"], info["width"]
+
+    def _check_masks(self, objects: Objects) -> None:
+        """Raises a ValueError where the masks of an image as pixels would take too much memory."""
+        (height, width), count, most = objects.size, len(objects.segmentations), max_pixels()
+        if count and (height * width > most or count * height * width > MASK_FACTOR * most):
+            raise ValueError(
+                f"{self.annotations}: image {objects.image_id}: expected at most {most} pixels in a mask and"
+                f" {MASK_FACTOR * most} in all masks as pixels, got {count} masks of {height} x {width}; the"
+                " environment variable CONDINST_MAX_PIXELS raises the limit"
+            )
 
     def aspect_ratios(self) -> Tensor:
         """Width / height of all images, float32 [N], without reading them."""

@@ -13,7 +13,6 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, read_json
-from condinst.data.images import max_pixels
 from condinst.data.objects import Objects, Segmentation
 from condinst.data.rles import check_outlines, largest_number, mask_pixels, mass_centers
 from condinst.messages import shorten
@@ -75,11 +74,7 @@ class CocoInstances(AnnotatedImages):
         """The objects of image `index` with their masks as pixels, without reading the image."""
         objects = self.objects(index)
         height, width = objects.size
-        if objects.segmentations and height * width > max_pixels():
-            raise ValueError(
-                f"{self.annotations}: image {objects.image_id}: expected at most {max_pixels()} pixels for masks as"
-                f" pixels, got {height} x {width}; the environment variable CONDINST_MAX_PIXELS sets the limit"
-            )
+        self._check_masks(objects)
         codes = [compress(segmentation, height, width) for segmentation in objects.segmentations]
         seen = mass_centers(codes)[1] > 0  # a polygon between the pixels is none
         masks = mask_pixels(codes, np.arange(height), np.arange(width))

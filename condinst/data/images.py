@@ -73,8 +73,8 @@ def read_image(source: ImageSource) -> Tensor:
     - floats: times 255 if all lie in 0..1, as they are if all lie in 0..255, else stretched.
 
     Above the result, at most six bytes of memory are taken for each pixel: for PIL's own picture, and for a part of it
-    at a time. (PIL's decoders of WebP, AVIF, JPEG 2000 and progressive JPEG take more while they read a file, and that of PNG holds a row more as it is in the
-    file, which counts where a picture has one row.)
+    at a time. The decoders of WebP, AVIF, JPEG 2000 and progressive JPEG take more while they read a file. That
+    of PNG holds one row of the file, which counts where a picture has no other.
 
     Args:
         source: a file, a PIL image, an array [H, W] or [H, W, C], or a tensor [C, H, W]; C is 1, 3 (RGB, not
@@ -165,7 +165,7 @@ def _unreadable(name: str, error: Exception) -> ValueError:
 
 
 def tiles(image: Image.Image) -> Iterator[tuple[tuple[slice, slice], Image.Image]]:
-    """The parts of an image by their rows and columns; of few pixels, so that what is made of them takes little memory."""
+    """The parts of an image, with their rows and columns. What is made of so few pixels takes little memory."""
     for rows, columns in tile_slices(image.height, image.width, _TILE):
         box = (columns.start, rows.start, columns.stop, rows.stop)
         yield (rows, columns), image if box == (0, 0, *image.size) else image.crop(box)

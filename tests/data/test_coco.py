@@ -219,9 +219,21 @@ def test_images_larger_than_can_be_read_cost_no_memory(tmp_path: Path, monkeypat
     data = CocoInstances(write_json(tmp_path, content), tmp_path)
     assert data.objects(0).boxes.tolist() == [[3, 4, 13, 10]] and data.aspect_ratios().tolist() == [1.25]
     with pytest.raises(
-        ValueError, match=r"instances\.json: image 7: expected at most 20000 pixels .*CONDINST_MAX_PIXELS"
+        ValueError, match=r"instances\.json: image 7: expected at most 20000 pixels in a mask .*CONDINST_MAX_PIXELS"
     ):
         data.target(0)
+
+
+def test_many_masks_of_a_large_image_as_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mask is below the limit, and takes a few bytes in the file."""
+    box = (3, 4, 10, 6)
+    data = write(tmp_path, [annotation(i, 7, box, polygon(box)) for i in range(9)])
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", str(HEIGHT * WIDTH))
+    message = r"instances\.json: image 7: expected at most 600 pixels in a mask and 4800 .* got 9 masks of 20 x 30"
+    with pytest.raises(ValueError, match=message):
+        data.target(0)
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", "700")
+    assert data.target(0)["masks"].shape == (9, HEIGHT, WIDTH)
 
 
 def zigzag(points: int, extent: int) -> list[float]:
