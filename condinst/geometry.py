@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+MOST_PIXELS = (1 << 31) - 1
+"""The most pixels of any picture or mask: COCO's run lengths, and the libraries that read them, count in 32 bits."""
+
 
 def row_slices(height: int, width: int, pixels: int) -> Iterator[slice]:
     """The rows of a picture in strips of about so many pixels, for work whose memory should not grow with pictures."""

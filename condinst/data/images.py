@@ -15,7 +15,7 @@ import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
-from condinst.geometry import tile_slices
+from condinst.geometry import MOST_PIXELS, tile_slices
 from condinst.messages import shorten
 
 ImageSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
@@ -25,9 +25,6 @@ IMAGE_EXTENSIONS = frozenset(
     | {".ppm", ".tif", ".tiff", ".webp"}
 )
 """Endings, in lower case, of the files that `list_images` takes from a folder."""
-
-MOST_PIXELS = 2**31 - 1
-"""The most pixels of any picture or mask: COCO's run lengths, and the libraries that read them, count in 32 bits."""
 
 _MAX_PIXELS = 178_956_970  # what PIL reads by default; it warns from half of it on
 

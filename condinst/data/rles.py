@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from condinst.data.images import MOST_PIXELS
+from condinst.geometry import MOST_PIXELS
 from condinst.messages import shorten
 
 try:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from condinst.backends import select
 
-from .checks import FLOATING, check_elements, check_sides, check_stride, check_tensor
+from .checks import FLOATING, check_sides, check_stride, check_tensor, check_upsampled
 
 
 def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> Tensor:
@@ -34,5 +34,5 @@ def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> T
     check_tensor("x", x, FLOATING, min_dims=2)
     check_sides("x", x)
     check_stride("factor", factor)
-    check_elements("factor", *x.shape, factor, factor)
+    check_upsampled("factor", x, factor)
     return select("aligned_bilinear", backend, x)(x, factor)
