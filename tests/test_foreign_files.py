@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from condinst.data import annotated, coco, rles
-from condinst.data.images import MOST_PIXELS, max_pixels
+from condinst.data.images import max_pixels
+from condinst.geometry import MOST_PIXELS
 from condinst.models.checkpoints import arrays, pickles
 
 PAGE = Path(__file__).parents[1] / "docs" / "foreign_files.md"
@@ -28,5 +29,8 @@ def test_limits_of_the_page() -> None:
     assert limit("coordinates of a polygon") == f"{coco._LARGEST_COORDINATE:,}"
     assert limit("outline of all polygons of an object") == f"{rles.LONGEST_OUTLINE:,} pixels"
     assert limit("numbers of a box") == f"{coco._LARGEST_BOX:,}"
-    assert limit("names of files") == f"{annotated._LONGEST_NAME} characters"
-    assert limit("ids") == f"64 bits, or text of {annotated._LONGEST_NAME} characters" and annotated._ID_BOUND == 2**63
+    assert (
+        limit("names of files")
+        == f"{annotated._LONGEST_PATH:,} characters, and {annotated._LONGEST_PART} bytes for each folder and file"
+    )
+    assert limit("ids") == f"64 bits, or text of {annotated._LONGEST_ID} characters" and annotated._ID_BOUND == 2**63

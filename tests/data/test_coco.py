@@ -277,11 +277,23 @@ def test_numbers_beyond_all_bounds_are_named(tmp_path: Path, change: dict[str, A
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("name", ["a\0b", "\ud800.png", "x" * 5000, ["a"], None])
+@pytest.mark.parametrize(
+    "name", ["a\0b", "\ud800.png", "x" * 5000, "a/" * 2050, "a/" + "x" * 256, "ü" * 128, ["a"], None]
+)
 def test_names_that_no_file_can_have_are_named(tmp_path: Path, name: Any) -> None:
     content = {"images": [{"id": 1, "file_name": name, "height": 5, "width": 5}], "annotations": [], "categories": []}
-    with pytest.raises(ValueError, match=r"images\[0\]: file_name: expected text that can name a file, got "):
+    with pytest.raises(
+        ValueError, match=r"images\[0\]: file_name: expected text that can name a file, of at most 4096 "
+    ):
         CocoInstances.from_content(content, tmp_path, "it")
+
+
+@pytest.mark.parametrize("name", ["a/" * 2047 + "a", "x" * 255, "ü" * 127 + "/" + "ü" * 127, ""])
+def test_names_that_a_file_can_have(tmp_path: Path, name: str) -> None:
+    content = {"images": [{"id": 1, "file_name": name, "height": 5, "width": 5}], "annotations": [], "categories": []}
+    data = CocoInstances.from_content(content, tmp_path, "it")
+    with pytest.raises(ValueError):
+        data.image(0)
 
 
 def test_ids_of_several_types(tmp_path: Path) -> None:
