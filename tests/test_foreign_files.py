@@ -22,7 +22,8 @@ def limit(row: str) -> str:
 def test_limits_of_the_page() -> None:
     assert limit("operations of a pickle") == f"{pickles.MOST_OPERATIONS:,}"
     assert limit("bytes of a whole number") == str(pickles._LONGEST_NUMBER)
-    assert "up to eight" in limit("keys of dicts") and pickles._LONGEST_KEY == 8
+    assert "below 2^61 - 1" in limit("keys of dicts") and pickles._HASH_MODULUS == 2**61 - 1
+    assert limit("entries of `OrderedDict`s").startswith(f"{pickles._PAIR_BYTES} bytes each")
     assert limit("axes of a tensor") == str(arrays._MOST_AXES)
     assert limit("pixels of a picture") == f"{max_pixels():,}"
     assert limit("height times width of an image") == "2^31 - 1" and MOST_PIXELS == 2**31 - 1

@@ -91,7 +91,7 @@ def _read_array_pickle(path: Path) -> Any:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         budget = Budget(2 * size)
-        return read_pickle(file, size, {**containers(budget), **numpy_names(budget)}, _hint)
+        return read_pickle(file, size, {**containers(size), **numpy_names(budget)}, _hint)
 
 
 def _named(path: Path, read: Callable[[], Any]) -> Any:
