@@ -503,3 +503,19 @@ def test_a_loaded_model_is_a_new_one_with_other_weights(tmp_path: Path) -> None:
 def test_shapes_that_no_architecture_has(tmp_path: Path, change: dict[str, Tensor]) -> None:
     with pytest.raises(CheckpointError, match=r"model\.pth: "):
         condinst.load(save(adelaidet_state(CondInst(SMALL)) | change, tmp_path / "model.pth"))
+
+
+def test_sizes_of_interest_of_8_bits(tmp_path: Path) -> None:
+    """PyTorch cannot tell whether such numbers are finite."""
+    sizes = torch.tensor([64.0, 128, 256, 512, 1024]).to(torch.float8_e5m2)
+    state = adelaidet_state(CondInst(SMALL)) | {"mask_head.sizes_of_interest": sizes}
+    assert condinst.load(save(state, tmp_path / "model.pth")).config.sizes_of_interest == (64, 128, 256, 512)
+
+
+def test_other_errors_of_detecting_a_config_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def detect(*_: object) -> None:
+        raise RuntimeError("not implemented for 'Float8'")
+
+    monkeypatch.setattr("condinst.models.checkpoints.adelaidet.detect_config", detect)
+    with pytest.raises(CheckpointError, match=r"model\.pth: the config of the file: not implemented"):
+        condinst.load(save(adelaidet_state(CondInst(SMALL)), tmp_path / "model.pth"))

@@ -98,7 +98,7 @@ def _read_config(path: Path, read: Callable[[], CondInstConfig]) -> CondInstConf
         return read()
     except CheckpointError:
         raise
-    except ValueError as error:
+    except Exception as error:  # tensors of other dtypes and shapes can make any operation of PyTorch fail
         raise CheckpointError(f"{path}: the config of the file: {error}") from error
 
 
