@@ -9,6 +9,7 @@ from condinst.data import annotated, coco, rles
 from condinst.data.images import max_pixels
 from condinst.geometry import MOST_PIXELS
 from condinst.models.checkpoints import arrays, pickles
+from condinst.models.checkpoints.model import MOST_PARAMETERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "foreign_files.md"
 
@@ -24,6 +25,7 @@ def test_limits_of_the_page() -> None:
     assert limit("bytes of a whole number") == str(pickles._LONGEST_NUMBER)
     assert "below 2^61 - 1" in limit("keys of dicts") and pickles._HASH_MODULUS == 2**61 - 1
     assert limit("entries of `OrderedDict`s").startswith(f"{pickles._PAIR_BYTES} bytes each")
+    assert f"at most {MOST_PARAMETERS:,}\nparameters" in PAGE.read_text()
     assert limit("axes of a tensor") == str(arrays._MOST_AXES)
     assert limit("pixels of a picture") == f"{max_pixels():,}"
     assert limit("height times width of an image") == "2^31 - 1" and MOST_PIXELS == 2**31 - 1

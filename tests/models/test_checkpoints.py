@@ -20,6 +20,8 @@ from condinst import CheckpointError, CondInst, CondInstConfig
 from condinst.models.checkpoints.adelaidet import convert_state, detect_config, rename_key
 from condinst.models.checkpoints.backbone import load_backbone_state
 from condinst.models.checkpoints.errors import check_keys
+from condinst.models.checkpoints.model import fine_tune
+from condinst.models.config_files import load_config
 from tests.goldens.recipe import read_keys
 from tests.models.tiny import make_image, make_model
 
@@ -519,3 +521,18 @@ def test_other_errors_of_detecting_a_config_name_the_file(tmp_path: Path, monkey
     monkeypatch.setattr("condinst.models.checkpoints.adelaidet.detect_config", detect)
     with pytest.raises(CheckpointError, match=r"model\.pth: the config of the file: not implemented"):
         condinst.load(save(adelaidet_state(CondInst(SMALL)), tmp_path / "model.pth"))
+
+
+def test_models_of_too_many_parameters_are_refused(tmp_path: Path) -> None:
+    """Each field is within its range, and nothing is allocated."""
+    huge = load_config("condinst_r50_1x").replace(backbone_base_channels=8192, fpn_channels=8192)
+    message = r"expected a model of at most 2000000000 parameters, got \d{12}"
+    with pytest.raises(ValueError, match=message), pytest.warns(UserWarning, match="no weights"):
+        condinst.load("condinst_r50_1x", config=huge)
+    with pytest.raises(ValueError, match=message), pytest.warns(UserWarning, match="no weights"):
+        condinst.load("condinst_r50_1x", backbone_base_channels=8192)
+    condinst.save_checkpoint(make_model(), tmp_path / "small.safetensors")
+    with pytest.raises(ValueError, match=message):
+        condinst.load(tmp_path / "small.safetensors", config=huge)
+    with pytest.raises(ValueError, match=message):
+        fine_tune(tmp_path / "small.safetensors", backbone_base_channels=8192)
