@@ -405,7 +405,7 @@ def test_dicts_of_lists_are_copied_within_a_limit(tmp_path: Path) -> None:
     once = b"}" + array_a + b"s" + pairs + b"0" + text("b") + make + b"s."
     state, _ = read_state(write(tmp_path / "once.pkl", once))
     assert state["a"].tolist() == [0]
-    refused(write(tmp_path / "often.pkl", pairs + b"0(" + make * 20 + b"t."), "asks for more memory")
+    refused(write(tmp_path / "often.pkl", pairs + b"0(" + make * 12 + b"t."), "asks for more memory")
 
 
 def bombs(folder: Path) -> None:
