@@ -1,4 +1,4 @@
-"""Where the cells of a feature map and the pixels of a mask lie; the one convention of all rooms (numerics 1.7)."""
+"""Where the cells of a feature map and the pixels of a mask lie (numerics 1.7). All packages share this convention."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+MOST_PIXELS = (1 << 31) - 1
+"""The most pixels of any picture or mask: COCO's run lengths, and the libraries that read them, count in 32 bits."""
+
 
 def row_slices(height: int, width: int, pixels: int) -> Iterator[slice]:
     """The rows of a picture in strips of about so many pixels, for work whose memory should not grow with pictures."""
-    rows = max(1, pixels // width)
+    rows = max(1, pixels // max(1, width))
     return (slice(top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def tile_slices(height: int, width: int, pixels: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the parts of a picture, as in `row_slices`; a row of more pixels is in several parts."""
+    for rows in row_slices(height, width, pixels):
+        for left in range(0, width, pixels):
+            yield rows, slice(left, min(left + pixels, width))
 
 
 def pixel_locations(height: int, width: int, stride: int, device: torch.device) -> Tensor:

@@ -1,8 +1,10 @@
-"""Values from files in messages: short, whatever they are."""
+"""Messages of errors: values from files in them, which are short whatever they are, and errors for want of memory."""
 
 from __future__ import annotations
 
 import reprlib
+
+import torch
 
 _LONGEST = 200  # characters of a text
 
@@ -21,3 +23,10 @@ def shorten(value: object) -> str:
 def shorten_text(text: str) -> str:
     """The beginning of a text."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, as Python, NumPy or PyTorch does."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from PIL import Image
-
 from condinst.data import annotated, coco, rles
-from condinst.data.images import MOST_PIXELS, max_pixels
+from condinst.data.images import max_pixels
+from condinst.geometry import MOST_PIXELS
 from condinst.models import config_files
 from condinst.models.checkpoints import arrays, pickles
+from condinst.models.checkpoints.model import MOST_PARAMETERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "foreign_files.md"
 
@@ -25,12 +25,17 @@ def test_limits_of_the_page() -> None:
     assert limit("operations of a pickle") == f"{pickles.MOST_OPERATIONS:,}"
     assert limit("bytes of a whole number") == str(pickles._LONGEST_NUMBER)
     assert f"A chain of more than {config_files._MOST_BASES} files is refused" in PAGE.read_text()
-    assert "up to eight" in limit("keys of dicts") and pickles._LONGEST_KEY == 8
+    assert "below 2^61 - 1" in limit("keys of dicts") and pickles._HASH_MODULUS == 2**61 - 1
+    assert limit("entries of `OrderedDict`s").startswith(f"{pickles._PAIR_BYTES} bytes each")
+    assert f"at most {MOST_PARAMETERS:,}\nparameters" in PAGE.read_text()
     assert limit("axes of a tensor") == str(arrays._MOST_AXES)
-    assert Image.MAX_IMAGE_PIXELS is not None and limit("pixels of a picture").startswith(f"{max_pixels():,}, twice")
+    assert limit("pixels of a picture") == f"{max_pixels():,}"
     assert limit("height times width of an image") == "2^31 - 1" and MOST_PIXELS == 2**31 - 1
     assert limit("coordinates of a polygon") == f"{coco._LARGEST_COORDINATE:,}"
     assert limit("outline of all polygons of an object") == f"{rles.LONGEST_OUTLINE:,} pixels"
     assert limit("numbers of a box") == f"{coco._LARGEST_BOX:,}"
-    assert limit("names of files") == f"{annotated._LONGEST_NAME} characters"
-    assert limit("ids") == f"64 bits, or text of {annotated._LONGEST_NAME} characters" and annotated._ID_BOUND == 2**63
+    assert (
+        limit("names of files")
+        == f"{annotated._LONGEST_PATH:,} characters, and {annotated._LONGEST_PART} bytes for each folder and file"
+    )
+    assert limit("ids") == f"64 bits, or text of {annotated._LONGEST_ID} characters" and annotated._ID_BOUND == 2**63

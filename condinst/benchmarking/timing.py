@@ -107,12 +107,13 @@ class CudaClock(Clock):
         """
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
+        before = torch.cuda.get_sync_debug_mode()
         torch.cuda.set_sync_debug_mode("error")
         try:
             with torch.cuda.stream(stream):
                 call()
         finally:
-            torch.cuda.set_sync_debug_mode("default")
+            torch.cuda.set_sync_debug_mode(before)
             torch.cuda.current_stream().wait_stream(stream)
 
 

@@ -202,13 +202,14 @@ def _load(config: str | None, weights: str | None, device: str, overrides: dict[
     import torch
 
     import condinst
+    from condinst.models.checkpoints import new_model
 
     torch.manual_seed(0)  # processes that share the images need the same random weights
     if weights is not None:
         return condinst.load(weights, config, device=device, **overrides)
     if config is None or config in condinst.config_names():
         return condinst.load(config or "condinst_nano", device=device, **overrides)
-    model = condinst.CondInst(condinst.load_config(config).replace(**overrides))
+    model = new_model(condinst.load_config(config).replace(**overrides))
     warnings.warn(f"{config}: no weights come with this config; the model has random ones", stacklevel=2)
     return model.to(device).eval()
 

@@ -63,7 +63,7 @@ def train_command(
     from condinst.data.panoptic import CocoPanoptic
     from condinst.engine.config import load_training_config, parse_settings
     from condinst.engine.training import train
-    from condinst.models.checkpoints import fine_tune
+    from condinst.models.checkpoints import fine_tune, new_model
 
     for option, value in (("validation-images", validation_images), ("validation-segments", validation_segments)):
         if value is not None and validation_data is None:
@@ -104,7 +104,7 @@ def train_command(
     if weights is not None:
         model = fine_tune(weights, config, **overrides)
     else:
-        model = condinst.CondInst(condinst.load_config(recipe).replace(**overrides))
+        model = new_model(condinst.load_config(recipe).replace(**overrides))
         if backbone is not None:
             condinst.load_backbone(model, backbone)
         elif model.config.backbone_norm == "FrozenBN" and not resume:

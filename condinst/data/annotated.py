@@ -11,26 +11,35 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from condinst.data.images import MOST_PIXELS, read_image
+from condinst.data.images import max_pixels, read_image
 from condinst.data.objects import Objects
+from condinst.geometry import MOST_PIXELS
 from condinst.messages import shorten
 
 Target = dict[str, Any]
 Window = tuple[int, int, int, int]
 Check = tuple[str, Callable[[Any], bool]]
 
+MASK_FACTOR = 8
+"""All masks of an image as pixels, of a byte each, may have as many pixels as so many of the largest pictures."""
+
 _ID_BOUND = 2**63  # the libraries that compute with ids take 64 bits
 _ID: Check = (
     "a whole number or text",
-    lambda value: -_ID_BOUND <= value < _ID_BOUND if type(value) is int else _is_name(value),
+    lambda value: -_ID_BOUND <= value < _ID_BOUND if type(value) is int else _is_short_text(value, _LONGEST_ID),
 )
-_LONGEST_NAME = 255  # characters; what file systems take of each folder and file, and enough for all of them together
+_LONGEST_ID = 255  # characters of an id that is text
+_LONGEST_PATH = 4096  # characters of the name of a file with its folders, and
+_LONGEST_PART = 255  # bytes of each of these: what file systems take
 _FLAG: Check = ("0 or 1", lambda value: value in (0, 1))
 _CHECKS: dict[str, Check] = {
     "id": _ID,
     "image_id": _ID,
     "category_id": _ID,
-    "file_name": ("text that can name a file", lambda value: _is_name(value) and "\0" not in value),
+    "file_name": (
+        f"text that can name a file, of at most {_LONGEST_PATH} characters and {_LONGEST_PART} bytes for each folder",
+        lambda value: _is_file_name(value),
+    ),
     "name": ("text", lambda value: _is_text(value) if type(value) is str else type(value) not in (list, dict)),
     "iscrowd": _FLAG,
     "isthing": _FLAG,
@@ -113,6 +122,16 @@ class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
         """(height, width) of image `index` as the annotation file has it."""
         info = self.images[self.image_ids[index]]
         return info["height"], info["width"]
+
+    def _check_masks(self, objects: Objects) -> None:
+        """Raises a ValueError where the masks of an image as pixels would take too much memory."""
+        (height, width), count, most = objects.size, len(objects.segmentations), max_pixels()
+        if count and (height * width > most or count * height * width > MASK_FACTOR * most):
+            raise ValueError(
+                f"{self.annotations}: image {objects.image_id}: expected at most {most} pixels in a mask and"
+                f" {MASK_FACTOR * most} in all masks as pixels, got {count} masks of {height} x {width}; the"
+                " environment variable CONDINST_MAX_PIXELS raises the limit"
+            )
 
     def aspect_ratios(self) -> Tensor:
         """Width / height of all images, float32 [N], without reading them."""
@@ -216,9 +235,16 @@ def _is_text(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
 
 
-def _is_name(value: Any) -> bool:
-    """Whether a value is text that can be an id, or asked of the system as the name of a file."""
-    return type(value) is str and len(value) <= _LONGEST_NAME and _is_text(value)
+def _is_short_text(value: Any, most: int) -> bool:
+    """Whether a value is text of so many characters that can be written."""
+    return type(value) is str and len(value) <= most and _is_text(value)
+
+
+def _is_file_name(value: Any) -> bool:
+    """Whether the system can be asked for a file of this name."""
+    if not _is_short_text(value, _LONGEST_PATH) or "\0" in value:
+        return False
+    return len(value) <= _LONGEST_PART // 4 or all(len(part.encode()) <= _LONGEST_PART for part in value.split("/"))
 
 
 def check_segments_info(path: Path, infos: Any, key: str, kind: str) -> None:

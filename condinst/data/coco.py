@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,10 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, read_json
-from condinst.data.images import max_pixels
 from condinst.data.objects import Objects, Segmentation
-from condinst.data.rles import LONGEST_OUTLINE, check_outlines, mask_pixels, mass_centers
+from condinst.data.rles import check_outlines, largest_number, mask_pixels, mass_centers
 from condinst.messages import shorten
 
-_NUMBERS = {int, float}
-_LARGEST_FLOAT = 1e300  # larger whole numbers cannot be added to floats
 _FIELDS = {
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
@@ -78,11 +74,7 @@ class CocoInstances(AnnotatedImages):
         """The objects of image `index` with their masks as pixels, without reading the image."""
         objects = self.objects(index)
         height, width = objects.size
-        if objects.segmentations and height * width > max_pixels():
-            raise ValueError(
-                f"{self.annotations}: image {objects.image_id}: expected at most {max_pixels()} pixels for masks as"
-                f" pixels, got {height} x {width}; the environment variable CONDINST_MAX_PIXELS sets the limit"
-            )
+        self._check_masks(objects)
         codes = [compress(segmentation, height, width) for segmentation in objects.segmentations]
         seen = mass_centers(codes)[1] > 0  # a polygon between the pixels is none
         masks = mask_pixels(codes, np.arange(height), np.arange(width))
@@ -151,16 +143,7 @@ def compress(segmentation: Segmentation, height: int, width: int) -> dict[str, A
 def _check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
     """Polygons as they are, run lengths compressed. Checks what pycocotools would read blindly."""
     if isinstance(segmentation, list):
-        bound = 0.0  # of the outlines, which takes no time
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                raise ValueError("expected polygons of three points or more, [x1, y1, x2, y2, x3, y3, ...] each")
-            largest = largest_number(polygon)
-            if largest > _LARGEST_COORDINATE:
-                raise ValueError(f"expected numbers of at most {_LARGEST_COORDINATE} in a polygon")
-            bound += len(polygon) * largest
-        if bound > LONGEST_OUTLINE:
-            check_outlines(segmentation)
+        check_outlines(segmentation, _LARGEST_COORDINATE)
         return segmentation
     if not isinstance(segmentation, dict) or "counts" not in segmentation or "size" not in segmentation:
         raise ValueError("expected a list of polygons, or run lengths with size and counts")
@@ -218,11 +201,3 @@ def _index(content: Any, path: Path) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco.createIndex()
     return coco
-
-
-def largest_number(values: list[Any]) -> float:
-    """The largest absolute value; infinity where one of the values is no finite number."""
-    if not _NUMBERS.issuperset(map(type, values)):
-        return math.inf
-    largest = max(map(abs, values))  # depends on the order where there is NaN
-    return largest if largest <= _LARGEST_FLOAT and not math.isnan(sum(values)) else math.inf

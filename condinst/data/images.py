@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +15,8 @@ import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
-from condinst.geometry import row_slices
+from condinst.geometry import MOST_PIXELS, tile_slices
+from condinst.messages import shorten
 
 ImageSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
 
@@ -23,40 +26,36 @@ IMAGE_EXTENSIONS = frozenset(
 )
 """Endings, in lower case, of the files that `list_images` takes from a folder."""
 
-MOST_PIXELS = 2**31 - 1
-"""Of any picture and mask: COCO's run lengths, and the libraries that read them, count pixels in 32 bits."""
+_MAX_PIXELS = 178_956_970  # what PIL reads by default; it warns from half of it on
 
-_STRIP = 2**16  # pixels that are converted at a time: few enough for the cache of a processor
+_opening = threading.Lock()
+
+_TILE = 2**16  # pixels that are converted at a time: few enough for the cache of a processor
 
 _DEEP_MODES = ("I", "F")  # how PIL's names of pixels of more than 8 bits begin
 _TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 
-Part: TypeAlias = "tuple[slice, np.ndarray]"
-"""Some rows of a picture, [h, W] or [h, W, C], and which ones they are."""
+Part: TypeAlias = "tuple[tuple[slice, slice], np.ndarray]"
+"""A part of a picture, [h, w] or [h, w, C]: its rows and columns, and its pixels."""
 Convert: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Makes pixels of 8 bits."""
 
 
 def max_pixels() -> int:
-    """The most pixels that a picture may have: twice `PIL.Image.MAX_IMAGE_PIXELS`, or `MOST_PIXELS` where it is None.
+    """The most pixels that a picture may have, which the environment variable CONDINST_MAX_PIXELS sets.
 
-    The environment variable CONDINST_MAX_PIXELS sets it when this module is imported.
+    Raises:
+        ValueError: the variable holds something else than a number of pixels.
     """
-    limit = Image.MAX_IMAGE_PIXELS
-    return MOST_PIXELS if limit is None else min(2 * limit, MOST_PIXELS)
-
-
-def _set_max_pixels(text: str) -> None:
-    """Lets PIL open pictures of so many pixels, and none of more."""
+    text = os.environ.get("CONDINST_MAX_PIXELS", "")
+    if not text:
+        return _MAX_PIXELS
     if not text.isdecimal() or len(text) > len(str(MOST_PIXELS)) or not 0 < int(text) <= MOST_PIXELS:
         raise ValueError(
-            f"environment variable CONDINST_MAX_PIXELS: expected a number of pixels in 1..{MOST_PIXELS}, got {text!r}"
+            "environment variable CONDINST_MAX_PIXELS: expected a number of pixels in"
+            f" 1..{MOST_PIXELS}, got {shorten(text)}"
         )
-    Image.MAX_IMAGE_PIXELS = -(-int(text) // 2)  # PIL warns from here on, and refuses what is twice as large
-
-
-if os.environ.get("CONDINST_MAX_PIXELS"):
-    _set_max_pixels(os.environ["CONDINST_MAX_PIXELS"])
+    return int(text)
 
 
 def read_image(source: ImageSource) -> Tensor:
@@ -70,8 +69,9 @@ def read_image(source: ImageSource) -> Tensor:
     - 32-bit integers: like 16-bit if all lie in 0..65535, else stretched, their range becoming 0..255.
     - floats: times 255 if all lie in 0..1, as they are if all lie in 0..255, else stretched.
 
-    Above the result, at most six bytes of memory are taken for each pixel: for PIL's own picture, and for a strip of it
-    at a time. (PIL's decoders of WebP, AVIF, JPEG 2000 and progressive JPEG take more while they read a file.)
+    Above the result, at most six bytes of memory are taken for each pixel: for PIL's own picture, and for a part of it
+    at a time. The decoders of WebP, AVIF, JPEG 2000 and progressive JPEG take more while they read a file. That
+    of PNG holds one row of the file, which counts where a picture has no other.
 
     Args:
         source: a file, a PIL image, an array [H, W] or [H, W, C], or a tensor [C, H, W]; C is 1, 3 (RGB, not
@@ -81,11 +81,15 @@ def read_image(source: ImageSource) -> Tensor:
         uint8 [3, H, W] on the CPU.
 
     Raises:
-        ValueError: a file that is missing, damaged, no image or of more than `max_pixels` (the message names it);
-            other or no pixels.
+        ValueError: a file that is missing, damaged, no image or of more than `max_pixels` (the message names it); a PIL
+            image whose file is damaged or a program; other or no pixels.
         TypeError: `source` is of another type.
     """
     if isinstance(source, Image.Image):
+        try:
+            _load(source)
+        except Exception as error:
+            raise _unreadable("image", error) from error
         return _from_pil(source, "image")
     if isinstance(source, Tensor):
         return _from_tensor(source)
@@ -109,30 +113,59 @@ def open_image(path: Path) -> Image.Image:
             raise ValueError(f"{path}: expected an image file, got a {'folder' if path.is_dir() else 'device'}")
     except OSError as error:  # a name that the system does not take
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    limit = max_pixels()
     try:
-        with Image.open(path) as opened:
-            if opened.format == "EPS":
-                raise ValueError("a PostScript file is a program, and is not run")
-            if opened.width * opened.height > max_pixels():
-                raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels")
-            opened.load()
-            return opened
+        with _pil_limit(limit):
+            image = Image.open(path)
+        with image:
+            pixels = image.width * image.height
+            if pixels > limit:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            with _pil_limit(limit) if pixels > _MAX_PIXELS // 2 else contextlib.nullcontext():
+                _load(image)
+            return image
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image, or of a format that PIL cannot read") from None
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
-            f"{path}: too large: {error}; the environment variable CONDINST_MAX_PIXELS sets the limit, in Python"
-            " PIL.Image.MAX_IMAGE_PIXELS (half of it)"
+            f"{path}: too large: expected at most {limit} pixels, which the environment variable CONDINST_MAX_PIXELS"
+            f" sets: {error}"
         ) from error
-    except Exception as error:  # PIL's decoders raise whatever they stumble over: SyntaxError, EOFError ...
-        raise ValueError(f"{path}: damaged or unreadable image: {error}") from error
+    except Exception as error:
+        raise _unreadable(str(path), error) from error
 
 
-def strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """The rows of an image, a few at a time, so that what is made of them takes little memory."""
-    for rows in row_slices(image.height, image.width, _STRIP):
-        whole = rows.stop - rows.start == image.height
-        yield rows, image if whole else image.crop((0, rows.start, image.width, rows.stop))
+@contextlib.contextmanager
+def _pil_limit(limit: int) -> Iterator[None]:
+    """While it runs, PIL reads pictures of up to `limit` pixels without a warning; one thread at a time."""
+    with _opening:  # PIL's limit is a global one
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = limit
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _load(image: Image.Image) -> None:
+    """Decodes an image that was opened only, unless it is a program."""
+    if image.format == "EPS" and getattr(image, "tile", None):
+        raise ValueError("a PostScript file is a program, and is not run")
+    image.load()
+
+
+def _unreadable(name: str, error: Exception) -> ValueError:
+    """The error on an image that PIL cannot decode; its decoders raise whatever they stumble over."""
+    if isinstance(error, MemoryError):
+        return ValueError(f"{name}: not enough memory for this image")
+    return ValueError(f"{name}: damaged or unreadable image: {error}")
+
+
+def tiles(image: Image.Image) -> Iterator[tuple[tuple[slice, slice], Image.Image]]:
+    """The parts of an image, with their rows and columns. What is made of so few pixels takes little memory."""
+    for rows, columns in tile_slices(image.height, image.width, _TILE):
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        yield (rows, columns), image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def list_images(paths: Iterable[str | Path]) -> list[Path]:
@@ -188,7 +221,7 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
         raise ValueError(f"{name}: expected at least one pixel, got {width} x {height}")
 
     def parts() -> Iterator[Part]:
-        return ((rows, np.asarray(_as_rgb(strip, name))) for rows, strip in strips(image))
+        return ((place, np.asarray(_as_rgb(tile, name))) for place, tile in tiles(image))
 
     orientation = _orientation(image)
     result = np.empty((3, width, height) if orientation in _TURNED else (3, height, width), np.uint8)
@@ -214,7 +247,7 @@ def _as_rgb(image: Image.Image, name: str) -> Image.Image:
 def _from_array(pixels: np.ndarray) -> Tensor:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
-    return _from_rows(pixels.shape, lambda rows: pixels[rows])
+    return _from_parts(pixels.shape, lambda place: pixels[place])
 
 
 def _from_tensor(tensor: Tensor) -> Tensor:
@@ -224,15 +257,15 @@ def _from_tensor(tensor: Tensor) -> Tensor:
         raise ValueError("image: expected a dense tensor with values, got a sparse, quantised or meta one")
     channels_last = tensor.detach().permute(1, 2, 0)
 
-    def take(rows: slice) -> np.ndarray:
-        part = channels_last[rows].cpu()
+    def take(place: tuple[slice, slice]) -> np.ndarray:
+        part = channels_last[place].cpu()
         return (part.float() if part.is_floating_point() else part).numpy()
 
-    return _from_rows(channels_last.shape, take)
+    return _from_parts(channels_last.shape, take)
 
 
-def _from_rows(shape: Sequence[int], take: Callable[[slice], np.ndarray]) -> Tensor:
-    """The picture of the rows that `take` gives, for an array or tensor [H, W, C]."""
+def _from_parts(shape: Sequence[int], take: Callable[[tuple[slice, slice]], np.ndarray]) -> Tensor:
+    """The picture of the parts that `take` gives, for an array or tensor [H, W, C]."""
     if len(shape) != 3 or shape[2] not in (1, 3, 4) or 0 in shape:
         raise ValueError(
             "image: expected [H, W] or [H, W, C] (a tensor: [C, H, W]) with at least one pixel and 1, 3 or 4"
@@ -241,9 +274,9 @@ def _from_rows(shape: Sequence[int], take: Callable[[slice], np.ndarray]) -> Ten
     height, width, _ = shape
 
     def parts() -> Iterator[Part]:
-        return ((rows, take(rows)[:, :, :3]) for rows in row_slices(height, width, _STRIP))
+        return ((place, take(place)[:, :, :3]) for place in tile_slices(height, width, _TILE))
 
-    dtype = take(slice(0, 1)).dtype
+    dtype = take((slice(0, 1), slice(0, 1))).dtype
     convert: Convert | None = None
     if dtype == np.bool_:
         convert = _from_bool
@@ -262,11 +295,11 @@ def _from_rows(shape: Sequence[int], take: Callable[[slice], np.ndarray]) -> Ten
 
 
 def _fill(result: np.ndarray, parts: Iterable[Part], convert: Convert | None) -> None:
-    """Writes rows [h, W] or [h, W, C] of a picture, of which 3 channels count, into uint8 [3, H, W]."""
-    for rows, pixels in parts:
+    """Writes parts [h, w] or [h, w, C] of a picture, of which 3 channels count, into uint8 [3, H, W]."""
+    for (rows, columns), pixels in parts:
         if convert is not None:
             pixels = convert(pixels)
-        result[:, rows] = pixels if pixels.ndim == 2 else pixels[:, :, :3].transpose(2, 0, 1)
+        result[:, rows, columns] = pixels if pixels.ndim == 2 else pixels[:, :, :3].transpose(2, 0, 1)
 
 
 def _value_range(parts: Iterable[Part]) -> tuple[float, float]:

@@ -222,6 +222,7 @@ class CocoPanoptic(AnnotatedImages):
         """What is on image `index` with masks as pixels, without reading the image."""
         objects = self.objects(index)
         height, width = objects.size
+        self._check_masks(objects)
         rles = [one for one in objects.segmentations if isinstance(one, dict)]
         return {
             "boxes": objects.boxes,

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from condinst.data.images import open_image, strips
+from condinst.data.images import open_image, tiles
 
 _LARGEST_ID = 256**3 - 1
 _ONE_CHANNEL = ("L", "I", "I;16", "I;16B", "I;16L")
@@ -63,13 +63,13 @@ def _read_ids(path: str | Path, *modes: str) -> Tensor:
         expected = "an RGB image or one of a single channel" if "RGB" in modes else "one number per pixel"
         raise ValueError(f"{path}: expected {expected}, got mode {image.mode}")
     ids = np.empty((image.height, image.width), np.int32)
-    for rows, strip in strips(image):
-        pixels = np.asarray(strip)
+    for place, tile in tiles(image):
+        pixels = np.asarray(tile)
         if pixels.ndim == 2:
-            ids[rows] = pixels
+            ids[place] = pixels
             continue
         red, green, blue = pixels.transpose(2, 0, 1)
-        part = ids[rows]
+        part = ids[place]
         part[:] = blue
         for channel in (green, red):
             part *= 256

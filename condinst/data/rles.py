@@ -7,6 +7,7 @@ that is not its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from condinst.data.images import MOST_PIXELS
+from condinst.geometry import MOST_PIXELS
 from condinst.messages import shorten
 
 try:
@@ -28,10 +29,14 @@ Rle = dict[str, Any]
 
 _WHOLE = (int, np.integer)
 _INT64 = np.dtype(np.int64)
+_NUMBERS = {int, float}
+_LARGEST_FLOAT = 1e300  # larger whole numbers cannot be added to floats
+
 LARGEST_COORDINATE = 100_000_000
-"""Of a point of a polygon, in pixels; pycocotools multiplies by 5 and counts in 32 bits."""
+"""The largest coordinate of a polygon, in pixels. pycocotools multiplies it by 5 and counts in 32 bits."""
 LONGEST_OUTLINE = 4_000_000
-"""Of all polygons of an object, in pixels: 200 MB of memory and half a second while pycocotools draws them."""
+"""The most pixels that the outlines of an object's polygons may have together. pycocotools takes 200 MB of memory and
+half a second to draw as many."""
 
 
 def sample_masks(rles: Sequence[Rle], stride: int, size: tuple[int, int]) -> Tensor:
@@ -131,28 +136,54 @@ def draw_polygons(polygons: Sequence[list[float]], height: int, width: int) -> R
     """The mask of polygons [x1, y1, x2, y2, ...] in an image of this size, as pycocotools draws them.
 
     Raises:
-        ValueError: polygons too far away, or with an outline too long, for pycocotools.
+        ValueError: no polygons, or polygons of fewer than three points, with NaN or infinity, too far away, or with an
+            outline too long, for pycocotools; a wrong size of the image.
     """
+    if not len(polygons):
+        raise ValueError("polygons: expected at least one, got none")
     check_outlines(polygons)
+    height, width = _checked_size("size", (height, width))
     return coco_mask.merge(coco_mask.frPyObjects(list(polygons), height, width))
 
 
-def check_outlines(polygons: Sequence[list[float]]) -> None:
+def check_outlines(polygons: Sequence[list[float]], most: int = LARGEST_COORDINATE) -> None:
     """Raises a ValueError unless pycocotools can draw these polygons in little memory and time.
 
     It counts in 32 bits, and takes some 50 bytes and 0.1 microseconds for each pixel of an outline, also outside of the
     image.
+
+    Args:
+        polygons: those of one object.
+        most: the largest coordinate, in pixels.
     """
-    bounds = [(len(polygon), max(map(abs, polygon))) for polygon in polygons]
-    if max((largest for _, largest in bounds), default=0) > LARGEST_COORDINATE:
-        raise ValueError(f"expected numbers of at most {LARGEST_COORDINATE} in a polygon")
-    if sum(count * largest for count, largest in bounds) > LONGEST_OUTLINE:  # a bound that takes no time
+    bound = 0.0  # of the outlines; it takes no time
+    for polygon in polygons:
+        check_points(polygon)
+        largest = largest_number(polygon)
+        if not largest <= most:
+            raise ValueError(f"expected numbers of at most {most} in a polygon")
+        bound += len(polygon) * largest
+    if bound > LONGEST_OUTLINE:
         outline = sum(map(_outline, polygons))
         if outline > LONGEST_OUTLINE:
             raise ValueError(
                 f"expected outlines of {LONGEST_OUTLINE} pixels at most in all polygons of an object, got"
                 f" {outline:.0f}; run lengths have no such limit"
             )
+
+
+def check_points(polygon: Any) -> None:
+    """Raises a ValueError unless a polygon is a list of three points or more."""
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError("expected polygons of three points or more, [x1, y1, x2, y2, x3, y3, ...] each")
+
+
+def largest_number(values: list[Any]) -> float:
+    """The largest absolute value; infinity where one of the values is no finite number."""
+    if not _NUMBERS.issuperset(map(type, values)):
+        return math.inf
+    largest = max(map(abs, values))  # depends on the order where there is NaN
+    return largest if largest <= _LARGEST_FLOAT and not math.isnan(sum(values)) else math.inf
 
 
 def _outline(polygon: list[float]) -> float:

@@ -35,10 +35,15 @@ class SegmentRuns:
         self.ids: list[int] = found.tolist()
         self.areas: list[int] = areas.astype(np.int64).tolist()
         self.size = (height, width)
+        # the runs of each id one after the other, so that a mask takes time for its own runs only
+        self._by_owner = np.argsort(self._owners, kind="stable")
+        self._first = np.concatenate([[0], np.cumsum(np.bincount(self._owners))])
+        self._position = {number: position for position, number in enumerate(self.ids)}
 
     def rle(self, number: int) -> Rle:
         """The mask of an id that occurs, as compressed run lengths."""
-        own = self._owners == self.ids.index(number)
+        position = self._position[number]
+        own = self._by_owner[self._first[position] : self._first[position + 1]]
         changes = np.stack([self._begins[own], self._ends[own]], axis=1).ravel()
         counts = np.diff(np.concatenate([[0], changes, [self._ends[-1]]])).tolist()
         return coco_mask.frPyObjects({"size": list(self.size), "counts": counts}, *self.size)

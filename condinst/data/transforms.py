@@ -18,10 +18,11 @@ from torchvision.transforms.v2 import functional as F
 
 from condinst.data.objects import Objects, Polygons
 from condinst.data.resize import network_size, resize_image
-from condinst.data.rles import Rle, boxes_of_rles, draw_polygons, encode_masks, mask_pixels, mass_centers
+from condinst.data.rles import Rle, boxes_of_rles, check_points, draw_polygons, encode_masks, mask_pixels, mass_centers
 
 Target = dict[str, Any]
 _PASTED_SHARE = 0.5
+_PIXELS_AT_A_TIME = 2**24  # of masks that are resized together: each takes several bytes
 _LEAST_VISIBLE_SHARE = 0.1
 
 
@@ -102,6 +103,8 @@ class View:
 
     def polygons(self, polygons: Polygons) -> Rle:
         """Draws the polygons of an object where they go."""
+        for one in polygons:
+            check_points(one)
         moved = [self.points(np.array(one, dtype=np.float64).reshape(-1, 2)).ravel().tolist() for one in polygons]
         return draw_polygons(moved, *self.size)
 
@@ -111,8 +114,13 @@ class View:
         Of a whole image their pixels are chosen as in detectron2, by PIL's nearest neighbours; of a part they are
         averaged, and half decides.
         """
-        if not rles:
-            return []
+        part = self.part
+        pixels = max(part.height * part.width, part.new_height * part.new_width)
+        count = max(1, _PIXELS_AT_A_TIME // pixels)
+        return [code for start in range(0, len(rles), count) for code in self._few_masks(rles[start : start + count])]
+
+    def _few_masks(self, rles: Sequence[Rle]) -> list[Rle]:
+        """Changes as many masks as memory should hold as pixels."""
         part = self.part
         if self.whole:
             return encode_masks(self.turned(mask_pixels(rles, *self._chosen())))

@@ -19,6 +19,9 @@ _CHOICES = {
     "precision": PRECISIONS,
 }
 
+_MOST = {"num_workers": 1024, "batch_size": 65_536, "accumulate": 65_536}
+"""The highest values of what takes a process or memory each; far more than any machine can use."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
@@ -97,6 +100,9 @@ class TrainingConfig:
             self._check_range(name, 1)
         for name in ("crop_size", "crop_width", "warmup_steps", "num_workers", "validate_every", "validation_images"):
             self._check_range(name, 0)
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name}: expected at most {most}, got {getattr(self, name)}")
         for name in ("base_batch_size", "learning_rate", "weight_decay", "clip_gradient_norm", "checkpoint_minutes"):
             self._check_range(name, 0)
         for name in ("momentum", "colour_jitter"):

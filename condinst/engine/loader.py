@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from condinst.data.annotated import AnnotatedImages
 from condinst.data.objects import Objects
 from condinst.data.transforms import TrainingTransform
+from condinst.messages import is_out_of_memory
 
 from .interruption import ignore_interruptions
 
@@ -68,8 +69,10 @@ class SampleStream(Dataset[Sample]):
                 torch.manual_seed(self.seed * 1_000_003 + position)
                 try:
                     image, target = self._change(index)
-                except (OSError, ValueError) as error:
-                    problems.append((path, str(error)))
+                except Exception as error:
+                    if not _costs_one_image(error):
+                        raise
+                    problems.append((path, "not enough memory" if is_out_of_memory(error) else str(error)))
                     continue
             return Sample(path, image, target, tuple(problems))
         return Sample(path, None, {}, tuple(problems))
@@ -86,10 +89,15 @@ class SampleStream(Dataset[Sample]):
             index = int(torch.randint(len(self.data), ()))
             try:
                 return self.data.image(index), self.data.objects(index)
-            except (OSError, ValueError):
-                if attempt == TRIES - 1:
+            except Exception as error:
+                if attempt == TRIES - 1 or not _costs_one_image(error):
                     raise
         raise AssertionError  # the last attempt has returned or raised
+
+
+def _costs_one_image(error: Exception) -> bool:
+    """Whether training goes on without the image that an error is about."""
+    return isinstance(error, OSError | ValueError) or is_out_of_memory(error)
 
 
 def batch_keys(groups: Sequence[int], batch_size: int, seed: int) -> Iterator[list[Key]]:

@@ -11,7 +11,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from condinst.files import atomic_write
-from condinst.messages import shorten
+from condinst.messages import is_out_of_memory, shorten
 from condinst.models.checkpoints.files import read_torch_file
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
@@ -88,20 +88,24 @@ class TrainingState:
             FileNotFoundError: when there is nothing to resume.
             ValueError: when the file is damaged, of another model or of another kind of run. The state may then be half
                 restored.
+            MemoryError: when there is less memory than the file needs.
         """
         if content is None:
             content = read_checkpoint(path)
-        if content["config"] != self.model.config.to_json():
-            raise ValueError(f"{path}: is of a model with another config: {self._differences(content['config'])}")
+        differences = self._differences(content["config"])
+        if differences:
+            raise ValueError(f"{path}: is of a model with another config: {differences}")
         if (content["average"] is None) != (self.average is None):
             raise ValueError(f"{path}: ema_decay: expected as before, with or without a moving average of the weights")
         try:
             self._restore(content)
         except Exception as error:  # PyTorch raises whatever it stumbles over
+            if is_out_of_memory(error):
+                raise MemoryError(f"{path}: not enough memory for the state of a training") from error
             raise ValueError(f"{path}: a damaged state of a training: {type(error).__name__}: {error}") from error
 
     def _differences(self, config: Any) -> str:
-        """What is other in a config in JSON than in that of the model."""
+        """The fields that a config in JSON has other than the model's; one that is not in it has its default."""
         try:
             theirs = dataclasses.asdict(CondInstConfig.from_json(config))
         except (TypeError, ValueError):

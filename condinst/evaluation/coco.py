@@ -16,8 +16,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from torch import nn
 
-from condinst.data.coco import CocoInstances, compress, largest_number
-from condinst.data.rles import encode_masks, rle_to_json
+from condinst.data.coco import CocoInstances, compress
+from condinst.data.rles import encode_masks, largest_number, rle_to_json
 from condinst.distributed import rank
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known

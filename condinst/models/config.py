@@ -59,7 +59,7 @@ _MOST: dict[str, tuple[int, str]] = {
         (256, "more than 40 times the published depth"),
     ),
     "mask_head_layers": (32, "ten times the published depth"),
-    **dict.fromkeys(("num_classes", "num_stuff_classes"), (100_000, "more than the data sets have that are known")),
+    **dict.fromkeys(("num_classes", "num_stuff_classes"), (100_000, "more than any known data set has")),
     "sizes_of_interest": (2**20, "more than the side of any picture"),
 }
 """The highest value of a field, and why; of all other whole numbers it is `_LARGEST`. More would ask for memory that no

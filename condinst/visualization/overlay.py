@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from condinst.data.rles import boxes_of_rles, mask_pixels, mass_centers
 from condinst.geometry import row_slices
+from condinst.messages import shorten
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
@@ -20,6 +22,9 @@ _MASK_OPACITY = 0.4
 _BOX_OPACITY = 0.6
 _LOWEST_BRIGHTNESS = 0.45
 _STRIP = 2**22  # pixels that are drawn on at a time
+FARTHEST = 2**30
+"""The largest coordinate of a box that is drawn, in pixels: as the largest side of an image. PIL counts in 32 bits."""
+
 GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -39,7 +44,7 @@ def draw_predictions(
 
     Args:
         image: uint8 [3, H, W] RGB.
-        boxes: [K, 4] (x1, y1, x2, y2) in pixels.
+        boxes: [K, 4] (x1, y1, x2, y2) in pixels, finite and within `FARTHEST` of the image.
         labels: int64 [K].
         scores: [K] in 0..1; None for annotations, which have none.
         masks: bool [K, H, W], or K COCO run lengths, of which one at a time is decoded.
@@ -49,21 +54,12 @@ def draw_predictions(
         An RGB image of W x H pixels.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        TypeError: run lengths that are none.
+        ValueError: an image of another type or without pixels; shapes that do not fit each other; boxes that are not
+            finite or too far away; damaged run lengths.
     """
+    _check_arguments(image, boxes, labels, scores, masks)
     count, size = len(boxes), max(image.shape[1:])
-    for name, value, shape in (
-        ("labels", labels, (count,)),
-        ("scores", scores, (count,)),
-    ):
-        if value is not None and value.shape != shape:
-            raise ValueError(f"{name}: expected {list(shape)} for these boxes, got {list(value.shape)}")
-    if len(masks) != count:
-        raise ValueError(f"masks: expected {count} for these boxes, got {len(masks)}")
-    for mask in masks:
-        mask_size = tuple(mask.shape if isinstance(mask, Tensor) else mask["size"])
-        if mask_size != image.shape[1:]:
-            raise ValueError(f"masks: expected {list(image.shape[1:])} pixels, got {list(mask_size)}")
     areas, windows = _areas_and_windows(masks)
     objects = [
         _Object(mask, window, box, instance_colour(index))
@@ -82,6 +78,35 @@ def draw_predictions(
         names = [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
     _draw_names(canvas, boxes.tolist(), names)
     return canvas
+
+
+def _check_arguments(
+    image: Tensor, boxes: Tensor, labels: Tensor, scores: Tensor | None, masks: Tensor | Sequence[dict[str, Any]]
+) -> None:
+    """Raises unless these are the arguments of `draw_predictions`."""
+    if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3 or not image.numel():
+        raise ValueError(f"image: expected uint8 [3, H, W] with pixels, got {image.dtype} {list(image.shape)}")
+    count, size = len(boxes), image.shape[1:]
+    for name, value, shape in (
+        ("boxes", boxes, (count, 4)),
+        ("labels", labels, (count,)),
+        ("scores", scores, (count,)),
+    ):
+        if value is not None and value.shape != shape:
+            raise ValueError(f"{name}: expected {list(shape)} for these boxes, got {list(value.shape)}")
+    if not (boxes.abs() <= FARTHEST).all():  # written so that NaN is refused too
+        raise ValueError(f"boxes: expected numbers of at most {FARTHEST}, got {float(boxes.abs().max()):.4g}")
+    if len(masks) != count:
+        raise ValueError(f"masks: expected {count} for these boxes, got {len(masks)}")
+    if isinstance(masks, Tensor):
+        if masks.dtype != torch.bool or masks.shape[1:] != size:
+            raise ValueError(f"masks: expected bool {[count, *size]}, got {masks.dtype} {list(masks.shape)}")
+        return
+    for index, mask in enumerate(masks):
+        if not isinstance(mask, Mapping) or "size" not in mask or "counts" not in mask:
+            raise TypeError(f"masks[{index}]: expected run lengths with size and counts, got {shorten(mask)}")
+        if mask["size"] not in (list(size), tuple(size)):
+            raise ValueError(f"masks[{index}]: expected {list(size)} pixels, got {shorten(mask['size'])}")
 
 
 def instance_colour(index: int) -> Colour:
@@ -193,6 +218,9 @@ def _draw_boxes(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
             # The last pixel inside a box is one before its right and bottom edge.
             left, top = round(x1), round(y1) - rows.start
             corners = (left, top, max(left, round(x2) - 1), max(top, round(y2) - 1 - rows.start))
+            # what lies further outside is not seen, but would take time
+            sides = (canvas.width, canvas.height) * 2
+            corners = tuple(min(max(at, -2 * width), side + 2 * width) for at, side in zip(corners, sides, strict=True))
             pen.rectangle(corners, outline=(*one.colour, round(255 * _BOX_OPACITY)), width=width)
         canvas.paste(layer, mask=layer)
         pixels[rows] = np.asarray(canvas)

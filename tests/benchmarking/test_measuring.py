@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import re
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -291,6 +293,23 @@ def test_a_backend_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_p
         _benchmark_centerness(monkeypatch, tmp_path)
     (path,) = tmp_path.glob("*.csv")
     assert {row.variant for row in read_rows(path)} == {"reference", "torch.compile(reference)"}
+
+
+def test_a_recording_restores_the_debug_mode_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the call fails; the mode is the user's."""
+    modes: list[object] = []
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, value in {
+        "Stream": lambda: stream,
+        "current_stream": lambda: stream,
+        "stream": lambda one: contextlib.nullcontext(),
+        "get_sync_debug_mode": lambda: 1,
+        "set_sync_debug_mode": modes.append,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    with pytest.raises(ZeroDivisionError):
+        CudaClock.__new__(CudaClock)._refuse_to_wait(lambda: 1 / 0)
+    assert modes == ["error", 1]
 
 
 @pytest.mark.gpu

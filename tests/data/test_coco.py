@@ -209,7 +209,7 @@ def test_a_size_that_run_lengths_cannot_have_is_named(tmp_path: Path, size: tupl
 
 def test_images_larger_than_can_be_read_cost_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They stay in the data set, as pictures that cannot be read do; only their masks as pixels are refused."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", "20000")
     box = (3, 4, 10, 6)
     content = {
         "images": [{"id": 7, "file_name": "a.png", "height": 40_000, "width": 50_000}],
@@ -219,9 +219,21 @@ def test_images_larger_than_can_be_read_cost_no_memory(tmp_path: Path, monkeypat
     data = CocoInstances(write_json(tmp_path, content), tmp_path)
     assert data.objects(0).boxes.tolist() == [[3, 4, 13, 10]] and data.aspect_ratios().tolist() == [1.25]
     with pytest.raises(
-        ValueError, match=r"instances\.json: image 7: expected at most 20000 pixels .*CONDINST_MAX_PIXELS"
+        ValueError, match=r"instances\.json: image 7: expected at most 20000 pixels in a mask .*CONDINST_MAX_PIXELS"
     ):
         data.target(0)
+
+
+def test_many_masks_of_a_large_image_as_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mask is below the limit, and takes a few bytes in the file."""
+    box = (3, 4, 10, 6)
+    data = write(tmp_path, [annotation(i, 7, box, polygon(box)) for i in range(9)])
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", str(HEIGHT * WIDTH))
+    message = r"instances\.json: image 7: expected at most 600 pixels in a mask and 4800 .* got 9 masks of 20 x 30"
+    with pytest.raises(ValueError, match=message):
+        data.target(0)
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", "700")
+    assert data.target(0)["masks"].shape == (9, HEIGHT, WIDTH)
 
 
 def zigzag(points: int, extent: int) -> list[float]:
@@ -265,11 +277,23 @@ def test_numbers_beyond_all_bounds_are_named(tmp_path: Path, change: dict[str, A
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("name", ["a\0b", "\ud800.png", "x" * 5000, ["a"], None])
+@pytest.mark.parametrize(
+    "name", ["a\0b", "\ud800.png", "x" * 5000, "a/" * 2050, "a/" + "x" * 256, "ü" * 128, ["a"], None]
+)
 def test_names_that_no_file_can_have_are_named(tmp_path: Path, name: Any) -> None:
     content = {"images": [{"id": 1, "file_name": name, "height": 5, "width": 5}], "annotations": [], "categories": []}
-    with pytest.raises(ValueError, match=r"images\[0\]: file_name: expected text that can name a file, got "):
+    with pytest.raises(
+        ValueError, match=r"images\[0\]: file_name: expected text that can name a file, of at most 4096 "
+    ):
         CocoInstances.from_content(content, tmp_path, "it")
+
+
+@pytest.mark.parametrize("name", ["a/" * 2047 + "a", "x" * 255, "ü" * 127 + "/" + "ü" * 127, ""])
+def test_names_that_a_file_can_have(tmp_path: Path, name: str) -> None:
+    content = {"images": [{"id": 1, "file_name": name, "height": 5, "width": 5}], "annotations": [], "categories": []}
+    data = CocoInstances.from_content(content, tmp_path, "it")
+    with pytest.raises(ValueError):
+        data.image(0)
 
 
 def test_ids_of_several_types(tmp_path: Path) -> None:

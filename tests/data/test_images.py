@@ -257,7 +257,7 @@ def test_truncated_image(tmp_path: Path, kind: str) -> None:
 
 def test_decompression_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write(tmp_path / "bomb.png", Image.new("L", (200, 200)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", "1000")
     with pytest.raises(ValueError, match=r"bomb\.png: too large"):
         read_image(path)
 
@@ -270,26 +270,26 @@ PICTURES = {
 }
 
 
-def _picture(mode: str, side: int) -> Image.Image:
+def _picture(mode: str, height: int, width: int) -> Image.Image:
     """A picture with other pixels everywhere, in one of PIL's modes."""
-    ramp = np.arange(side * side, dtype=np.float64).reshape(side, side)
+    ramp = np.arange(height * width, dtype=np.float64).reshape(height, width)
     if mode in ("I;16", "I", "F"):
         return Image.fromarray((ramp % 65536).astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
-    channels = np.stack([ramp % 256, ramp // 7 % 256, ramp // side % 256], axis=2)
+    channels = np.stack([ramp % 256, ramp // 7 % 256, ramp // width % 256], axis=2)
     return Image.fromarray(channels.astype(np.uint8)).convert(mode)
 
 
-@pytest.mark.parametrize("orientation", [1, 2, 6, 7])
+@pytest.mark.parametrize(("orientation", "tile"), [(1, 150), (2, 16), (6, 16), (7, 150)])
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_in_strips_is_the_whole_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, orientation: int
+def test_a_picture_in_parts_is_the_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, orientation: int, tile: int
 ) -> None:
     """What PIL makes of a whole picture, turned as a whole."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {} if name.endswith((".bmp", ".gif", ".ppm")) else {"exif": exif.tobytes()}
-    path = _write(tmp_path / name, _picture(PICTURES[name], 41), **options)
-    monkeypatch.setattr(images, "_STRIP", 150)
+    path = _write(tmp_path / name, _picture(PICTURES[name], 41, 41), **options)
+    monkeypatch.setattr(images, "_TILE", tile)
     with Image.open(path) as stored:
         turned = ImageOps.exif_transpose(stored)
     if turned.mode in ("I;16", "I", "F"):  # small numbers: as 16 bits, or as they are between 0 and 255
@@ -301,9 +301,10 @@ def test_a_picture_in_strips_is_the_whole_one(
     np.testing.assert_array_equal(_pixels(path), expected)
 
 
-def test_arrays_and_tensors_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tile", [100, 7])
+def test_arrays_and_tensors_in_parts(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     ramp = _ramp(40, 30)
-    monkeypatch.setattr(images, "_STRIP", 100)
+    monkeypatch.setattr(images, "_TILE", tile)
     for source in (ramp, ramp / 255, ramp.astype(np.uint16) * 257, torch.from_numpy(ramp.transpose(2, 0, 1)) / 255):
         np.testing.assert_array_equal(_pixels(source), ramp)
     with pytest.raises(ValueError, match=r"expected floats in 0\.\.1, got 0\.\.255"):
@@ -335,9 +336,13 @@ def test_memory_of_a_picture(tmp_path: Path) -> None:
     for folder, side in (("small", 20), ("large", 1500)):
         (tmp_path / folder).mkdir()
         for name, mode in PICTURES.items():
-            _write(tmp_path / folder / name, _picture(mode, side))
-        _write(tmp_path / folder / "turned.jpg", _picture("RGB", side), exif=exif.tobytes())
-        _write(tmp_path / folder / "turned.png", _picture("I;16", side), exif=exif.tobytes())
+            _write(tmp_path / folder / name, _picture(mode, side, side))
+        _write(tmp_path / folder / "turned.jpg", _picture("RGB", side, side), exif=exif.tobytes())
+        _write(tmp_path / folder / "turned.png", _picture("I;16", side, side), exif=exif.tobytes())
+        for height in (1, 2):
+            for mode in ("RGB", "L", "I;16"):
+                _write(tmp_path / folder / f"{height}_{mode}.png", _picture(mode, height, side * side // height))
+            _write(tmp_path / folder / f"{height}_F.tif", _picture("F", height, side * side // height))
     code = "import sys; from tests.data.test_images import memory_of_reading; memory_of_reading(sys.argv[1])"
     output = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, tmp_path / "large"],
@@ -347,35 +352,51 @@ def test_memory_of_a_picture(tmp_path: Path) -> None:
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},  # what is freed goes back to the system
     )
     found = {line.split()[0]: float(line.split()[1]) for line in output.stdout.splitlines()}
-    assert len(found) == len(PICTURES) + 2
+    assert len(found) == len(PICTURES) + 10
+    assert found.pop("1_RGB.png") < 7.5  # PIL's own four bytes, and three for the row in its decoder
     assert max(found.values()) < 6, found
     assert found["RGB.png"] > 3.5  # PIL's own pixels of four bytes, so that something was measured
 
 
-def test_the_limit_of_pixels_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = _write(tmp_path / "a.png", Image.new("L", (200, 200)))
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_the_limit_of_pixels_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """PIL's own limit has no effect, and stays as it was."""
+    path = _write(tmp_path / name, Image.new("L", (201, 199)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
-    images._set_max_pixels("40000")
-    assert max_pixels() == 40_000 and read_image(path).shape == (3, 200, 200)
-    images._set_max_pixels("39998")
-    with pytest.raises(ValueError, match=r"a\.png: too large: .* CONDINST_MAX_PIXELS sets the limit"):
+    monkeypatch.setattr(images, "_MAX_PIXELS", 2)
+    for limit in ("39999", "60000"):
+        monkeypatch.setenv("CONDINST_MAX_PIXELS", limit)
+        assert max_pixels() == int(limit) and read_image(path).shape == (3, 199, 201)
+    for limit in ("39998", "5"):
+        monkeypatch.setenv("CONDINST_MAX_PIXELS", limit)
+        with pytest.raises(ValueError, match=rf"{name}: too large: expected at most {limit} pixels, .* CONDINST_MAX_P"):
+            read_image(path)
+    assert Image.MAX_IMAGE_PIXELS == 1
+
+
+@pytest.mark.parametrize("wrong", ["many", "-1", "0", "9" * 5000])
+def test_a_wrong_limit_of_pixels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    path = _write(tmp_path / "a.png", Image.new("L", (20, 20)))
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", wrong)
+    with pytest.raises(ValueError, match=r"CONDINST_MAX_PIXELS: expected a number of pixels in 1\.\.2147483647"):
         read_image(path)
-    for wrong in ("many", "-1", "0", "9" * 5000):
-        with pytest.raises(ValueError, match=r"CONDINST_MAX_PIXELS: expected a number of pixels in 1\.\.2147483647"):
-            images._set_max_pixels(wrong)
-    code = "from condinst.data.images import max_pixels; print(max_pixels())"
-    environment = {**os.environ, "CONDINST_MAX_PIXELS": "4000"}
+
+
+def test_importing_leaves_pil_as_it_is() -> None:
+    code = "from PIL import Image as I; I.MAX_IMAGE_PIXELS = 7; import condinst.data.images; print(I.MAX_IMAGE_PIXELS)"
+    environment = {**os.environ, "CONDINST_MAX_PIXELS": "many"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.stdout == "4000\n", done.stderr
+    assert done.stdout == "7\n", done.stderr
 
 
-def test_without_a_limit_of_pil_ours_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = _write(tmp_path / "a.png", Image.new("L", (200, 200)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert max_pixels() == 2**31 - 1
-    monkeypatch.setattr(images, "MOST_PIXELS", 39_999)
-    with pytest.raises(ValueError, match=r"a\.png: too large: 200 x 200 pixels"):
-        read_image(path)
+@pytest.mark.parametrize("kind", ["png", "tiff", "jpeg"])
+def test_a_damaged_file_that_pil_has_opened(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, kind)
+    with pytest.raises(ValueError, match="image: damaged or unreadable image: "):
+        read_image(Image.open(io.BytesIO(buffer.getvalue()[: len(buffer.getvalue()) * 9 // 10])))
 
 
 def test_a_program_is_no_picture(tmp_path: Path) -> None:
@@ -384,6 +405,8 @@ def test_a_program_is_no_picture(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(path, "EPS")
     with pytest.raises(ValueError, match=r"a\.png: .*PostScript file is a program"):
         read_image(path)
+    with pytest.raises(ValueError, match=r"image: .*PostScript file is a program"), Image.open(path) as opened:
+        read_image(opened)
 
 
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from condinst import _host
 from condinst.data import rles as module
-from condinst.data.rles import boxes_of_rles, encode_masks, mask_pixels, mass_centers, sample_masks
+from condinst.data.rles import boxes_of_rles, draw_polygons, encode_masks, mask_pixels, mass_centers, sample_masks
+from condinst.data.transforms import Crop, View
 from condinst.geometry import boxes_of_masks
 from condinst.ops.mask_centers.reference import mask_centers
 
@@ -183,3 +184,25 @@ def test_random_text_is_read_or_refused() -> None:
 def test_wrong_arguments(rles: list[dict[str, Any]], stride: int, size: tuple[int, int], error: type) -> None:
     with pytest.raises(error):
         sample_masks(rles, stride, size)
+
+
+@pytest.mark.parametrize(
+    ("polygons", "message"),
+    [
+        ([[0.0, 0, 5, 0, 5, float("nan")]], "expected numbers of at most 100000000"),
+        ([[float("nan"), 0, 5, 0, 5, 5]], "expected numbers of at most 100000000"),
+        ([[0.0, 0, 5, 0, 5, float("inf")]], "expected numbers of at most 100000000"),
+        ([], "polygons: expected at least one"),
+        ([[]], "expected polygons of three points or more"),
+        ([[0.0, 0, 5, 0]], "expected polygons of three points or more"),
+        ([[0.0, 0, 5, 0, 5, 5, 1]], "expected polygons of three points or more"),
+    ],
+)
+def test_polygons_that_pycocotools_cannot_draw_are_refused(polygons: list[list[float]], message: str) -> None:
+    """From NaN it computes a number of points that no memory holds."""
+    with pytest.raises(ValueError, match=message):
+        draw_polygons(polygons, 8, 8)
+    with pytest.raises(ValueError, match=message):
+        View(Crop(0, 0, 8, 8, 8, 8), whole=True).polygons(polygons)
+    with pytest.raises(ValueError, match="size: expected a height and a width"):
+        draw_polygons([[0.0, 0, 5, 0, 5, 5]], 2**32, 8)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -32,3 +34,13 @@ def test_masks_areas_and_replaced_numbers(size: tuple[int, int], kind: str) -> N
         exact[ids == number] = value
     replaced = runs.replaced({**values, 99: 5}, -1, np.int16)
     assert replaced.dtype == torch.int16 and replaced.is_contiguous() and torch.equal(replaced, exact)
+
+
+def test_as_many_segments_as_pixels() -> None:
+    """The time of a mask is that of its own runs: looking for them among all took a minute here."""
+    ids = torch.arange(300 * 200, dtype=torch.int32).reshape(300, 200)
+    runs = SegmentRuns(ids)
+    start = time.perf_counter()
+    codes = [runs.rle(number) for number in runs.ids]
+    assert time.perf_counter() - start < 10
+    assert mask_pixels(codes[777:778], np.arange(300), np.arange(200))[0].nonzero().tolist() == [[3, 177]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from condinst.data import transforms
 from condinst.data.objects import Objects, Segmentation
 from condinst.data.resize import network_size, resize_image
 from condinst.data.rles import encode_masks, mask_pixels
@@ -136,6 +138,23 @@ def test_polygons_that_a_scale_makes_too_long_are_refused(scale: int) -> None:
     view = View(Crop(0, 0, 10, 10, 10 * scale, 10 * scale), whole=True)
     with pytest.raises(ValueError, match="expected outlines of 4000000 pixels|expected numbers of at most 100000000"):
         view.polygons([[-60_000.0, 0, 60_000, 0, 60_000, 10, -60_000, 10]])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_few_masks_at_a_time_are_pixels(monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
+    objects = make_sample([(0, 0, 9, 9), (5, 10, 6, 11), (20, 10, 40, 30)])[1]
+    rles = [one for one in objects.segmentations if isinstance(one, dict)]
+    view = View(Crop(0, 0, HEIGHT, WIDTH, 30, 50), whole=whole, transpose=True)
+    expected, at_a_time = view.masks(rles), []
+
+    def count(rles: list[Any], *place: Any) -> Tensor:
+        at_a_time.append(len(rles))
+        return mask_pixels(rles, *place)
+
+    monkeypatch.setattr(transforms, "_PIXELS_AT_A_TIME", 2 * HEIGHT * WIDTH)
+    monkeypatch.setattr(transforms, "mask_pixels", count)
+    assert view.masks(rles) == expected and at_a_time == [2, 1]
+    assert view.masks([]) == []
 
 
 def test_images_without_objects() -> None:

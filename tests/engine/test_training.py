@@ -410,6 +410,23 @@ def test_batches_are_whole_epochs_of_one_group() -> None:
         assert sorted(own) == list(range(8))
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_an_image_that_memory_does_not_hold_costs_itself_only(
+    data: CocoInstances, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def image(self: CocoInstances, index: int) -> torch.Tensor:
+        if index == 2:
+            raise error
+        return read(self, index)
+
+    read = CocoInstances.image
+    monkeypatch.setattr(CocoInstances, "image", image)
+    sample = SampleStream(data, TrainingTransform(min_sizes=(64,), max_size_train=64), seed=0)[0, 2]
+    assert sample.path == str(data.image_path(3)) and sample.problems == (
+        (str(data.image_path(2)), "not enough memory"),
+    )
+
+
 def test_processes_and_parts_share_the_batches(data: CocoInstances) -> None:
     stream = SampleStream(data, TrainingTransform(min_sizes=(64,), max_size_train=64), seed=0)
 

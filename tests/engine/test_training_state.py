@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from lightning_fabric.plugins.precision import Precision
 
 from condinst.engine.training_state import TrainingState
+from condinst.models.config import CondInstConfig
 from tests.models.tiny import make_model
 
 
@@ -87,4 +89,35 @@ def test_the_fields_of_another_model_are_named(tmp_path: Path) -> None:
     state.save(tmp_path / "last.pt")
     state.model.config = state.model.config.replace(nms_threshold=0.5, nms="mask")
     with pytest.raises(ValueError, match=r"last\.pt: is of .* another config: nms = 'box', nms_threshold = 0\.6$"):
+        state.load(tmp_path / "last.pt")
+
+
+def test_a_file_from_before_a_field_is_loaded(tmp_path: Path) -> None:
+    """Configs are compared by their fields; order, spaces, and a field with its default mean nothing."""
+    state = make_state()
+    state.step = 7
+    state.save(tmp_path / "last.pt")
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    fields = json.loads(content["config"])
+    default = CondInstConfig()
+    older = {name: value for name, value in reversed(fields.items()) if name != "stuff_area_limit"}
+    assert fields["stuff_area_limit"] == default.stuff_area_limit
+    torch.save(content | {"config": json.dumps(older, indent=1)}, tmp_path / "last.pt")
+    loaded = make_state()
+    loaded.load(tmp_path / "last.pt")
+    assert loaded.step == 7
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    state = make_state()
+    state.save(tmp_path / "last.pt")
+    monkeypatch.setattr(state.optimizer, "load_state_dict", fail)
+    with pytest.raises(MemoryError, match=r"last\.pt: not enough memory"):
+        state.load(tmp_path / "last.pt")
+    monkeypatch.setattr("condinst.models.checkpoints.files.read_torch", fail)
+    with pytest.raises(MemoryError, match=r"last\.pt: not enough memory"):
         state.load(tmp_path / "last.pt")

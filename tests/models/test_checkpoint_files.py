@@ -135,6 +135,26 @@ def test_files_of_torch(tmp_path: Path, protocol: int, zipped: bool) -> None:
     assert_same(read_torch_file(tmp_path / "a.pth"), expected, "")
 
 
+OTHER_DTYPES = (torch.uint16, torch.uint32, torch.uint64, torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("dtype", OTHER_DTYPES)
+def test_dtypes_without_a_storage_of_their_own(tmp_path: Path, dtype: torch.dtype, zipped: bool) -> None:
+    values = torch.arange(12.0).reshape(3, 4).to(dtype)
+    torch.save({"a": values, "b": values[1:, ::2]}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    state, _ = read_state(tmp_path / "a.pth")
+    for name, expected in (("a", values), ("b", values[1:, ::2])):
+        assert state[name].dtype == dtype and torch.equal(state[name].double(), expected.double())
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_containers_beside_arrays(tmp_path: Path, protocol: int) -> None:
+    content = {"a": np.arange(3), "names": {"x", "y"}, "frozen": frozenset({1}), "bytes": bytearray(b"abc")}
+    state, _ = read_state(write(tmp_path / "a.pkl", pickle.dumps(content, protocol=protocol)))
+    assert state.keys() == {"a"} and state["a"].tolist() == [0, 1, 2]
+
+
 def test_numpy_in_a_file_of_torch(tmp_path: Path) -> None:
     torch.save({"a": np.arange(3.0), "b": np.float64(7), "c": torch.ones(2)}, tmp_path / "a.pth")
     state, _ = read_state(tmp_path / "a.pth")
@@ -256,6 +276,11 @@ def tensor(source: bytes, offset: int, sizes: list[int], strides: list[int], res
     return b"ctorch._utils\n_rebuild_tensor_v2\n" + parts(source, number(offset), *shape, rest) + b"R"
 
 
+def tensor_v3(source: bytes, sizes: list[int], dtype: bytes) -> bytes:
+    shape = parts(*map(number, sizes)), parts(*[number(1)] * len(sizes))
+    return b"ctorch._utils\n_rebuild_tensor_v3\n" + parts(source, number(0), *shape, b"\x89N", dtype) + b"R"
+
+
 def archive(path: Path, value: bytes, records: dict[str, bytes] | None = None) -> Path:
     numbers = struct.pack("<4f", 0, 1, 2, 3)
     return pickled(path, b"\x80\x02}" + text("a") + value + b"s.", {"data/0": numbers} | (records or {}))
@@ -284,6 +309,10 @@ FORGED_TENSORS = {
     "a conjugate": tensor(storage(), 0, [4], [1], b"\x89N}" + text("conj") + b"\x88s"),
     "an id of something else": parts(text("module"), b"N", text("0"), text("cpu"), number(4)) + b"Q",
     "a sparse tensor": b"ctorch._utils\n_rebuild_sparse_tensor\n)R",
+    "bytes taken for complex numbers": tensor_v3(storage(16, kind="ByteStorage"), [2], b"ctorch\ncomplex64\n"),
+    "bytes taken for bools": tensor_v3(storage(16, kind="ByteStorage"), [2], b"ctorch\nbool\n"),
+    "more numbers than there are bytes for": tensor_v3(storage(16, kind="ByteStorage"), [9], b"ctorch\nuint16\n"),
+    "a dtype that is none": tensor_v3(storage(16, kind="ByteStorage"), [2], b"]"),
     "a tensor without numbers": b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n)R",
     "a constructor": b"ctorch\nFloatTensor\n" + parts(number(10**10)) + b"\x81",
 }
@@ -330,8 +359,20 @@ def test_compressed_archives_are_refused(tmp_path: Path) -> None:
 # ---- files of few bytes that ask for much memory or time
 
 
+def long_number(multiple: int) -> bytes:
+    """A number with the hash of 0."""
+    return b"\x8a\x0a" + (multiple * (2**61 - 1)).to_bytes(10, "little")
+
+
 BOMBS = {
     "memo.pkl": b"}r\xff\xff\xff\x7f.",
+    # numbers with the same hash, as keys, as elements and in tuples, and as indices of the memo
+    "hashes.pkl": b"}(" + b"".join(long_number(k) + b"N" for k in range(1, 30_000)) + b"u.",
+    "set.pkl": b"\x8f(" + b"".join(map(long_number, range(1, 30_000))) + b"\x90.",
+    "floats.pkl": b"}(" + b"".join(b"G" + struct.pack(">d", 2.0 ** (61 + k % 900)) + b"N" for k in range(9999)) + b"u.",
+    "tuples.pkl": b"}(" + b"".join(long_number(k) + b"\x85N" for k in range(1, 30_000)) + b"u.",
+    "memo_hashes.pkl": b"}" + b"".join(b"p%d\n" % (k * (2**61 - 1)) for k in range(1, 30_000)) + b".",
+    "memo_negative.pkl": b"}p-1\n.",
     "memo_line.pkl": b"}p999999999999\n.",
     "text8.pkl": b"\x8d" + struct.pack("<Q", 2**40) + b"a.",
     "bytes8.pkl": b"\x8e" + struct.pack("<Q", 2**40) + b"a.",
@@ -353,6 +394,17 @@ BOMBS = {
     + (RECONSTRUCT + parts(number(1), parts(number(10**6)), b"h\x00", b"\x89", b"h\x01") + b"b0") * 10**4 + b"N.",
     "empty.pth": b"\x80\x02}.",
 }  # fmt: skip
+
+
+def test_dicts_of_lists_are_copied_within_a_limit(tmp_path: Path) -> None:
+    """Each entry of a dict takes more memory than the file has bytes for it."""
+    pairs = b"((" + b"".join(number(k) + b"N\x86" for k in range(10_000)) + b"l\x85q\x01"
+    make = b"ccollections\nOrderedDict\nh\x01R"
+    array_a = text("a") + array(parts(number(1)), PLAIN, data(bytes(4)))
+    once = b"}" + array_a + b"s" + pairs + b"0" + text("b") + make + b"s."
+    state, _ = read_state(write(tmp_path / "once.pkl", once))
+    assert state["a"].tolist() == [0]
+    refused(write(tmp_path / "often.pkl", pairs + b"0(" + make * 12 + b"t."), "asks for more memory")
 
 
 def bombs(folder: Path) -> None:

@@ -20,6 +20,8 @@ from condinst import CheckpointError, CondInst, CondInstConfig
 from condinst.models.checkpoints.adelaidet import convert_state, detect_config, rename_key
 from condinst.models.checkpoints.backbone import load_backbone_state
 from condinst.models.checkpoints.errors import check_keys
+from condinst.models.checkpoints.model import fine_tune
+from condinst.models.config_files import load_config
 from tests.goldens.recipe import read_keys
 from tests.models.tiny import make_image, make_model
 
@@ -503,3 +505,34 @@ def test_a_loaded_model_is_a_new_one_with_other_weights(tmp_path: Path) -> None:
 def test_shapes_that_no_architecture_has(tmp_path: Path, change: dict[str, Tensor]) -> None:
     with pytest.raises(CheckpointError, match=r"model\.pth: "):
         condinst.load(save(adelaidet_state(CondInst(SMALL)) | change, tmp_path / "model.pth"))
+
+
+def test_sizes_of_interest_of_8_bits(tmp_path: Path) -> None:
+    """PyTorch cannot tell whether such numbers are finite."""
+    sizes = torch.tensor([64.0, 128, 256, 512, 1024]).to(torch.float8_e5m2)
+    state = adelaidet_state(CondInst(SMALL)) | {"mask_head.sizes_of_interest": sizes}
+    assert condinst.load(save(state, tmp_path / "model.pth")).config.sizes_of_interest == (64, 128, 256, 512)
+
+
+def test_other_errors_of_detecting_a_config_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def detect(*_: object) -> None:
+        raise RuntimeError("not implemented for 'Float8'")
+
+    monkeypatch.setattr("condinst.models.checkpoints.adelaidet.detect_config", detect)
+    with pytest.raises(CheckpointError, match=r"model\.pth: the config of the file: not implemented"):
+        condinst.load(save(adelaidet_state(CondInst(SMALL)), tmp_path / "model.pth"))
+
+
+def test_models_of_too_many_parameters_are_refused(tmp_path: Path) -> None:
+    """Each field is within its range, and nothing is allocated."""
+    huge = load_config("condinst_r50_1x").replace(backbone_base_channels=8192, fpn_channels=8192)
+    message = r"expected a model of at most 2000000000 parameters, got \d{12}"
+    with pytest.raises(ValueError, match=message), pytest.warns(UserWarning, match="no weights"):
+        condinst.load("condinst_r50_1x", config=huge)
+    with pytest.raises(ValueError, match=message), pytest.warns(UserWarning, match="no weights"):
+        condinst.load("condinst_r50_1x", backbone_base_channels=8192)
+    condinst.save_checkpoint(make_model(), tmp_path / "small.safetensors")
+    with pytest.raises(ValueError, match=message):
+        condinst.load(tmp_path / "small.safetensors", config=huge)
+    with pytest.raises(ValueError, match=message):
+        fine_tune(tmp_path / "small.safetensors", backbone_base_channels=8192)

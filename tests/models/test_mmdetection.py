@@ -442,6 +442,19 @@ def test_training_checkpoints_say_what_to_do(tmp_path: Path) -> None:
         condinst.load(tmp_path / "iter_9.pth")
 
 
+@pytest.mark.parametrize("num_laterals", [0, 7])
+def test_numbers_of_levels_that_no_neck_has(tmp_path: Path, num_laterals: int) -> None:
+    state = {key: value for key, value in random_state(names()).items() if ".lateral_convs." not in key}
+    levels = state["neck.fpn_convs.0.conv.weight"], state["neck.fpn_convs.0.conv.bias"]
+    for index in range(num_laterals):
+        state[f"neck.lateral_convs.{index}.conv.weight"], state[f"neck.lateral_convs.{index}.conv.bias"] = levels
+    for index in range(num_laterals + 2):
+        state[f"neck.fpn_convs.{index}.conv.weight"], state[f"neck.fpn_convs.{index}.conv.bias"] = levels
+        state[f"bbox_head.scales.{index}.scale"] = torch.tensor(1.0)
+    with pytest.raises(CheckpointError, match=r"model\.pth: expected .* neck\.lateral_convs"):
+        condinst.load(saved(state, tmp_path / "model.pth"))
+
+
 def test_saved_again(tmp_path: Path) -> None:
     model = condinst.load(saved(random_state(names()), tmp_path / "model.pth"), pre_nms_top_k=TOP_K)
     condinst.save_checkpoint(model, tmp_path / "model.safetensors")

@@ -62,3 +62,11 @@ def test_compiles_in_one_graph(dynamic: bool | None) -> None:
         torch.testing.assert_close(
             torch.autograd.grad((upsampled * weights).sum(), x), torch.autograd.grad((expected * weights).sum(), x)
         )
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 3), (1, 2, 3), (2, 0, 3)])
+def test_a_factor_that_makes_sides_too_large_is_named(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"factor: expected a result with sides of at most 1073741824"):
+        ops.aligned_bilinear(torch.zeros(shape), 2**30)
+    with pytest.raises(ValueError, match=r"factor: expected a result of at most \d+ elements"):
+        ops.aligned_bilinear(torch.zeros(*shape[:1], 8, 8), 2**27)

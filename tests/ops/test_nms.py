@@ -193,3 +193,11 @@ def test_max_detections_keeps_ties(backend: str) -> None:
     assert kept(boxes, scores, zeros, zeros, **shared, max_detections=1, capacity=5) == [1]
     assert kept(boxes, scores, zeros, zeros, **shared, capacity=2) == [1, 0]
     assert len(kept(boxes, scores, zeros, zeros, **shared)) == 5
+
+
+@pytest.mark.parametrize("name", ["max_detections", "capacity", "num_images"])
+def test_a_result_that_is_too_large_names_its_argument(name: str) -> None:
+    boxes, scores, zeros = torch.zeros(2, 4), torch.zeros(2), torch.zeros(2, dtype=torch.int64)
+    options: dict[str, Any] = {"max_detections": 10**6, "num_images": 1} | {name: 2**48}
+    with pytest.raises(ValueError, match=f"^{name}: expected "):
+        ops.nms(boxes, scores, zeros, zeros, iou_threshold=0.5, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,48 @@ def test_shapes_must_fit(name: str) -> None:
     arguments[name] = arguments[name][:1]
     with pytest.raises(ValueError, match=f"{name}: expected"):
         draw_predictions(torch.zeros(3, 4, 5, dtype=torch.uint8), torch.zeros(2, 4), **arguments)
+
+
+def test_images_without_pixels_are_refused() -> None:
+    for shape in ((3, 4, 0), (3, 0, 5), (1, 4, 5)):
+        with pytest.raises(ValueError, match=r"image: expected uint8 \[3, H, W\] with pixels"):
+            image, masks = torch.zeros(shape, dtype=torch.uint8), torch.zeros(0, *shape[1:], dtype=torch.bool)
+            draw_predictions(image, torch.zeros(0, 4), torch.zeros(0), None, masks)
+
+
+def test_a_box_far_outside_is_drawn_at_once() -> None:
+    mask = torch.ones(1, 40, 50, dtype=torch.bool)
+    far, near = torch.tensor([[-(2.0**30), 5, 2.0**30, 2.0**30]]), torch.tensor([[-9.0, 5, 60, 60]])
+    start = time.perf_counter()
+    picture = _draw(mask, far, class_names=("x" * 99,))
+    assert time.perf_counter() - start < 2
+    assert picture.tobytes() == _draw(mask, near, class_names=("x" * 99,)).tobytes()
+
+
+@pytest.mark.parametrize("coordinate", [float("nan"), float("inf"), -1e30])
+def test_boxes_that_cannot_be_drawn_are_refused(coordinate: float) -> None:
+    boxes = torch.tensor([[0.0, 0, coordinate, 4]])
+    with pytest.raises(ValueError, match="boxes: expected numbers of at most 1073741824"):
+        _draw(torch.ones(1, 4, 5, dtype=torch.bool), boxes)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        ({"counts": b"d0"}, TypeError, r"masks\[0\]: expected run lengths with size and counts"),
+        (torch.ones(4, 5, dtype=torch.bool), TypeError, r"masks\[0\]: expected run lengths with size and counts"),
+        ({"size": [5, 4], "counts": b"d0"}, ValueError, r"masks\[0\]: expected \[4, 5\] pixels"),
+        ({"size": 20, "counts": b"d0"}, ValueError, r"masks\[0\]: expected \[4, 5\] pixels"),
+        ({"size": [4, 5], "counts": b"~"}, ValueError, r"rles\[0\]: counts"),
+    ],
+)
+def test_run_lengths_that_are_none(mask: Any, error: type[Exception], message: str) -> None:
+    image, one = torch.zeros(3, 4, 5, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(error, match=message):
+        draw_predictions(image, torch.zeros(1, 4), one, None, [mask])
+
+
+def test_masks_of_other_types_are_refused() -> None:
+    image, one = torch.zeros(3, 4, 5, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"masks: expected bool \[1, 4, 5\], got torch.float32"):
+        draw_predictions(image, torch.zeros(1, 4), one, None, torch.zeros(1, 4, 5))

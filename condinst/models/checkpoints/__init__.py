@@ -2,6 +2,6 @@
 
 from .backbone import load_backbone
 from .errors import CheckpointError
-from .model import fine_tune, load, save_checkpoint
+from .model import fine_tune, load, new_model, save_checkpoint
 
-__all__ = ["CheckpointError", "fine_tune", "load", "load_backbone", "save_checkpoint"]
+__all__ = ["CheckpointError", "fine_tune", "load", "load_backbone", "new_model", "save_checkpoint"]

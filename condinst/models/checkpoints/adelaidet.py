@@ -159,7 +159,7 @@ def _head(state: State) -> dict[str, Any]:
     top_level = 5 + _top_levels(state)
     num_scales = _count(state, r"proposal_generator\.fcos_head\.scales\.(\d)\.")
     sizes = state.get("mask_head.sizes_of_interest")
-    if sizes is not None and not (sizes.dim() == 1 and len(sizes) <= _MOST_LEVELS and sizes.isfinite().all()):
+    if sizes is not None and not (sizes.dim() == 1 and len(sizes) <= _MOST_LEVELS and sizes.double().isfinite().all()):
         raise KeyError("mask_head.sizes_of_interest of one number for each level")
     num_levels = num_scales or (len(sizes) if sizes is not None else top_level - 2)
     towers = {name: _tower_convs(state, f"{head}{name}_tower.") for name in ("share", "cls", "bbox")}

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ...messages import shorten_text
+from ...messages import is_out_of_memory, shorten_text
 from .arrays import array_of, numpy_names
 from .errors import CheckpointError, shorten_all
 from .pickles import Budget, containers, read_pickle
@@ -40,6 +40,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: no such file, unreadable, asks to run code or for more memory than its size explains, or holds
             no tensors; the message names the file.
+        MemoryError: there is less memory than the file needs.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -91,7 +92,7 @@ def _read_array_pickle(path: Path) -> Any:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         budget = Budget(2 * size)
-        return read_pickle(file, size, {**containers(budget), **numpy_names(budget)}, _hint)
+        return read_pickle(file, size, {**containers(size), **numpy_names(budget)}, _hint)
 
 
 def _named(path: Path, read: Callable[[], Any]) -> Any:
@@ -103,6 +104,8 @@ def _named(path: Path, read: Callable[[], Any]) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # what a damaged file raises depends on where the damage is
+        if is_out_of_memory(error):
+            raise MemoryError(f"{path}: not enough memory for this file") from error
         reason = shorten_text(f"{type(error).__name__}: {error}")
         raise CheckpointError(f"{path}: refused: damaged, or not a file of tensors ({reason})") from error
 

@@ -148,6 +148,8 @@ def _levels(state: State, source: str) -> dict[str, Any]:
             f"{source}: expected as many levels in the head (bbox_head.scales) as convolutions in the neck"
             f" (neck.fpn_convs), 0 or 2 more than neck.lateral_convs; got {num_scales}, {num_convs}, {num_laterals}"
         )
+    if not 1 <= num_laterals <= 4:
+        raise CheckpointError(f"{source}: expected 1 to 4 levels of neck.lateral_convs, got {num_laterals}")
     first = 6 - num_laterals
     return {
         "fpn_in_features": tuple(f"res{level}" for level in range(first, 6)),

@@ -26,6 +26,10 @@ from .files import read_state
 CONFIG_KEY = "condinst_config"
 """Where our safetensors files keep the config, as JSON, in their metadata."""
 
+MOST_PARAMETERS = 2_000_000_000
+"""The most parameters of a model, 8 GB of them; the largest published one has 54 million. Each field of a config may be
+high, but not all of them together."""
+
 _CLASSES = ("head.cls_logits.", "mask_branch.logits.")
 _PANOPTIC_CLASSES = ("semantic_branch.logits.",)
 _SEMANTIC = ("mask_branch.seg_head.", "mask_branch.logits.")
@@ -66,7 +70,7 @@ def load(
         packaged = resources.files("condinst") / "weights" / f"{source}.safetensors"
         if not packaged.is_file():
             warnings.warn(f"{source}: no weights come with this config; the model has random ones", stacklevel=2)
-            return CondInst((chosen or load_config(source)).replace(**overrides)).to(device).eval()
+            return new_model((chosen or load_config(source)).replace(**overrides)).to(device).eval()
         path = Path(str(packaged))
     elif not path.exists() and path.suffix == "":
         raise ValueError(f"source: expected a weights file or one of {', '.join(config_names())}, got {str(source)!r}")
@@ -98,21 +102,40 @@ def _read_config(path: Path, read: Callable[[], CondInstConfig]) -> CondInstConf
         return read()
     except CheckpointError:
         raise
-    except ValueError as error:
+    except Exception as error:  # tensors of other dtypes and shapes can make any operation of PyTorch fail
         raise CheckpointError(f"{path}: the config of the file: {error}") from error
 
 
 def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str) -> CondInst:
     """A model with the weights of a file. It takes no memory before these are known to fit."""
     try:
-        with torch.device("meta"):
-            model = CondInst(config)
-    except ValueError as error:  # names of blocks, which only the backbone knows
+        model = _without_memory(config)
+    except ValueError as error:  # names of blocks, which only the backbone knows, and too many parameters
         raise CheckpointError(f"{source}: {error}") from error
     given = _fitting(model, state, source)
     model.to_empty(device="cpu")
     model.reset_constants()
     model.load_state_dict(given)
+    return model
+
+
+def new_model(config: CondInstConfig) -> CondInst:
+    """A model with random weights.
+
+    Raises:
+        ValueError: more than `MOST_PARAMETERS`, or names of blocks that the backbone does not have.
+    """
+    _without_memory(config)
+    return CondInst(config)
+
+
+def _without_memory(config: CondInstConfig) -> CondInst:
+    """A model whose weights have no memory yet, and are not too many."""
+    with torch.device("meta"):
+        model = CondInst(config)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if count > MOST_PARAMETERS:
+        raise ValueError(f"config: expected a model of at most {MOST_PARAMETERS} parameters, got {count}")
     return model
 
 
@@ -133,7 +156,7 @@ def fine_tune(source: str | Path, config: str | Path | None = None, **overrides:
     """
     found = load(source)
     start = found.config if config is None else load_config(config)
-    model = CondInst(start.replace(**overrides))
+    model = new_model(start.replace(**overrides))
     own, given = model.state_dict(), found.state_dict()
     finer = max(0, len(model.config.fpn_in_features) - len(found.config.fpn_in_features))
     given = {_FPN_LEVEL.sub(lambda key: f"{key[1]}.{int(key[2]) + finer}.", key): value for key, value in given.items()}

@@ -20,10 +20,12 @@ from ...messages import shorten_text
 from .errors import CheckpointError
 
 MOST_OPERATIONS = 1_000_000
-"""Operations of a pickle. A file of weights has some ten thousand; one takes up to 216 bytes of memory (a set)."""
+"""The most operations of a pickle. A file of weights has some ten thousand. One makes at most 216 bytes, a set."""
 
 _LONGEST_NUMBER = 255  # bytes of a whole number, and its characters in text; the longest known one has 10 bytes
-_LONGEST_KEY = 8  # entries of a tuple as a key
+_HASH_MODULUS = 2**61 - 1
+_PAIR_BYTES = 100  # of memory that an entry of a dict takes
+_COPIED_BYTES = 2**20  # of such entries, beside twice the size of the file: small files can be all names
 _ATOMS = (str, int, float, bool, type(None))
 
 
@@ -167,6 +169,12 @@ class _Reader:
         """Puts a value on the stack."""
         self.stack.append(value)
 
+    def put(self, index: int) -> None:
+        """Remembers what is on top of the stack under an index."""
+        if not 0 <= index <= MOST_OPERATIONS:
+            raise CheckpointError("refused: a pickle that numbers its values otherwise than by counting")
+        self.memo[index] = self.stack[-1]
+
     def pop_mark(self) -> list[Any]:
         """Takes all values above the last mark from the stack."""
         start = self.marks.pop()
@@ -232,10 +240,15 @@ class _Reader:
 
 
 def _checked_key(key: Any) -> Any:
-    """A key of a dict or an element of a set; the hash of any other could take forever."""
-    plain = type(key) in _ATOMS
-    if not plain and not (type(key) is tuple and len(key) <= _LONGEST_KEY and all(type(one) in _ATOMS for one in key)):
+    """A key of a dict or an element of a set, of which a file cannot make many with the same hash.
+
+    Equal hashes make a dict compare keys one by one. Python takes the hash of a number modulo 2^61 - 1, and that of a
+    tuple can be chosen by its entries.
+    """
+    if type(key) not in _ATOMS:
         raise CheckpointError(f"refused: a {type(key).__name__} as a key")
+    if type(key) in (int, float) and not abs(key) < _HASH_MODULUS:
+        raise CheckpointError(f"refused: a number as a key, expected one below {_HASH_MODULUS}")
     return key
 
 
@@ -246,18 +259,23 @@ def _as_dict(items: list[Any]) -> dict[Any, Any]:
     return {_checked_key(items[position]): items[position + 1] for position in range(0, len(items), 2)}
 
 
-def containers(budget: Budget) -> dict[str, Any]:
+def containers(size: int) -> dict[str, Any]:
     """What the names of containers stand for that Python itself writes as calls.
 
     Args:
-        budget: counts the entries that they copy.
+        size: bytes of the file. What is copied is bounded, since a file can copy one list again and again.
     """
+    budget = Budget(2 * size + _COPIED_BYTES)
 
     def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
-        budget.spend(len(pairs))
+        budget.spend(_PAIR_BYTES * len(pairs))
         return {_checked_key(key): value for key, value in pairs}
 
-    return {"collections.OrderedDict": Builder(ordered_dict)}
+    def first(value: Any = (), *_: Any) -> Any:  # kept as what it is made of
+        return value
+
+    names = ("builtins.set", "builtins.frozenset", "builtins.bytearray")
+    return {"collections.OrderedDict": Builder(ordered_dict), **dict.fromkeys(names, Builder(first))}
 
 
 def _whole_number(line: bytes) -> int:
@@ -298,7 +316,7 @@ def _protocol(reader: _Reader) -> None:
 
 
 def _put(layout: str) -> Callable[[_Reader], None]:
-    return lambda reader: reader.memo.update({reader.number(layout): reader.stack[-1]})
+    return lambda reader: reader.put(reader.number(layout))
 
 
 def _get(layout: str) -> Callable[[_Reader], None]:
@@ -338,7 +356,7 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.POP: lambda reader: reader.stack.pop(),
     pickle.POP_MARK: lambda reader: reader.pop_mark(),
     pickle.DUP: lambda reader: reader.push(reader.stack[-1]),
-    pickle.PUT: lambda reader: reader.memo.update({_whole_number(reader.line()): reader.stack[-1]}),
+    pickle.PUT: lambda reader: reader.put(_whole_number(reader.line())),
     pickle.BINPUT: _put("<B"),
     pickle.LONG_BINPUT: _put("<I"),
     pickle.MEMOIZE: lambda reader: reader.memo.update({len(reader.memo): reader.stack[-1]}),

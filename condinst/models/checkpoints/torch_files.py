@@ -41,6 +41,9 @@ _DTYPES = {
 }
 """The dtypes that are read, by the beginning of the name of their storage."""
 
+_UNTYPED_DTYPES = (torch.uint16, torch.uint32, torch.uint64, torch.float8_e4m3fn, torch.float8_e5m2)
+"""Those that have no storage of their own: their tensors are views of bytes, and name the dtype."""
+
 
 class _StorageType:
     """A class of storages; without a dtype one of bytes."""
@@ -211,13 +214,21 @@ def _names(budget: Budget, size: int) -> dict[str, Any]:
             raise CheckpointError("refused: a tensor with a conjugate or a negative view")
         return _make_tensor(storage, offset, sizes, strides, views)
 
+    def rebuild_v3(
+        storage: Any, offset: Any, sizes: Any, strides: Any, gradient: Any, hooks: Any, dtype: Any, metadata: Any = None
+    ) -> Tensor:
+        if not isinstance(storage, _Storage) or dtype not in _UNTYPED_DTYPES:
+            raise CheckpointError("refused: a tensor of bytes without a storage, or of another dtype")
+        return rebuild_v2(_Storage(storage.bytes, dtype), offset, sizes, strides, gradient, hooks, metadata)
+
     return {
-        **containers(budget),
+        **containers(size),
         **numpy_names(budget),
         **storages,
         "torch.storage.UntypedStorage": _StorageType(None),
         "torch._utils._rebuild_tensor": Builder(rebuild),
         "torch._utils._rebuild_tensor_v2": Builder(rebuild_v2),
+        "torch._utils._rebuild_tensor_v3": Builder(rebuild_v3),
         "torch._utils._rebuild_parameter": plain,
         "torch._utils._rebuild_parameter_with_state": plain,
         "torch._tensor._rebuild_from_type_v2": Builder(_rebuild_with_attributes),
@@ -225,9 +236,8 @@ def _names(budget: Budget, size: int) -> dict[str, Any]:
         "torch.Tensor": None,
         "torch.nn.parameter.Parameter": None,
         **{str(dtype): None for dtype in _DTYPES.values()},
-        **dict.fromkeys(
-            ("torch.device", "torch.Size", "collections.Counter", "builtins.set", "builtins.bytearray"), plain
-        ),
+        **{str(dtype): dtype for dtype in _UNTYPED_DTYPES},
+        **dict.fromkeys(("torch.device", "torch.Size", "collections.Counter"), plain),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from condinst.backends import select
-from condinst.ops.common.checks import FLOATING, check_elements, check_sides, check_stride, check_tensor
+from condinst.ops.common.checks import FLOATING, check_sides, check_stride, check_tensor, check_upsampled
 
 
 def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> Tensor:
@@ -33,5 +33,5 @@ def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> T
     check_tensor("x", x, FLOATING, min_dims=2)
     check_sides("x", x)
     check_stride("factor", factor)
-    check_elements("factor", *x.shape, factor, factor)
+    check_upsampled("factor", x, factor)
     return select("aligned_bilinear", backend, x)(x, factor)

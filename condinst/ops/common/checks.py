@@ -8,6 +8,9 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from condinst.geometry import MOST_PIXELS
+from condinst.messages import shorten
+
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 MOST_INTEGER = (1 << 63) - 1
@@ -16,22 +19,12 @@ MOST_INTEGER = (1 << 63) - 1
 MOST_SIDE = 1 << 30
 """The largest side of a map or an image, and the largest stride; csrc/sizes.h has the same number and the reason."""
 
-MOST_PIXELS = (1 << 31) - 1
-"""Of an image: COCO's run lengths are 32-bit numbers; positions of runs are ours, with a sign."""
-
 MOST_ELEMENTS = 1 << 48
 """Of a result. No memory holds as many, and int64 holds the number of their bytes."""
 
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _shown(value: object) -> str:
-    """A value as messages show it: Python refuses to write numbers of thousands of digits."""
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"an integer of {value.bit_length()} bits"
-    return repr(value) if isinstance(value, str) else str(value)
 
 
 def check_tensor(name: str, value: object, dtypes: Collection[torch.dtype], min_dims: int = 0) -> None:
@@ -62,7 +55,7 @@ def check_same_shape(name: str, value: Tensor, other_name: str, other: Tensor) -
 def check_choice(name: str, value: str | int, choices: Collection[str | int]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if not isinstance(value, str | int) or isinstance(value, bool) or value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}; got {_shown(value)}")
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}; got {shorten(value)}")
 
 
 def check_flag(name: str, value: bool) -> None:
@@ -78,7 +71,7 @@ def check_number(name: str, value: float) -> None:
     # math.isfinite breaks torch.compile's graph once a number has changed
     most = math.inf if isinstance(value, float) else MOST_INTEGER + 1
     if not -most < value < most:
-        raise ValueError(f"{name}: expected a finite number, got {_shown(value)}")
+        raise ValueError(f"{name}: expected a finite number, got {shorten(value)}")
 
 
 def check_positive(name: str, value: float) -> None:
@@ -132,9 +125,9 @@ def check_integer(name: str, value: int, least: int, most: int = MOST_INTEGER) -
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: expected an integer, got {type(value).__name__}")
     if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {_shown(value)}")
+        raise ValueError(f"{name}: expected at least {least}, got {shorten(value)}")
     if value > most:
-        raise ValueError(f"{name}: expected at most {most}, got {_shown(value)}")
+        raise ValueError(f"{name}: expected at most {most}, got {shorten(value)}")
 
 
 def check_stride(name: str, value: int) -> None:
@@ -162,7 +155,7 @@ def check_size(name: str, value: Sequence[int], least: int = 1) -> None:
         if isinstance(side, bool) or not isinstance(side, int):
             raise TypeError(f"{name}: expected two integers, got {type(side).__name__}")
     if min(value) < least or max(value) > MOST_SIDE:
-        shown = f"({_shown(value[0])}, {_shown(value[1])})"
+        shown = f"({shorten(value[0])}, {shorten(value[1])})"
         raise ValueError(f"{name}: expected (height, width) of at least {least} and at most {MOST_SIDE}, got {shown}")
 
 
@@ -186,8 +179,18 @@ def check_elements(name: str, *sizes: int) -> None:
     if torch.compiler.is_compiling():
         return
     if math.prod(sizes) > MOST_ELEMENTS:
-        shape = " x ".join(map(_shown, sizes))
+        shape = " x ".join(map(shorten, sizes))
         raise ValueError(f"{name}: expected a result of at most {MOST_ELEMENTS} elements, got {shape}")
+
+
+def check_upsampled(name: str, maps: Tensor, factor: int) -> None:
+    """Raise ValueError when maps [..., H, W] become too large by a factor; not in ``torch.compile``."""
+    if torch.compiler.is_compiling():
+        return
+    height, width = (side * factor for side in maps.shape[-2:])
+    if max(height, width) > MOST_SIDE:
+        raise ValueError(f"{name}: expected a result with sides of at most {MOST_SIDE}, got {height} x {width}")
+    check_elements(name, *(max(size, 1) for size in maps.shape[:-2]), max(height, 1), max(width, 1))
 
 
 def check_probability(name: str, value: float) -> None:
@@ -195,7 +198,7 @@ def check_probability(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     if not 0 <= value <= 1:
-        raise ValueError(f"{name}: expected a number in 0..1, got {_shown(value)}")
+        raise ValueError(f"{name}: expected a number in 0..1, got {shorten(value)}")
 
 
 def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import MOST_ELEMENTS, check_elements, check_index_range, check_integer
+from .checks import MOST_ELEMENTS, MOST_SIDE, check_elements, check_index_range, check_integer
 
 
 class KeptDetections(NamedTuple):
@@ -75,5 +75,8 @@ def checked_images(image_indices: Tensor, num_images: int | None, max_detections
         check_integer("num_images", num_images, 0, MOST_ELEMENTS)
     count = count_images(image_indices, num_images)
     check_index_range("image_indices", image_indices, count, least=-1)
-    check_elements("num_images", count, capacity or max_detections or image_indices.shape[0])
+    columns = capacity or max_detections or image_indices.shape[0]
+    if columns > MOST_SIDE:
+        check_integer("max_detections" if capacity is None else "capacity", columns, 0, MOST_SIDE)
+    check_elements("num_images", count, columns)
     return count
