@@ -1,14 +1,14 @@
 """Masks of training data as COCO run lengths: what training asks of them, without their pixels.
 
 A mask is ``{"size": [height, width], "counts": bytes or str}``, of at most `MOST_PIXELS`. The work is done in C++ by
-`condinst._host`, or by NumPy where that is not built; both refuse damaged counts, over which pycocotools reads memory
-that is not its own.
+`condinst._host`. It refuses damaged counts, over which pycocotools reads memory that is not its own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -102,14 +102,7 @@ def mass_centers(rles: Sequence[Rle]) -> tuple[Tensor, Tensor]:
         ValueError: a wrong size, or damaged counts.
     """
     sizes, counts = _split(rles)
-    if _host is not None:
-        moments = torch.from_numpy(_host.rle_moments(sizes, counts))
-    else:
-        rows = [
-            _moments(_run_lengths(index, counts[index], height * width), height)
-            for index, (height, width) in enumerate(sizes.tolist())
-        ]
-        moments = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
+    moments = torch.from_numpy(_compiled().rle_moments(sizes, counts))
     area = moments[:, :1].double()
     return (moments[:, 1:].double() / area).float(), moments[:, 0]
 
@@ -211,15 +204,16 @@ def _pixels(
     sizes: NDArray[np.int64], counts: list[bytes], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> Tensor:
     """`mask_pixels` of what `_split` gives."""
-    if _host is not None:
-        return torch.from_numpy(_host.rle_pixels(sizes, counts, rows, columns))
-    pixels = np.zeros((len(counts), len(rows), len(columns)), bool)
-    for index, (height, width) in enumerate(sizes.tolist()):
-        ends = np.cumsum(_run_lengths(index, counts[index], height * width))
-        inside = pixels[index, : np.sum(rows < height), : np.sum(columns < width)]
-        positions = columns[: inside.shape[1]] * height + rows[: inside.shape[0], None]
-        inside[:] = np.searchsorted(ends, positions, side="right") % 2  # of the run that a pixel lies in
-    return torch.from_numpy(pixels)
+    return torch.from_numpy(_compiled().rle_pixels(sizes, counts, rows, columns))
+
+
+def _compiled() -> ModuleType:
+    """The compiled module."""
+    if _host is None:
+        raise RuntimeError(
+            "condinst._host is not built, which reads run lengths; run `make install` or `pip install .`"
+        )
+    return _host
 
 
 def _checked_size(name: str, size: Any) -> tuple[int, int]:
@@ -240,7 +234,7 @@ def _split(rles: Sequence[Rle]) -> tuple[NDArray[np.int64], list[bytes]]:
         counts = [rle["counts"] for rle in rles]
     except (KeyError, IndexError, TypeError, ValueError):
         sizes = np.zeros(0)
-    if sizes.dtype != _INT64 or sizes.shape != (len(rles), 2) or _host is None:
+    if sizes.dtype != _INT64 or sizes.shape != (len(rles), 2):
         sizes, counts = _split_slowly(rles)
     for index, text in enumerate(counts):
         if isinstance(text, str):
@@ -260,43 +254,3 @@ def _split_slowly(rles: Sequence[Rle]) -> tuple[NDArray[np.int64], list[Any]]:
             raise TypeError(f"rles[{index}]: expected a dict of size and counts, got {shorten(rle)}")
     sizes = [_checked_size(f"rles[{index}]: size", rle["size"]) for index, rle in enumerate(rles)]
     return np.array(sizes, dtype=np.int64).reshape(-1, 2), [rle["counts"] for rle in rles]
-
-
-def _run_lengths(index: int, counts: bytes, pixels: int) -> NDArray[np.int64]:
-    """What kernels/masks_to_rle/decoder.h does, in NumPy: the lengths of all runs, checked."""
-    fives = np.frombuffer(counts, np.uint8).astype(np.int64) - ord("0")
-    ends = np.flatnonzero(fives & 32 == 0)
-    if not np.all((fives >= 0) & (fives < 64)) or (len(fives) and (not len(ends) or ends[-1] != len(fives) - 1)):
-        raise ValueError(f"rles[{index}]: counts: characters that are no run lengths")
-    begins = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
-    digits = ends - begins + 1
-    if np.any(digits > 8):
-        raise ValueError(f"rles[{index}]: counts: a number of too many characters")
-    places = np.arange(len(fives)) - np.repeat(begins[: len(ends)], digits)
-    numbers = np.add.reduceat((fives & 31) << (5 * places), begins) if len(ends) else np.zeros(0, np.int64)
-    numbers -= np.where(fives[ends] & 16, np.int64(1) << (5 * digits), 0)
-    runs = numbers  # from the fourth on, the difference to the last run of the same value
-    runs[1::2] = np.cumsum(numbers[1::2])
-    runs[2::2] = np.cumsum(numbers[2::2])
-    if np.any(runs < 0) or np.any(runs > pixels) or runs.sum() != pixels:
-        raise ValueError(f"rles[{index}]: counts: run lengths that do not add up to the {pixels} pixels of the mask")
-    return runs
-
-
-def _moments(runs: NDArray[np.int64], height: int) -> tuple[int, int, int]:
-    """Area and sums of x and of y."""
-    ends = np.cumsum(runs)
-    begins, ends = ends[::2][: len(ends) // 2], ends[1::2]
-    sums = [int((above(ends, height) - above(begins, height)).sum()) for above in (_sum_of_x, _sum_of_y)]
-    return int((ends - begins).sum()), sums[0], sums[1]
-
-
-def _sum_of_x(ends: NDArray[np.int64], height: int) -> NDArray[np.int64]:
-    """Of all positions before an end, which run down the columns."""
-    columns, rest = np.divmod(ends, height)
-    return height * (columns * (columns - 1) // 2) + rest * columns
-
-
-def _sum_of_y(ends: NDArray[np.int64], height: int) -> NDArray[np.int64]:
-    columns, rest = np.divmod(ends, height)
-    return columns * (height * (height - 1) // 2) + rest * (rest - 1) // 2

@@ -1,4 +1,4 @@
-"""Run lengths against pycocotools and the reference, with the compiled module and without it."""
+"""Run lengths against pycocotools and the reference, by the compiled module and by NumPy."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from condinst.data.transforms import Crop, View
 from condinst.geometry import boxes_of_masks
 from condinst.ops.mask_centers.reference import mask_centers
 
+from .rle_decoder import NumPyDecoder
+
 SIZES = [(1, 1), (1, 9), (9, 1), (2, 3), (33, 17), (64, 96), (131, 257)]
 
 
 @pytest.fixture(params=["_host", "numpy"], autouse=True)
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test runs with the compiled module and without it."""
-    monkeypatch.setattr(module, "_host", _host if request.param == "_host" else None)
+    """Each test runs with the compiled module and with a decoder in NumPy."""
+    monkeypatch.setattr(module, "_host", _host if request.param == "_host" else NumPyDecoder)
 
 
 def random_masks(height: int, width: int) -> Tensor:
@@ -206,3 +208,9 @@ def test_polygons_that_pycocotools_cannot_draw_are_refused(polygons: list[list[f
         View(Crop(0, 0, 8, 8, 8, 8), whole=True).polygons(polygons)
     with pytest.raises(ValueError, match="size: expected a height and a width"):
         draw_polygons([[0.0, 0, 5, 0, 5, 5]], 2**32, 8)
+
+
+def test_without_the_compiled_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_host", None)
+    with pytest.raises(RuntimeError, match="condinst._host is not built"):
+        mass_centers(encode_masks(random_masks(2, 3)))
