@@ -10,14 +10,11 @@ import sys
 from pathlib import Path
 
 from condinst.benchmarking.plot import save_plot
-from condinst.benchmarking.results import Row, latest, read_rows
-from condinst.benchmarking.tables import (
-    instances_tables,
-    mask_head_tables,
-    operator_table,
-    replace_block,
-    samples_table,
-)
+from condinst.benchmarking.results import Row
+from condinst.benchmarking.tables import instances_tables, mask_head_tables
+from studies.pages import replace_block
+from studies.rows import latest, read_rows
+from studies.tables import operator_table, samples_table
 
 ROOT = Path(__file__).resolve().parents[1]
 MASK_HEAD = ROOT / "docs/mask_head.md"

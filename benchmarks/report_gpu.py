@@ -14,8 +14,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from condinst.benchmarking.results import latest, read_rows, three_digits
-from condinst.benchmarking.tables import TextTable, operator_table, with_block
+from condinst.benchmarking.results import three_digits
+from condinst.benchmarking.tables import TextTable
+from studies.pages import with_block
+from studies.rows import latest, read_rows
+from studies.tables import operator_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results"

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from condinst import CondInst, CondInstConfig, config_names, load_config
-from condinst.benchmarking.results import Row, read_rows
-from condinst.benchmarking.tables import MISSING, TextTable, replace_block
-from condinst.benchmarking.whole_model import OP, STUDY, input_size, multiply_adds, num_parameters
+from condinst.benchmarking.results import Row
+from condinst.benchmarking.tables import MISSING, TextTable
 from condinst.models.checkpoints.adelaidet import detect_config
+from studies.pages import replace_block
+from studies.rows import read_rows
+from studies.whole_model import OP, STUDY, input_size, multiply_adds, num_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/models.md"

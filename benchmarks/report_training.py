@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from condinst.benchmarking.tables import TextTable, replace_block
+from condinst.benchmarking.tables import TextTable
 from condinst.visualization import save_learning_curves
+from studies.pages import replace_block
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "docs/logs"

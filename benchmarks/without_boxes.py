@@ -17,9 +17,10 @@ from rich.progress import track
 
 import condinst
 from condinst.benchmarking.machine import about
-from condinst.benchmarking.tables import TextTable, replace_block
+from condinst.benchmarking.tables import TextTable
 from condinst.data.coco import CocoInstances
 from condinst.evaluation.coco import average_precision, coco_results
+from studies.pages import replace_block
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_DETECTIONS = 500
