@@ -6,7 +6,7 @@ Torch is imported after the arguments are read, so that ``--help`` and errors of
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from condinst.benchmarking.results import Row
     from condinst.testing import Sample
+    from studies.pages import Part
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results"
@@ -53,6 +54,11 @@ def make_parser(
             "--threads", type=positive, metavar="N", help="threads of PyTorch on the CPU; by default its own choice"
         )
     return parser
+
+
+def make_report_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of a program that computes nothing and writes pages."""
+    return make_parser(description, out=ROOT, out_holds="docs/ with the pages and pictures", threads=False)
 
 
 def positive(text: str) -> int:
@@ -104,6 +110,12 @@ class Program:
             print("\n".join(chosen))
             raise SystemExit(0)
         return list(chosen.values())
+
+    def write_parts(self, parts: Iterable[Part]) -> None:
+        """Write the chosen parts of pages, below the folder of ``--out``."""
+        for part in self.choose({part.name: part for part in parts}):
+            part.write(self.out)
+            print(f"{part.name} written")
 
     def keep(self, rows: list[Row]) -> None:
         """Add rows to the file of this machine."""
