@@ -5,11 +5,12 @@ For some thousands of locations it is the number of calls that counts and not th
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.centerness_loss.spec import SPEC
-from condinst.testing import Sample
+from studies.program import time_operator
+
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -19,4 +20,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")
+    time_operator("centerness_loss", __doc__, bytes_moved)

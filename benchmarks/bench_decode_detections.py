@@ -5,17 +5,12 @@ The floor of the operator is reading the class logits once.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from studies.program import Program, make_parser
 
-from condinst.benchmarking.detection import measure_post_processing
-from condinst.benchmarking.operators import benchmark
-from condinst.benchmarking.results import append_rows
-from condinst.ops.decode_detections.spec import SPEC
-from condinst.testing import Sample
-
-RESULTS = Path(__file__).parent / "results"
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -23,8 +18,23 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
     return {"forward": sample.args[0].nbytes}
 
 
+def main() -> None:
+    """Time what was chosen, and keep the rows."""
+    program = Program(make_parser(__doc__))
+    device = program.device()
+
+    from condinst.ops.decode_detections.spec import SPEC
+    from studies.detection import BATCH_SIZES, STUDY, measure_post_processing, sample_name
+    from studies.operators import OperatorSetting, measure_operator, operator_settings
+
+    post_processing = {f"{STUDY}: {sample_name(batch_size)}": batch_size for batch_size in BATCH_SIZES}
+    settings = operator_settings(SPEC, bytes_moved, ("float32", "bfloat16", "float16"), device)
+    chosen = program.choose({**settings, **post_processing})
+    measured = measure_operator(SPEC, [setting for setting in chosen if isinstance(setting, OperatorSetting)], device)
+    batch_sizes = [batch_size for batch_size in chosen if isinstance(batch_size, int)]
+    program.keep(measured.rows + measure_post_processing(device, batch_sizes=batch_sizes, progress=print))
+    measured.raise_refused()
+
+
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, RESULTS)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = measure_post_processing(device, progress=print)
-    print(f"{len(rows)} rows added to {append_rows(rows, RESULTS).name}")
+    main()

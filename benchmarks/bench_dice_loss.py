@@ -6,11 +6,12 @@ gradient. That, over the measured bandwidth, is the floor in the table.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.dice_loss.spec import SPEC
-from condinst.testing import Sample
+from studies.program import time_operator
+
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -21,4 +22,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")
+    time_operator("dice_loss", __doc__, bytes_moved)

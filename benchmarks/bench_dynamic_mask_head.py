@@ -5,22 +5,28 @@ The study of ``condinst benchmark mask-head``, with torch.compile at every numbe
 
 from __future__ import annotations
 
-from pathlib import Path
+from studies.program import Program, make_parser
 
-import torch
 
-from condinst.benchmarking.mask_head import measure_mask_head
-from condinst.benchmarking.results import append_rows
-from condinst.benchmarking.study import Limits
-from condinst.benchmarking.tables import mask_head_tables
+def main() -> None:
+    """Time what was chosen, print tables, and keep the rows."""
+    program = Program(make_parser(__doc__))
+    device = program.device()
 
-if __name__ == "__main__":
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    from condinst.benchmarking.mask_head import mask_head_points, measure_mask_head
+    from condinst.benchmarking.study import Limits
+    from condinst.benchmarking.tables import mask_head_tables
+
+    compiled = "all" if device.type == "cpu" else "one"  # `make gpu` has a minute for each program
+    points = program.choose({f"{point.study}: {point.sample}": point for point in mask_head_points(compiled=compiled)})
     limits = Limits(seconds_per_setting=15.0)
-    compiled = "all" if device.type == "cpu" else "one"  # `make gpu` has a minute for each script
-    study = measure_mask_head(device, rounds=15, compiled=compiled, limits=limits, progress=print).study
+    study = measure_mask_head(device, points, rounds=15, limits=limits, progress=print).study
     for table in mask_head_tables(study.rows):
         print(f"\n{table.markdown()}")
     for left_out in study.not_measured:
         print(f"\n{left_out}")
-    print(f"\n{len(study.rows)} rows added to {append_rows(study.rows, Path(__file__).parent / 'results').name}")
+    program.keep(study.rows)
+
+
+if __name__ == "__main__":
+    main()

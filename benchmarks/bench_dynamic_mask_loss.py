@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from studies.program import Program, make_parser
 
-import torch
 
-from condinst.benchmarking.mask_loss import measure_mask_loss
-from condinst.benchmarking.results import append_rows
-from condinst.benchmarking.tables import instances_tables
+def main() -> None:
+    """Time what was chosen, print tables, and keep the rows."""
+    program = Program(make_parser(__doc__))
+    device = program.device()
 
-if __name__ == "__main__":
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    study = measure_mask_loss(device, progress=print)
+    from condinst.benchmarking.tables import instances_tables
+    from studies.mask_loss import INSTANCES, measure_mask_loss, sample_name
+
+    instances = program.choose({f"training: {sample_name(count)}": count for count in INSTANCES})
+    study = measure_mask_loss(device, instances=instances, compiled=min(INSTANCES) in instances, progress=print)
     for table in instances_tables(study.rows):
         print(f"\n{table.markdown()}")
     for left_out in study.not_measured:
         print(f"\n{left_out}")
-    print(f"\n{len(study.rows)} rows added to {append_rows(study.rows, Path(__file__).parent / 'results').name}")
+    program.keep(study.rows)
+
+
+if __name__ == "__main__":
+    main()

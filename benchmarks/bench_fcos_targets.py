@@ -5,13 +5,12 @@ The floor is writing the results: 36 bytes per location.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from studies.program import time_operator
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.fcos_targets.spec import SPEC
-from condinst.testing import Sample
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -21,4 +20,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", dtypes=(torch.float32,))
+    time_operator("fcos_targets", __doc__, bytes_moved, dtypes=("float32",))

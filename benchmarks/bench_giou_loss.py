@@ -5,15 +5,15 @@ For some thousands of boxes it is the number of calls that counts and not the ba
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torchvision
-from torch import Tensor
+from studies.program import time_operator
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.giou_loss.spec import SPEC
-from condinst.testing import Sample
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -22,12 +22,19 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
     return {"forward": read, "training": read + sample.args[0].nbytes}
 
 
-def torchvision_loss(predicted: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """torchvision's loss, which has corners for distances and is not smoothed, with weights."""
-    signs = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=predicted.device)
-    losses = torchvision.ops.generalized_box_iou_loss(predicted * signs, targets * signs)
-    return (losses * weights).sum()
+def peers() -> dict[str, Callable[..., Any]]:
+    """What torchvision has for the same purpose."""
+    import torch
+    import torchvision
+
+    def torchvision_loss(predicted: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """torchvision's loss, which has corners for distances and is not smoothed, with weights."""
+        signs = torch.tensor([-1.0, -1.0, 1.0, 1.0], device=predicted.device)
+        losses = torchvision.ops.generalized_box_iou_loss(predicted * signs, targets * signs)
+        return (losses * weights).sum()
+
+    return {"torchvision": torchvision_loss}
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", peers={"torchvision": torchvision_loss})
+    time_operator("giou_loss", __doc__, bytes_moved, peers=peers)

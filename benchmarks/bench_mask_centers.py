@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from studies.program import time_operator
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.mask_centers.spec import SPEC
-from condinst.testing import Sample
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -17,4 +16,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", dtypes=(torch.bool,))
+    time_operator("mask_centers", __doc__, bytes_moved, dtypes=("bool",))

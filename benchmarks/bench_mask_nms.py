@@ -5,13 +5,12 @@ The floor in the table is the time to read each mask once; how many pairs are co
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from studies.program import time_operator
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.mask_nms.spec import SPEC
-from condinst.testing import Sample
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -21,4 +20,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 if __name__ == "__main__":
     # the dtype is that of the scores alone, and the reference takes seconds
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", dtypes=(torch.float32,), rounds=5)
+    time_operator("mask_nms", __doc__, bytes_moved, dtypes=("float32",), rounds=5)

@@ -5,11 +5,12 @@ It must read the logits and write a byte of each pixel. That, over the measured 
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.masks_to_image.spec import SPEC
-from condinst.testing import Sample
+from studies.program import time_operator
+
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -20,4 +21,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results")
+    time_operator("masks_to_image", __doc__, bytes_moved)

@@ -5,16 +5,15 @@ The floor is reading boxes, scores, labels and images once; comparing the boxes 
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torchvision.ops import batched_nms
+from studies.program import time_operator
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.nms.spec import SPEC
-from condinst.testing import Sample
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -22,29 +21,30 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
     return {"forward": sum(arg.nbytes for arg in sample.args)}
 
 
-def torchvision_nms(
-    boxes: Tensor,
-    scores: Tensor,
-    labels: Tensor,
-    image_indices: Tensor,
-    *,
-    iou_threshold: float,
-    num_images: int,
-    **_: Any,
-) -> list[Tensor]:
-    """`batched_nms` of one image after another, as detectors call it; boxes and scores as float32."""
-    kept = []
-    for image in range(num_images):
-        own = torch.nonzero(image_indices == image).squeeze(1) if num_images > 1 else slice(None)
-        kept.append(batched_nms(boxes[own].float(), scores[own].float(), labels[own], iou_threshold))
-    return kept
+def peers() -> dict[str, Callable[..., Any]]:
+    """What torchvision has for the same purpose."""
+    import torch
+    from torchvision.ops import batched_nms
+
+    def torchvision_nms(
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Tensor,
+        image_indices: Tensor,
+        *,
+        iou_threshold: float,
+        num_images: int,
+        **_: Any,
+    ) -> list[Tensor]:
+        """`batched_nms` of one image after another, as detectors call it; boxes and scores as float32."""
+        kept = []
+        for image in range(num_images):
+            own = torch.nonzero(image_indices == image).squeeze(1) if num_images > 1 else slice(None)
+            kept.append(batched_nms(boxes[own].float(), scores[own].float(), labels[own], iou_threshold))
+        return kept
+
+    return {"torchvision.ops.batched_nms": torchvision_nms}
 
 
 if __name__ == "__main__":
-    benchmark(
-        SPEC,
-        bytes_moved,
-        Path(__file__).parent / "results",
-        dtypes=(torch.float32,),
-        peers={"torchvision.ops.batched_nms": torchvision_nms},
-    )
+    time_operator("nms", __doc__, bytes_moved, dtypes=("float32",), peers=peers)

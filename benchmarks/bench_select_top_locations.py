@@ -5,13 +5,12 @@ The floor is reading the object indices and the logits of positive locations, an
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from studies.program import time_operator
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.select_top_locations.spec import SPEC
-from condinst.testing import Sample
+if TYPE_CHECKING:
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -23,4 +22,4 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", dtypes=(torch.float32, torch.bfloat16))
+    time_operator("select_top_locations", __doc__, bytes_moved, dtypes=("float32", "bfloat16"))

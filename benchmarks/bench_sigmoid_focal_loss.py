@@ -6,15 +6,15 @@ targets; making them is a part of what it needs.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torchvision
-from torch import Tensor
+from studies.program import time_operator
 
-from condinst.benchmarking.operators import benchmark
-from condinst.ops.sigmoid_focal_loss.spec import SPEC
-from condinst.testing import Sample
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from condinst.testing import Sample
 
 
 def bytes_moved(sample: Sample) -> dict[str, int]:
@@ -24,11 +24,18 @@ def bytes_moved(sample: Sample) -> dict[str, int]:
     return {"forward": read, "training": read + logits.nbytes}
 
 
-def torchvision_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """From class indices to the sum of torchvision's losses."""
-    targets = (labels[:, None] == torch.arange(logits.shape[1], device=logits.device)).to(logits.dtype)
-    return torchvision.ops.sigmoid_focal_loss(logits, targets, reduction="sum")
+def peers() -> dict[str, Callable[..., Any]]:
+    """What torchvision has for the same purpose."""
+    import torch
+    import torchvision
+
+    def torchvision_loss(logits: Tensor, labels: Tensor) -> Tensor:
+        """From class indices to the sum of torchvision's losses."""
+        targets = (labels[:, None] == torch.arange(logits.shape[1], device=logits.device)).to(logits.dtype)
+        return torchvision.ops.sigmoid_focal_loss(logits, targets, reduction="sum")
+
+    return {"torchvision": torchvision_loss}
 
 
 if __name__ == "__main__":
-    benchmark(SPEC, bytes_moved, Path(__file__).parent / "results", peers={"torchvision": torchvision_loss})
+    time_operator("sigmoid_focal_loss", __doc__, bytes_moved, peers=peers)

@@ -5,18 +5,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from studies.program import Program, make_parser
 
-import torch
 
-from condinst import load_config
-from condinst.benchmarking.results import append_rows
-from condinst.benchmarking.tables import samples_table
-from condinst.benchmarking.training_step import LOSSES, WHOLE, measure_training_step
+def main() -> None:
+    """Time what was chosen, print tables, and keep the rows."""
+    program = Program(make_parser(__doc__))
+    device = program.device()
+
+    from condinst import load_config
+    from studies.tables import samples_table
+    from studies.training_step import SETTINGS, measure_training_step
+
+    settings = program.choose({f"{op}: {rule}": (op, rule) for op, rule in SETTINGS})
+    rows = measure_training_step(device, load_config("condinst_r50_1x"), settings=settings, progress=print)
+    for op in dict.fromkeys(row.op for row in rows):
+        print(f"\n{samples_table([row for row in rows if row.op == op]).markdown()}")
+    program.keep(rows)
+
 
 if __name__ == "__main__":
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = measure_training_step(device, load_config("condinst_r50_1x"), progress=print)
-    for op in (WHOLE, LOSSES):
-        print(f"\n{samples_table([row for row in rows if row.op == op]).markdown()}")
-    print(f"\n{len(rows)} rows added to {append_rows(rows, Path(__file__).parent / 'results').name}")
+    main()

@@ -8,7 +8,6 @@ step takes up to a minute, so that the whole takes an hour.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -18,12 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
+from studies.program import ROOT, Program, make_parser, positive
 
-from condinst.benchmarking.machine import about
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks/results/precisions.json"
 NUCLEI = ROOT / "examples/nuclei"
 PRECISIONS = ("32-true", "bf16-mixed", "auto")
 LIMITS: dict[str, dict[str, str]] = {
@@ -64,19 +59,26 @@ def run(limit: dict[str, str], precision: str, steps: int) -> tuple[str, list[fl
 
 def main() -> None:
     """Measure all limits and precisions, and write the medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each kind")
-    parser.add_argument("--steps", type=int, default=4, help="of a run; the first does not count")
-    words = parser.parse_args()
+    parser = make_parser(__doc__, out_holds="precisions.json, which is replaced", threads=False)
+    parser.add_argument("--rounds", type=positive, default=2, help="runs of each kind")
+    parser.add_argument("--steps", type=positive, default=4, help="of a run; the first does not count")
+    program = Program(parser)
+    options = program.options
+    kinds = program.choose({f"{name}, {kind}": (name, kind) for name in LIMITS for kind in PRECISIONS})
+
+    import torch
+
+    from condinst.benchmarking.machine import about
+    from condinst.files import atomic_write
+
     torch.set_num_threads(1)  # as the runs, for `about`
     chosen: dict[tuple[str, str], str] = {}
     seconds: dict[tuple[str, str], list[float]] = {}
-    for number in range(words.rounds):
-        for name, limit in LIMITS.items():
-            for precision in PRECISIONS:
-                chosen[name, precision], of_run = run(limit, precision, words.steps)
-                seconds.setdefault((name, precision), []).extend(of_run)
-                print(f"round {number + 1}, {name}, {precision}: {statistics.median(of_run):.2f} s a step", flush=True)
+    for number in range(options.rounds):
+        for name, precision in kinds:
+            chosen[name, precision], of_run = run(LIMITS[name], precision, options.steps)
+            seconds.setdefault((name, precision), []).extend(of_run)
+            print(f"round {number + 1}, {name}, {precision}: {statistics.median(of_run):.2f} s a step", flush=True)
     rows: list[dict[str, Any]] = [
         {
             "instructions": name,
@@ -88,7 +90,9 @@ def main() -> None:
         }
         for (name, precision), of_kind in seconds.items()
     ]
-    RESULTS.write_text(json.dumps({**about(torch.device("cpu")), "rows": rows}, indent=1) + "\n")
+    program.out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(program.out / "precisions.json") as path:
+        path.write_text(json.dumps({**about(torch.device("cpu")), "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

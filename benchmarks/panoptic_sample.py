@@ -1,48 +1,68 @@
 """Scores and pictures of docs/panoptic.md: ``python benchmarks/panoptic_sample.py ANNOTATIONS IMAGES WEIGHTS``.
 
 ANNOTATIONS and IMAGES are of a COCO panoptic data set of a few images, WEIGHTS those of a model that has learnt them.
-`docs/logs/panoptic_sample/metrics.json` gets the panoptic quality, `outputs/panoptic_ID.jpg` the truth beside what the
-model finds. Then: ``python benchmarks/report_training.py``.
+`docs/logs/panoptic_sample/metrics.json` gets the panoptic quality, `outputs/panoptic_ID.jpg` the truth beside what
+the model finds. Then: ``python benchmarks/report_training.py``.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
+from studies.program import ROOT, Program, make_parser
 
-import condinst
-from condinst.data.open import open_panoptic
-from condinst.data.panoptic import CocoPanoptic
-from condinst.evaluation.categories import match_panoptic_categories
-from condinst.evaluation.panoptic import evaluate_panoptic
-from condinst.models import CondInst
-from condinst.models.predictions import predict
-from condinst.visualization import draw_panoptic
+if TYPE_CHECKING:
+    from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+    from condinst.data.panoptic import CocoPanoptic
+    from condinst.models import CondInst
+
 GAP = 8
+METRICS = "docs/logs/panoptic_sample/metrics.json"
+PICTURES = "outputs/panoptic_ID.jpg"
 
 
 def main() -> None:
     """Score the model, and draw every image."""
-    annotations, images, weights = sys.argv[1:]
-    data, model = open_panoptic(annotations, images), condinst.load(weights)
-    scores = evaluate_panoptic(model, data, category_ids=match_panoptic_categories(data, model.config))
-    report = {name: scores[name] for name in ("all", "things", "stuff")}
-    report["per_class"] = {name: one for name, one in scores["per_class"].items() if not math.isnan(one["PQ"])}
-    (ROOT / "docs/logs/panoptic_sample/metrics.json").write_text(json.dumps(report, indent=1) + "\n")
-    (ROOT / "outputs").mkdir(exist_ok=True)
-    for index, image_id in enumerate(data.image_ids):
-        _side_by_side(data, index, model).save(ROOT / f"outputs/panoptic_{image_id}.jpg", quality=88)
-    print({name: f"{100 * scores[name]['PQ']:.1f}" for name in ("all", "things", "stuff")})
+    parser = make_parser(__doc__, out=ROOT, out_holds="docs/ with the scores, and outputs/ with the pictures")
+    parser.add_argument("annotations", help="JSON file of a COCO panoptic data set")
+    parser.add_argument("images", help="folder of its images")
+    parser.add_argument("weights", help="of a panoptic model")
+    program = Program(parser)
+    options = program.options
+    chosen = program.choose({name: name for name in (METRICS, PICTURES)})
+    program.device()
+
+    import condinst
+    from condinst.data.open import open_panoptic
+    from condinst.evaluation.categories import match_panoptic_categories
+    from condinst.evaluation.panoptic import evaluate_panoptic
+
+    data, model = open_panoptic(options.annotations, options.images), condinst.load(options.weights)
+    if METRICS in chosen:
+        scores = evaluate_panoptic(model, data, category_ids=match_panoptic_categories(data, model.config))
+        report = {name: scores[name] for name in ("all", "things", "stuff")}
+        report["per_class"] = {name: one for name, one in scores["per_class"].items() if not math.isnan(one["PQ"])}
+        path = program.out / METRICS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        print({name: f"{100 * scores[name]['PQ']:.1f}" for name in ("all", "things", "stuff")})
+    if PICTURES in chosen:
+        for index, image_id in enumerate(data.image_ids):
+            path = program.out / PICTURES.replace("ID", str(image_id))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _side_by_side(data, index, model).save(path, quality=88)
 
 
 def _side_by_side(data: CocoPanoptic, index: int, model: CondInst) -> Image.Image:
     """The truth on the left, the model's segments on the right."""
+    from PIL import Image
+
+    from condinst.models.predictions import predict
+    from condinst.visualization import draw_panoptic
+
     truth = draw_panoptic(data.image(index), *data.segments(index), data.class_names + data.stuff_names)
     panoptic = predict(model, data.image_path(index)).panoptic
     assert panoptic is not None

@@ -14,11 +14,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from condinst.benchmarking.results import latest, read_rows, three_digits
-from condinst.benchmarking.tables import TextTable, operator_table, with_block
+from condinst.benchmarking.results import three_digits
+from condinst.benchmarking.tables import TextTable
+from studies.pages import Part, with_block
+from studies.program import RESULTS, ROOT, Program, make_report_parser
+from studies.rows import latest, read_rows
+from studies.tables import operator_table
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks/results"
 FIRST_RUN = RESULTS / "2026-11-28-nvidia-h200.json"
 PAGE = ROOT / "docs/measurements_gpu.md"
 
@@ -137,8 +139,22 @@ def _text(value: float | str | None) -> str:
     return value if isinstance(value, str) else three_digits(value)
 
 
+def main() -> None:
+    """Rewrite all pages."""
+    program = Program(make_report_parser(__doc__))
+
+    def part(page: Path) -> Part:
+        name = str(page.relative_to(ROOT))
+        return Part(name, lambda out: write_page(page, out / name))
+
+    program.write_parts(map(part, pages()))
+
+
+def write_page(page: Path, path: Path) -> None:
+    """Write what a page should hold to a path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(written(page, read_run()), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    first_run = read_run()
-    for path in pages():
-        path.write_text(written(path, first_run), encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)} and the quotes of {len(pages())} pages written from {FIRST_RUN.name}")
+    main()

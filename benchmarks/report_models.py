@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from condinst import CondInst, CondInstConfig, config_names, load_config
-from condinst.benchmarking.results import Row, read_rows
-from condinst.benchmarking.tables import MISSING, TextTable, replace_block
-from condinst.benchmarking.whole_model import OP, STUDY, input_size, multiply_adds, num_parameters
+from condinst.benchmarking.results import Row
+from condinst.benchmarking.tables import MISSING, TextTable
 from condinst.models.checkpoints.adelaidet import detect_config
+from studies.pages import block_part
+from studies.program import RESULTS, ROOT, Program, make_report_parser
+from studies.rows import read_rows
+from studies.whole_model import OP, STUDY, input_size, multiply_adds, num_parameters
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/models.md"
 GOLDENS = ROOT / "tests/goldens"
 
 IN_THE_PAPER = {
@@ -63,6 +64,11 @@ EVERY_CONFIG = "`test_configs_run.py`"
 
 def main() -> None:
     """Rewrite the table."""
+    Program(make_report_parser(__doc__)).write_parts([block_part("docs/models.md", "models", table_blocks)])
+
+
+def table_blocks() -> list[str]:
+    """The table, and where the times come from."""
     times = _times()
     columns = [
         "config",
@@ -79,8 +85,7 @@ def main() -> None:
     if times:
         row = max(times.values(), key=lambda row: row.date)
         blocks.append(f"Times: {row.device}, torch {row.torch}, commit {row.commit}, {row.date[:10]}.")
-    replace_block(PAGE, "models", blocks)
-    print(f"{PAGE.relative_to(ROOT)} written: {len(cells)} models, {len(times)} with a time")
+    return blocks
 
 
 def _line(name: str, time: Row | None) -> list[str]:
@@ -104,7 +109,7 @@ def _times() -> dict[str, Row]:
     """The last row of each model, from the file of a CPU with the newest one."""
     found = [
         {row.sample: row for row in read_rows(path) if (row.op, row.study) == (OP, STUDY) and row.device_ms is None}
-        for path in sorted((ROOT / "benchmarks/results").glob("*.csv"))
+        for path in sorted(RESULTS.glob("*.csv"))
     ]
     return max(found, key=lambda rows: max((row.date for row in rows.values()), default=""), default={})
 

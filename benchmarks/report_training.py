@@ -9,32 +9,42 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from condinst.benchmarking.tables import TextTable, replace_block
+from condinst.benchmarking.tables import TextTable
 from condinst.visualization import save_learning_curves
+from studies.pages import Part, block_part
+from studies.program import RESULTS, ROOT, Program, make_report_parser
 
-ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "docs/logs"
-PRECISIONS = ROOT / "benchmarks/results/precisions.json"
+PRECISIONS = RESULTS / "precisions.json"
 PANOPTIC = LOGS / "panoptic_sample"
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def main() -> None:
-    """Rewrite the table and the pictures."""
+    """Rewrite the tables and the pictures."""
     ours = sorted(folder for folder in LOGS.iterdir() if (folder / "validation.csv").exists() and folder != PANOPTIC)
+    parts = [
+        block_part("docs/training.md", "results", lambda: [_results(ours).markdown(), *map(_curves, ours)]),
+        block_part("docs/training.md", "precisions", _precisions),
+        block_part("docs/panoptic.md", "panoptic", lambda: [_panoptic_scores().markdown(), _curves(PANOPTIC)]),
+        block_part("docs/condinst_nano.md", "scores", lambda: [_scores(LOGS / "condinst_nano_packaged").markdown()]),
+        *(Part(_picture(folder), partial(_draw_curves, folder)) for folder in (*ours, PANOPTIC)),
+    ]
+    Program(make_report_parser(__doc__)).write_parts(parts)
+
+
+def _results(ours: list[Path]) -> TextTable:
+    """All runs: those of ``condinst train``, and the others."""
     others = sorted(folder for folder in LOGS.iterdir() if (folder / "metrics.json").exists() and folder != PANOPTIC)
-    table = TextTable(
+    return TextTable(
         "Average precision in percent, of all validation images",
         ["run", "steps x images", "minutes", *(f"mask {name}" for name in METRICS), "box AP"],
         [*map(_our_row, ours), *map(_other_row, others)],
     )
-    replace_block(ROOT / "docs/training.md", "results", [table.markdown(), *map(_curves, ours)])
-    replace_block(ROOT / "docs/training.md", "precisions", _precisions())
-    replace_block(ROOT / "docs/panoptic.md", "panoptic", [_panoptic_scores().markdown(), _curves(PANOPTIC)])
-    replace_block(ROOT / "docs/condinst_nano.md", "scores", [_scores(LOGS / "condinst_nano_packaged").markdown()])
 
 
 def _precisions() -> list[str]:
@@ -61,11 +71,19 @@ def _precisions() -> list[str]:
     return [origin, TextTable("Seconds of processor time a step of condinst_nano, median", columns, cells).markdown()]
 
 
+def _picture(folder: Path) -> str:
+    """The path of the learning curves of a run in the repository."""
+    return f"docs/images/training_{folder.name}.png"
+
+
+def _draw_curves(folder: Path, out: Path) -> None:
+    save_learning_curves({folder.name: folder}, out / _picture(folder))
+
+
 def _curves(folder: Path) -> str:
-    """Draws the learning curves of a run; what shows them on a page."""
-    picture = ROOT / f"docs/images/training_{folder.name}.png"
-    save_learning_curves({folder.name: folder}, picture)
-    return f"![Learning curves of {folder.name}](images/{picture.name})\n\n*{folder.name}*"
+    """What shows the learning curves of a run on a page."""
+    name = Path(_picture(folder)).name
+    return f"![Learning curves of {folder.name}](images/{name})\n\n*{folder.name}*"
 
 
 def _panoptic_scores() -> TextTable:

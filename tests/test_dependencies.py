@@ -49,6 +49,7 @@ FORBIDDEN = {
         "condinst/ops/**/*.py",
         _imports("models", "data", "engine", "evaluation", "visualization", "benchmarking"),
     ),
+    "the package knows no program of benchmarks/": ("condinst/**/*.py", IMPORTS + r"(?:studies|benchmarks)\b"),
     "only the command line knows the benchmarks": ("condinst/[!b]*/**/*.py", _imports("benchmarking")),
 }
 EXCEPTIONS = {ROOT / "csrc/host.cpp", *(ROOT / "condinst/cli").glob("*.py")}
@@ -89,6 +90,7 @@ def test_no_file_breaks_the_rule(rule: str) -> None:
             "    from ...backends import native",
         ),
         ("nothing knows the command line", "condinst/engine/a.py", "from condinst import cli"),
+        ("the package knows no program of benchmarks/", "condinst/a.py", "from studies.rows import read_rows"),
         ("only the command line knows the benchmarks", "condinst/models/a.py", "from ..benchmarking import plot"),
         (
             "operators know nothing that is built on them",

@@ -58,6 +58,20 @@ def test_no_file_without_an_operator() -> None:
     assert {path.stem.removesuffix("_triton") for path in (ROOT / "kernels").glob("*/*_triton.py")} >= triton
 
 
+def test_the_wheel_has_no_study_but_that_of_the_command() -> None:
+    """Whatever else measures is in benchmarks/."""
+    folder = ROOT / "condinst/benchmarking"
+    needed: set[str] = set()
+    waiting = [ROOT / "condinst/cli/benchmark.py"]
+    while waiting:
+        text = waiting.pop().read_text()
+        found = set(re.findall(r"from (?:condinst\.benchmarking)?\.(\w+) import", text)) - needed
+        found = {name for name in found if (folder / f"{name}.py").exists()}
+        needed |= found
+        waiting += [folder / f"{name}.py" for name in found]
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == needed
+
+
 @pytest.mark.parametrize("op", OPERATORS)
 def test_an_operator_imports_from_another_only_what_defines_it(op: str) -> None:
     """The reference and the samples may be written with those of another operator; nothing else crosses folders."""

@@ -1,5 +1,5 @@
-"""Time and memory of operators, beside what others do and beside what the machine can do at best.
+"""Time and memory of the dynamic mask head, beside what others do and beside what the machine can do at best.
 
-``operators`` times any operator from its OpSpec; ``mask_head`` and ``mask_loss`` are the two studies of the dynamic
-mask head. Nothing is timed before it agrees with the reference.
+``condinst benchmark mask-head`` runs the study ``mask_head``. The programs in benchmarks/ of the repository measure
+everything else with the same tools. Nothing is timed before it agrees with the reference.
 """

@@ -1,4 +1,4 @@
-"""Which machine this is, and how fast it can compute and move bytes at best."""
+"""Which machine this is, what it can run, and how fast it can compute and move bytes at best."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 
 import condinst
+from condinst.backends import BACKENDS, backend_table
+from condinst.backends.registry import DEVICES
 from condinst.precision import why_emulated
 
 from .timing import Call, clock_for
@@ -43,6 +45,12 @@ def about(device: torch.device) -> dict[str, str | int]:
         "device": device_name(device),
         "threads": torch.get_num_threads(),
     }
+
+
+def available_backends(op: str, device: torch.device) -> list[str]:
+    """The backends that can run an operator on a device; the reference is the first."""
+    available = {row.backend for row in backend_table() if row.op == op and row.status == "available"}
+    return ["reference"] + [b for b in BACKENDS if b in available and device.type in DEVICES.get(b, ())]
 
 
 def _commit() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -15,10 +15,10 @@ from condinst import ops
 from condinst.backends import BACKENDS
 from condinst.ops.dynamic_mask_head.reference import dynamic_mask_head as reference
 from condinst.ops.dynamic_mask_head.spec import SPEC, mask_head_args
-from condinst.testing.baselines import chunk_logits, chunked_matmul, grouped_convolution
 
+from .machine import available_backends
+from .mask_head_baselines import chunk_logits, chunked_matmul, grouped_convolution
 from .mask_rcnn import mask_rcnn_call
-from .operators import available_backends
 from .study import Limits, Progress, Setting, Study
 from .timing import Call, clock_for, take_turns
 
@@ -29,6 +29,7 @@ COMPILED_CHUNKED = f"torch.compile({CHUNKED})"
 MASK_RCNN = "Mask R-CNN's mask head"
 
 FEATURE_CHANNELS, FEATURE_STRIDE = 8, 8
+SIZE = (100, 136)
 INSTANCES = (1, 10, 100, 300, 1000)
 DEPTHS, WIDTHS, FACTORS = (1, 2, 3, 4), (2, 4, 8, 16), (1, 2, 4)
 CHUNK_SIZES = (1, 2, 4, 8, 16, 32)
@@ -153,6 +154,58 @@ def best_chunk_size(case: HeadCase, device: torch.device) -> int:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A point of the study: what is varied ("instances", "depth", "width", "factor"), its value, and the call.
+
+    Attributes:
+        study, sample: see `Row`.
+        case: the call.
+        compiled: whether torch.compile is measured, too.
+        beside_mask_rcnn: whether the mask head of Mask R-CNN is measured, too.
+    """
+
+    study: str
+    sample: str
+    case: HeadCase
+    compiled: bool = False
+    beside_mask_rcnn: bool = False
+
+
+def mask_head_points(
+    instances: tuple[int, ...] = INSTANCES, size: tuple[int, int] = SIZE, compiled: str = "one"
+) -> list[Point]:
+    """The points over the numbers of instances, then at 100 (or the nearest) over depth, width and factor.
+
+    Args:
+        instances: numbers of instances.
+        size: height and width of the mask features.
+        compiled: which numbers of instances torch.compile gets, at half a minute each: "none", "one", "all".
+
+    Raises:
+        ValueError: an option out of range.
+    """
+    _check_options(instances, size, compiled)
+    main = _nearest_to_100(instances)
+    points = [
+        Point(
+            "instances",
+            f"{count} x {size[0]}x{size[1]}",
+            HeadCase(count, size),
+            compiled=compiled == "all" or (compiled == "one" and count == main),
+            beside_mask_rcnn=count == main,
+        )
+        for count in sorted(instances)
+    ]
+    points += [Point("depth", str(depth), HeadCase(main, size, num_layers=depth)) for depth in DEPTHS]
+    points += [Point("width", str(width), HeadCase(main, size, channels=width)) for width in WIDTHS]
+    return points + [Point("factor", str(f), HeadCase(main, size, upsample_factor=f)) for f in FACTORS]
+
+
+def _nearest_to_100(counts: Iterable[int]) -> int:
+    return min(counts, key=lambda count: abs(count - 100))
+
+
+@dataclass(frozen=True)
 class MaskHeadStudy:
     """What `measure_mask_head` found; `chunk_size` is the one that the chunked product was measured with."""
 
@@ -173,30 +226,27 @@ class MaskHeadStudy:
 
 def measure_mask_head(
     device: torch.device,
+    points: Sequence[Point],
     *,
-    instances: tuple[int, ...] = INSTANCES,
-    size: tuple[int, int] = (100, 136),
     rounds: int = 9,
-    compiled: str = "one",
     limits: Limits | None = None,
     progress: Progress = lambda _: None,
 ) -> MaskHeadStudy:
-    """Time and memory over the numbers of instances, then at 100 (or the nearest) over depth, width and factor.
+    """Time and memory at some points of the study.
 
     Args:
         device: where to compute.
-        instances: numbers of instances.
-        size: height and width of the mask features.
+        points: of `mask_head_points`, at least one.
         rounds: timings of each variant.
-        compiled: which numbers of instances torch.compile gets, at half a minute each: "none", "one", "all".
         limits: what is left out.
         progress: told what is done next.
 
     Raises:
         ValueError: an option out of range, or a variant that gives wrong results.
     """
-    _check_options(instances, size, rounds, compiled)
-    main = min(instances, key=lambda count: abs(count - 100))
+    if rounds < 2:
+        raise ValueError(f"rounds: expected at least 2, got {rounds}")
+    main = _nearest_to_100(point.case.num_instances for point in points)
     progress("the machine's rates, the best chunk size")
     study = Study(
         "dynamic_mask_head",
@@ -207,34 +257,25 @@ def measure_mask_head(
         limits=limits or Limits(),
         progress=progress,
     )
-    chunk_size = best_chunk_size(HeadCase(main, size), device)
+    chunk_size = best_chunk_size(HeadCase(main, points[0].case.size), device)
     variants = [*available_backends("dynamic_mask_head", device), GROUPED, CHUNKED]
 
-    def measure(case: HeadCase, name: str, sample: str, variants: list[str]) -> None:
-        make_call = partial(head_call, case, device, chunk_size)
-        study.measure(case.setting(name, sample), variants, make_call, partial(check_masks, case, device))
-
-    for count in sorted(instances):
-        more = (
-            [COMPILED_GROUPED, COMPILED_CHUNKED] if compiled == "all" or (compiled == "one" and count == main) else []
+    for point in points:
+        more = [COMPILED_GROUPED, COMPILED_CHUNKED] if point.compiled else []
+        more += [MASK_RCNN] if point.beside_mask_rcnn else []
+        study.measure(
+            point.case.setting(point.study, point.sample),
+            variants + more,
+            partial(head_call, point.case, device, chunk_size),
+            partial(check_masks, point.case, device),
         )
-        more += [MASK_RCNN] if count == main else []
-        measure(HeadCase(count, size), "instances", f"{count} x {size[0]}x{size[1]}", variants + more)
-    for depth in DEPTHS:
-        measure(HeadCase(main, size, num_layers=depth), "depth", str(depth), variants)
-    for width in WIDTHS:
-        measure(HeadCase(main, size, channels=width), "width", str(width), variants)
-    for factor in FACTORS:
-        measure(HeadCase(main, size, upsample_factor=factor), "factor", str(factor), variants)
     return MaskHeadStudy(study, chunk_size)
 
 
-def _check_options(instances: tuple[int, ...], size: tuple[int, int], rounds: int, compiled: str) -> None:
+def _check_options(instances: tuple[int, ...], size: tuple[int, int], compiled: str) -> None:
     if not instances or min(instances) < 1:
         raise ValueError(f"instances: expected numbers of at least 1, got {', '.join(map(str, instances)) or 'none'}")
     if min(size) < 1:
         raise ValueError(f"size: expected height and width of at least 1, got {size[0]}x{size[1]}")
-    if rounds < 2:
-        raise ValueError(f"rounds: expected at least 2, got {rounds}")
     if compiled not in ("none", "one", "all"):
         raise ValueError(f"compile: expected one of none, one, all; got {compiled!r}")

@@ -1,14 +1,10 @@
-"""Rows of results, and the CSV file of a machine that holds them."""
+"""Rows of results: one variant at one setting."""
 
 from __future__ import annotations
 
-import csv
-import re
 import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from .timing import Times
 
@@ -119,54 +115,3 @@ def make_rows(
 def _milliseconds(seconds: float) -> float:
     """Five digits that count: some floors on a GPU are a few nanoseconds."""
     return float(f"{seconds * 1e3:.5g}")
-
-
-def append_rows(rows: list[Row], folder: Path) -> Path:
-    """Add rows to the file of the machine they come from, and return it.
-
-    Rows of an older version that lack columns stay, with these columns empty.
-
-    Raises:
-        ValueError: the file there has other columns.
-    """
-    machine = re.sub(r"[^a-z0-9]+", "-", rows[0].device.lower()).strip("-")
-    path = folder / f"{machine}.csv"
-    before = read_rows(path) if path.exists() else []
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [field.name for field in fields(Row)]
-    unfinished = path.with_suffix(".tmp")
-    with unfinished.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([getattr(row, name) for name in names] for row in before + rows)
-    return unfinished.replace(path)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """All rows of a file, in its order. What a column of an older file lacks has its default.
-
-    Raises:
-        ValueError: the file lacks columns without a default, or has unknown ones.
-    """
-    readers = {"int": int, "int | None": int, "float": float, "float | None": float}
-    numbers = {field.name: readers[str(field.type)] for field in fields(Row) if str(field.type) in readers}
-    names = [field.name for field in fields(Row)]
-    required = {field.name for field in fields(Row) if field.default is MISSING}
-    with path.open(newline="") as file:
-        lines = csv.DictReader(file)
-        columns = lines.fieldnames or []
-        if not required <= set(columns) <= set(names):
-            raise ValueError(f"{path}: expected the columns {', '.join(names)}; got {', '.join(columns)}")
-        return [Row(**{name: _value(text, numbers.get(name)) for name, text in line.items()}) for line in lines]
-
-
-def _value(text: str, number: type[int] | type[float] | None) -> Any:
-    if number is None:
-        return text
-    return number(text) if text else None
-
-
-def latest(rows: Iterable[Row], op: str, study: str) -> list[Row]:
-    """The rows of a study's last run."""
-    found = [row for row in rows if (row.op, row.study) == (op, study)]
-    return [row for row in found if row.date == found[-1].date]

@@ -1,11 +1,9 @@
-"""Tables of results: the same for the terminal and for the documentation."""
+"""Tables of the study of the mask head, the same for the terminal and for the documentation."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from .mask_head import PAPER_MS_PER_100
 from .results import Row, three_digits, times_text
@@ -30,7 +28,7 @@ class TextTable:
         return "\n".join([f"**{self.title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
-def _statistic(rows: Sequence[Row]) -> str:
+def statistic(rows: Sequence[Row]) -> str:
     """What `times_text` gives for these rows."""
     return STATISTIC if all(row.device_ms is None for row in rows) else GPU_STATISTIC
 
@@ -49,9 +47,9 @@ def instances_tables(rows: Sequence[Row]) -> list[TextTable]:
     times = cells({key: f"{times_text(row)} ({_microseconds(row)})" for key, row in found.items()})
     times.append([FLOOR, *(f"{three_digits(floors[c])} ({three_digits(floors[c] * 1e3 / c)})" for c in counts)])
     ratios = cells({key: MISSING if row.ratio is None else f"{row.ratio:.1f}" for key, row in found.items()})
-    memory = cells({key: _memory(row) for key, row in found.items()})
+    memory = cells({key: memory_text(row) for key, row in found.items()})
     return [
-        TextTable(f"Milliseconds a call, {_statistic(rows)} (microseconds per instance)", columns, times),
+        TextTable(f"Milliseconds a call, {statistic(rows)} (microseconds per instance)", columns, times),
         TextTable(f"Times as fast as the {rows[0].baseline}, in the same run", columns, ratios),
         TextTable("Extra peak memory in MiB: PyTorch's allocator / growth of the process", columns, memory),
     ]
@@ -71,7 +69,7 @@ def ablation_table(rows: Sequence[Row], study: str, title: str) -> TextTable:
         line += [MISSING if row is None else times_text(row, 100 / (row.num_instances or 100)) for row in at_sample]
         floor = next(row for row in rows if row.sample == sample)
         cells.append([*line, three_digits(floor.floor_ms * 100 / (floor.num_instances or 100))])
-    return TextTable(f"{title}, {_statistic(rows)}", columns, cells)
+    return TextTable(f"{title}, {statistic(rows)}", columns, cells)
 
 
 def mask_head_tables(rows: Sequence[Row]) -> list[TextTable]:
@@ -87,73 +85,11 @@ def mask_head_tables(rows: Sequence[Row]) -> list[TextTable]:
     return tables
 
 
-def operator_table(rows: Sequence[Row]) -> TextTable:
-    """Milliseconds of each variant of one operator and how many times as fast as the baseline, by setting."""
-    settings = list(dict.fromkeys((row.sample, row.dtype, row.direction) for row in rows))
-    variants = list(dict.fromkeys(row.variant for row in rows))
-    found = {(row.variant, row.sample, row.dtype, row.direction): row for row in rows}
-
-    def cell(row: Row | None) -> str:
-        if row is None:
-            return MISSING
-        return times_text(row) if row.ratio is None else f"{times_text(row)} ({row.ratio:.1f}x)"
-
-    cells = [[variant, *(cell(found.get((variant, *setting))) for setting in settings)] for variant in variants]
-    floors = {(row.sample, row.dtype, row.direction): row.floor_ms for row in rows}
-    cells.append([FLOOR, *(three_digits(floors[setting]) for setting in settings)])
-    title = (
-        f"`{rows[0].op}`: milliseconds a call, {_statistic(rows)} (times as fast as the {rows[0].baseline}, in the same"
-        " run)"
-    )
-    return TextTable(title, [rows[0].op, *(", ".join(setting) for setting in settings)], cells)
-
-
-def samples_table(rows: Sequence[Row]) -> TextTable:
-    """Time, ratio and memory of each variant of one operator, or of what stands for one, by sample."""
-    samples = list(dict.fromkeys(row.sample for row in rows))
-    variants = list(dict.fromkeys(row.variant for row in rows))
-    found = {(row.variant, row.sample): row for row in rows}
-
-    def cell(row: Row | None) -> str:
-        return MISSING if row is None else f"{times_text(row)} ({row.ratio:.1f}x); {_memory(row)}"
-
-    cells = [[variant, *(cell(found.get((variant, sample))) for sample in samples)] for variant in variants]
-    title = (
-        f"`{rows[0].op}`: milliseconds a call, {_statistic(rows)} (times as fast as {rows[0].baseline}, in the same"
-        " run); extra peak memory in MiB, PyTorch's allocator / growth of the process"
-    )
-    return TextTable(title, [rows[0].op, *samples], cells)
-
-
-def replace_block(page: Path, name: str, blocks: Sequence[str]) -> None:
-    """Put other text between the two comments of a Markdown page that name a block.
-
-    Raises:
-        ValueError: the page has no such comments.
-    """
-    try:
-        page.write_text(with_block(page.read_text(), name, blocks))
-    except ValueError as error:
-        raise ValueError(f"{page}: {error}") from error
-
-
-def with_block(text: str, name: str, blocks: Sequence[str]) -> str:
-    """The text of a Markdown page with other text between the two comments that name a block.
-
-    Raises:
-        ValueError: the text has no such comments.
-    """
-    begin, end = f"<!-- generated: {name} -->", f"<!-- end of {name} -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"expected the comments {begin} and {end}")
-    return pattern.sub(lambda _: "\n\n".join([begin, *blocks, end]), text)
-
-
 def _microseconds(row: Row) -> str:
     return three_digits(1e3 * (row.ms_per_instance or 0))
 
 
-def _memory(row: Row) -> str:
+def memory_text(row: Row) -> str:
+    """MiB by PyTorch's allocators, and by the operating system."""
     resident = "-" if row.resident_mib is None else three_digits(row.resident_mib)
     return f"{three_digits(row.peak_mib)} / {resident}"

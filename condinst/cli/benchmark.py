@@ -40,22 +40,20 @@ def benchmark_mask_head_command(
     """
     import torch
 
-    from condinst.benchmarking.mask_head import measure_mask_head
+    from condinst.benchmarking.mask_head import mask_head_points, measure_mask_head
     from condinst.benchmarking.plot import check_can_plot, save_plot
 
     if plot is not None:
         check_can_plot(plot)
-    counts, height_width = _numbers("instances", instances, ","), _height_width(size)
+    points = mask_head_points(_numbers("instances", instances, ","), _height_width(size), compiled)
     chosen_device = torch.device(choose_device(device))
     if threads is not None:
         torch.set_num_threads(threads)
     with Console(stderr=True).status("") as status:
         result = measure_mask_head(
             chosen_device,
-            instances=counts,
-            size=height_width,
+            points,
             rounds=rounds,
-            compiled=compiled,
             progress=lambda step: status.update(escape(step)),
         )
     if plot is not None:
@@ -64,52 +62,6 @@ def benchmark_mask_head_command(
         print(json.dumps(result.json_ready(), indent=1))
     else:
         _print_mask_head(result)
-
-
-@benchmark_app.command("paper")
-def benchmark_paper_command(
-    number: Annotated[int, typer.Option("--table", help="1 to 6, 8, 10 or 11.", metavar="N")],
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="Height and width of the image; by default 800x1088, in Table 8 512x704, in 11 1024x2048.",
-            metavar="HxW",
-        ),
-    ] = None,
-    device: Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch; by default its own choice.")] = None,
-    rounds: Annotated[
-        int, typer.Option(min=2, help="Timings of each model; of its mask head three times as many.")
-    ] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Build the models of a table of the paper and time them, beside the authors' figures.
-
-    Weights are random, so there is no AP here: sizes and times are what counts. Each image has 100 instances, planted.
-    Models take turns, so that their ratios can be trusted.
-    """
-    import torch
-
-    from condinst.benchmarking.paper import measure_table
-
-    height_width = None if size is None else _height_width(size)
-    chosen_device = torch.device(choose_device(device))
-    if threads is not None:
-        torch.set_num_threads(threads)
-    with Console(stderr=True).status("") as status:
-        result = measure_table(
-            number,
-            chosen_device,
-            size=height_width,
-            rounds=rounds,
-            progress=lambda step: status.update(escape(step)),
-        )
-    if as_json:
-        print(json.dumps(result.json_ready(), indent=1))
-    else:
-        _print_table(result.text())
-        print("per instance: filters of one mask head; head: of 100 instances; image: to the run lengths of 100 masks")
-        print(f"{result.about['device']}, torch {result.about['torch']}; the paper's images on a V100")
 
 
 def _print_mask_head(result: MaskHeadStudy) -> None:

@@ -9,18 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from condinst.benchmarking.detection import Detected, check_detections, detection_inputs, post_process
+from condinst.benchmarking.mask_head_baselines import chunked_matmul, grouped_convolution
 from condinst.ops.dynamic_mask_head.reference import dynamic_mask_head as reference_head
 from condinst.ops.dynamic_mask_head.spec import mask_head_args
 from condinst.ops.dynamic_mask_loss.reference import dynamic_mask_loss as reference_loss
 from condinst.ops.dynamic_mask_loss.spec import with_targets
-from condinst.testing.baselines import (
-    chunked_matmul,
-    chunked_matmul_loss,
-    eager_detections,
-    grouped_convolution,
-    grouped_convolution_loss,
-)
+from studies.baselines import chunked_matmul_loss, eager_detections, grouped_convolution_loss
+from studies.detection import Detected, check_detections, detection_inputs, post_process
 
 Baseline = Callable[..., Tensor]
 

@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from condinst.benchmarking import mask_head, operators, plot
+from condinst.benchmarking import mask_head, plot
+from condinst.benchmarking.machine import device_name
 from condinst.benchmarking.mask_head import (
     COMPILED_CHUNKED,
     COMPILED_GROUPED,
@@ -24,20 +25,17 @@ from condinst.benchmarking.mask_head import (
     check_masks,
     head_call,
 )
-from condinst.benchmarking.mask_loss import measure_mask_loss
 from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
-from condinst.benchmarking.results import Row, append_rows, latest, read_rows, times_text
+from condinst.benchmarking.results import times_text
 from condinst.benchmarking.study import Limits, Setting, Study
-from condinst.benchmarking.tables import (
-    GPU_STATISTIC,
-    MISSING,
-    ablation_table,
-    instances_tables,
-    operator_table,
-    replace_block,
-)
+from condinst.benchmarking.tables import GPU_STATISTIC, MISSING, ablation_table, instances_tables
 from condinst.benchmarking.timing import Call, Clock, CudaClock, Times, take_turns
 from condinst.testing.specs import load_spec
+from studies import operators
+from studies.mask_loss import measure_mask_loss
+from studies.pages import replace_block
+from studies.rows import append_rows, latest, read_rows
+from studies.tables import operator_table
 from tests.benchmarking.made_rows import make_gpu_rows, make_rows_of_two
 
 CPU = torch.device("cpu")
@@ -150,6 +148,29 @@ def test_kept_rows_are_read_and_stay(path: Path, tmp_path: Path) -> None:
         assert after.startswith(before)
 
 
+def test_machines_do_not_share_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPUs of one name with other instructions or numbers of threads have files of their own."""
+    paths = []
+    for instructions in ("AVX2", "AVX512"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda name=instructions: name)
+        device = device_name(CPU)
+        assert instructions in device
+        paths.append(append_rows([dataclasses.replace(make_rows_of_two(1)[0], device=device)], tmp_path))
+        assert instructions.lower() in paths[-1].name
+    assert len({*paths}) == 2 and all(len(read_rows(path)) == 1 for path in paths)
+
+
+def test_rows_of_another_device_are_refused(tmp_path: Path) -> None:
+    first, second = make_rows_of_two(1)
+    with pytest.raises(ValueError, match="expected rows of one device, got those of A CPU, 2 threads; a CPU: 2 thr"):
+        append_rows([first, dataclasses.replace(second, device="a CPU: 2 threads")], tmp_path)
+    assert not list(tmp_path.iterdir())
+    path = append_rows([first], tmp_path)
+    with pytest.raises(ValueError, match="expected rows of one device"):  # whose file would have the same name
+        append_rows([dataclasses.replace(second, device="a CPU: 2 threads")], tmp_path)
+    assert read_rows(path) == [first] and [*tmp_path.iterdir()] == [path]
+
+
 def test_a_file_with_other_columns_is_refused(tmp_path: Path) -> None:
     path = append_rows(make_rows_of_two(1), tmp_path)
     path.write_text("date,commit\n")
@@ -236,7 +257,7 @@ def test_wrong_masks_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(mask_head, "grouped_convolution", wrong)
     with pytest.raises(ValueError, match="not timed: grouped convolution at instances: 2 x 4x5 disagrees"):
-        mask_head.measure_mask_head(CPU, instances=(2,), size=(4, 5), rounds=2, compiled="none")
+        mask_head.measure_mask_head(CPU, mask_head.mask_head_points((2,), (4, 5), "none"), rounds=2)
 
 
 def test_what_would_take_too_long_is_left_out() -> None:
@@ -261,38 +282,37 @@ def test_training_study() -> None:
     assert all(row.p50_ms > 0 and row.peak_mib >= 0 and row.floor_ms > 0 for row in study.rows)
 
 
-def _benchmark_centerness(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Row]:
-    """The rows of a GPU that reads 16 KB in 4 ns."""
+def _measure_centerness(monkeypatch: pytest.MonkeyPatch) -> operators.Measured:
+    """On a GPU that reads 16 KB in 4 ns."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr(operators, "clock_for", lambda _: StandInClock())
     monkeypatch.setattr(operators, "read_bytes_per_second", lambda _: 4e12)
     moved = {"forward": 16_000, "training": 24_000}
-    return operators.benchmark(load_spec("centerness_loss"), lambda _: moved, folder, dtypes=(torch.float32,), rounds=2)
+    spec = load_spec("centerness_loss")
+    settings = operators.operator_settings(spec, lambda _: moved, ["float32"], CPU)
+    assert list(settings) == [f"centerness_loss: 2000, float32, {direction}" for direction in moved]
+    return operators.measure_operator(spec, list(settings.values()), CPU, rounds=2)
 
 
-def test_an_operator_on_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = _benchmark_centerness(monkeypatch, tmp_path)
+def test_an_operator_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = _measure_centerness(monkeypatch).rows
     assert {row.direction for row in rows} == {"forward", "training"}
     assert {(row.p50_ms, row.device_ms, row.graph_ms) for row in rows} == {(3000.0, 2000.0, 1000.0)}
-    (path,) = tmp_path.glob("*.csv")
-    assert read_rows(path) == rows
     lines = capsys.readouterr().out.splitlines()
     assert "3000 / 2000 / 1000 ms" in lines[0] and "250000000.00 x floor" in lines[0]
 
 
-def test_a_backend_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_backend_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def check(spec: object, backend: str, device: torch.device) -> None:
         if backend == "cpp":
             raise TypeError("failed to specialize argument of type: dict")
 
     monkeypatch.setattr(operators, "check", check)
     monkeypatch.setattr(operators, "available_backends", lambda *_: ["reference", "cpp"])
+    measured = _measure_centerness(monkeypatch)
+    assert {row.variant for row in measured.rows} == {"reference", "torch.compile(reference)"}
     with pytest.raises(ValueError, match="not timed: centerness_loss on cpp fails: TypeError: failed to specialize"):
-        _benchmark_centerness(monkeypatch, tmp_path)
-    (path,) = tmp_path.glob("*.csv")
-    assert {row.variant for row in read_rows(path)} == {"reference", "torch.compile(reference)"}
+        measured.raise_refused()
 
 
 def test_a_recording_restores_the_debug_mode_of_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,21 @@
-"""``condinst benchmark paper``: the rows of the paper's tables, what is counted and what is timed of them."""
+"""``benchmarks/paper_tables.py``: the rows of the paper's tables, what is counted and what is timed of them."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import paper_tables
 from condinst import CondInst, CondInstConfig, config_names, load_config
-from condinst.benchmarking import paper
-from condinst.benchmarking.paper import PAPER_TABLES, PaperRow, measure_table, row_config
-from condinst.benchmarking.whole_model import (
+from studies import paper
+from studies.paper import PAPER_TABLES, PaperRow, measure_table, row_config
+from studies.whole_model import (
     NUM_INSTANCES,
     OP,
     input_size,
@@ -24,7 +26,6 @@ from condinst.benchmarking.whole_model import (
     padded_size,
     whole_model_call,
 )
-from tests.command import run_command
 from tests.models.tiny import TINY, make_model
 
 CPU = torch.device("cpu")
@@ -178,15 +179,23 @@ def test_a_model_that_finds_less_is_not_timed(monkeypatch: pytest.MonkeyPatch) -
         measure_table(6, CPU, size=(64, 64), rounds=2)
 
 
-def _run(*words: object) -> int:
-    return run_command("benchmark", "paper", "--device", "cpu", *words)
+@pytest.mark.parametrize("table", [0, 7])
+def test_a_table_that_is_not_there_is_refused(table: int) -> None:
+    with pytest.raises(ValueError, match=f"table: expected one of 1, 2, 3, 4, 5, 6, 8, 10, 11; got {table}"):
+        measure_table(table, CPU)
 
 
-def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, keep_threads: None) -> None:
-    monkeypatch.setenv("COLUMNS", "150")
+def test_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, keep_threads: None
+) -> None:
+    def run(*words: object) -> None:
+        monkeypatch.setattr(sys, "argv", ["paper_tables.py", "--out", str(tmp_path), *map(str, words)])
+        paper_tables.main()
+
     small = ["--size", "64x64", "--rounds", 2, "--threads", 1]
-    assert _run("--table", 8, *small, "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+    run("--table", 8, *small)
+    capsys.readouterr()
+    found = json.loads((tmp_path / "table_8.json").read_text())
     assert set(found) == {"table", "title", "about", "rows"} and found["about"]["threads"] == 1
     assert [row["row"]["config"] for row in found["rows"]] == [
         "condinst_rt_r50_shared",
@@ -196,28 +205,20 @@ def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     assert [round(1000 / row["row"]["image_ms"]) for row in found["rows"]] == [43, 47, 41]  # images per second
     assert all(row["image_ms"] > 0 for row in found["rows"])
 
-    assert _run("--table", 6, *small) == 0
+    run("--table", 6, "--filter", "box", *small)
     text = capsys.readouterr().out
-    for words in ("Table 6", "boxes", "masks", "34.11 M", "169", "35.6", "49"):
+    for words in ("Table 6", "| boxes |", "34.11 M", "169", "35.6", "49"):
         assert words in text
+    assert "masks |" not in text
 
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--table", 7], "table: expected one of 1, 2, 3, 4, 5, 6, 8, 10, 11; got 7"),
-        (["--table", 1, "--size", "800"], "size: expected HxW, got '800'"),
-        (["--table", 1, "--size", "0x5"], "size: expected height and width of at least 1, got 0x5"),
-    ],
-)
-def test_refuses(words: list[object], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(*words) == 1
-    text = capsys.readouterr().err
-    assert text.startswith("error: ") and message in text and text.count("\n") == 1
+    for size in ("800", "0x5"):
+        with pytest.raises(SystemExit):
+            run("--table", 1, "--size", size)
+        assert f"expected HxW, both at least 1, got '{size}'" in capsys.readouterr().err
 
 
 def test_models_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("condinst.benchmarking.whole_model.input_size", lambda _: (64, 96))
+    monkeypatch.setattr("studies.whole_model.input_size", lambda _: (64, 96))
     told: list[str] = []
     rows = measure_models(CPU, ["condinst_nano", "condinst_rt_r50"], rounds=2, progress=told.append)
     assert [(row.op, row.sample, row.num_instances, row.ratio) for row in rows] == [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report_gpu
-from condinst.benchmarking.results import append_rows
+import report_gpu
+from studies.rows import append_rows
 from tests.benchmarking.made_rows import make_gpu_rows, make_rows_of_two
 
 RUN = {

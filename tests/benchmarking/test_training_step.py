@@ -11,9 +11,10 @@ import torch
 from pycocotools import mask as coco_mask
 
 from condinst.backends import registry
-from condinst.benchmarking.operators import available_backends
-from condinst.benchmarking.tables import samples_table
-from condinst.benchmarking.training_step import (
+from condinst.benchmarking.machine import available_backends
+from condinst.geometry import boxes_of_masks
+from studies.tables import samples_table
+from studies.training_step import (
     KERNELS,
     LOSSES,
     OBJECTS,
@@ -28,7 +29,6 @@ from condinst.benchmarking.training_step import (
     record_outputs,
     step_call,
 )
-from condinst.geometry import boxes_of_masks
 from tests.models.tiny import TINY
 
 CPU = torch.device("cpu")

@@ -1,8 +1,8 @@
 """How far the recorded gradient norms move when float32 rounds in another way, and why.
 
-``python -m tests.goldens.gradient_spread``, in the root of the repository, takes the recorded training steps with sums
-in many other orders and writes the table into docs/design.md. The limits in tests/models/test_goldens.py rest on it.
-``ONEDNN_MAX_CPU_ISA=AVX2`` before it takes away a CPU's newer instructions.
+``PYTHONPATH=benchmarks python -m tests.goldens.gradient_spread``, in the root of the repository, takes the recorded
+training steps with sums in many other orders and writes the table into docs/design.md. The limits in
+tests/models/test_goldens.py rest on it. ``ONEDNN_MAX_CPU_ISA=AVX2`` before it takes away a CPU's newer instructions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import torch
 import condinst
 from condinst import CondInst
 from condinst.benchmarking.machine import about
-from condinst.benchmarking.tables import TextTable, replace_block
+from condinst.benchmarking.tables import TextTable
+from studies.pages import replace_block
 from tests.goldens.recipe import load_golden, load_recorded
 from tests.goldens.rounding import ReluSides, Reordered, Winograd
 from tests.goldens.training import TRAININGS, Golden, TrainingStep, deviations, deviations_of_norms, take_step

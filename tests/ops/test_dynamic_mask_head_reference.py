@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from condinst import ops
+from condinst.benchmarking.mask_head_baselines import grouped_convolution
 from condinst.ops.common.mask_network import num_mask_head_params
-from condinst.testing.baselines import grouped_convolution
 
 
 def make_inputs(

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from condinst.backends import BACKENDS, backend_table
-from condinst.backends.registry import DEVICES
+from condinst.benchmarking.machine import about, available_backends, read_bytes_per_second
+from condinst.benchmarking.memory import allocator_peak_mib
+from condinst.benchmarking.results import Row, make_rows, times_text
+from condinst.benchmarking.timing import Call, clock_for, take_turns
 from condinst.testing import OpSpec, Sample, check, check_sample
-
-from .machine import about, read_bytes_per_second
-from .memory import allocator_peak_mib
-from .results import Row, append_rows, make_rows, times_text
-from .timing import Call, clock_for, take_turns
 
 SECONDS_ON_A_GPU = 1.0
 """After that time no new round of a setting begins: minutes on a GPU are few, and its timings differ little."""
-
-
-def available_backends(op: str, device: torch.device) -> list[str]:
-    """The backends that can run an operator on a device; the reference is the first."""
-    available = {row.backend for row in backend_table() if row.op == op and row.status == "available"}
-    return ["reference"] + [b for b in BACKENDS if b in available and device.type in DEVICES.get(b, ())]
 
 
 def _call(spec: OpSpec, function: Callable[..., Any], sample: Sample, direction: str) -> Call:
@@ -60,30 +51,83 @@ def refuse_unless_equal(spec: OpSpec, backend: str, device: torch.device) -> Non
         raise ValueError(f"not timed: {spec.name} on {backend} fails: {type(error).__name__}: {error}") from error
 
 
-def benchmark(
+@dataclass(frozen=True)
+class OperatorSetting:
+    """One sample in one direction.
+
+    Attributes:
+        sample: the call.
+        dtype: the name of its dtype, without "torch.".
+        direction: "forward" or "training".
+        bytes_moved: what must at least be read and written.
+    """
+
+    sample: Sample
+    dtype: str
+    direction: str
+    bytes_moved: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of the variants that agree with the reference, and the errors of those that do not."""
+
+    rows: list[Row]
+    refused: list[ValueError]
+
+    def raise_refused(self) -> None:
+        """Raise ValueError with all errors, if there are any."""
+        if self.refused:
+            raise ValueError("\n".join(map(str, self.refused)))
+
+
+def operator_settings(
     spec: OpSpec,
     bytes_moved: Callable[[Sample], Mapping[str, int]],
-    results: Path,
-    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16, torch.float16),
-    rounds: int = 15,
-    peers: Mapping[str, Callable[..., Any]] | None = None,
-) -> list[Row]:
-    """Time `spec` on the GPU when there is one, otherwise on the CPU; print a table and append to the results.
+    dtypes: Iterable[str],
+    device: torch.device,
+) -> dict[str, OperatorSetting]:
+    """The settings of an operator by name: all samples of its benchmark in all dtypes and directions.
 
     Args:
         spec: the operator.
-        bytes_moved: what a sample must at least read and write, by direction ("forward", "training").
-        results: the folder of the CSV files.
-        dtypes: of the samples.
+        bytes_moved: what a sample must at least read and write, by direction.
+        dtypes: names of dtypes.
+        device: where the samples are.
+    """
+    return {
+        f"{spec.name}: {sample.name}, {dtype}, {direction}": OperatorSetting(sample, dtype, direction, moved)
+        for dtype in dtypes
+        for sample in spec.benchmark_samples(getattr(torch, dtype), device)
+        for direction, moved in bytes_moved(sample).items()
+    }
+
+
+def measure_operator(
+    spec: OpSpec,
+    settings: Sequence[OperatorSetting],
+    device: torch.device,
+    *,
+    rounds: int = 15,
+    peers: Mapping[str, Callable[..., Any]] | None = None,
+) -> Measured:
+    """Time an operator on all of its backends, and print each row.
+
+    Args:
+        spec: the operator.
+        settings: what is timed; there may be none.
+        device: where.
         rounds: timings of each variant.
         peers: what others have for the same purpose, by name, with the signature of the reference.
 
     Raises:
-        ValueError: a backend fails or disagrees with the reference. It is left out; the others were timed.
+        ValueError: the reference fails on a sample. Another backend that fails is left out.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows: list[Row] = []
+    refused: list[ValueError] = []
+    if not settings:
+        return Measured(rows, refused)
     variants = _variants(spec, device) | dict(peers or {})
-    refused = []
     for backend in available_backends(spec.name, device):
         try:
             refuse_unless_equal(spec, backend, device)
@@ -96,36 +140,29 @@ def benchmark(
     seconds_at_most = SECONDS_ON_A_GPU if device.type == "cuda" else math.inf
     rate = read_bytes_per_second(device)
     run = about(device)
-    rows: list[Row] = []
-    for dtype in dtypes:
-        for sample in spec.benchmark_samples(dtype, device):
-            for direction, moved in bytes_moved(sample).items():
-                calls = {name: _call(spec, function, sample, direction) for name, function in variants.items()}
-                peaks = {name: (call(), allocator_peak_mib(call, device))[1] for name, call in calls.items()}
-                shared = {
-                    **run,
-                    "op": spec.name,
-                    "study": "operator",
-                    "sample": sample.name,
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "direction": direction,
-                }
-                new = make_rows(
-                    shared,
-                    take_turns(calls, clock, rounds, seconds_at_most),
-                    baseline="reference",
-                    floor_seconds=moved / rate,
-                    peaks_mib=peaks,
-                    resident_mib={},
-                    num_instances=None,
-                )
-                for row in new:
-                    _print(row)
-                rows += new
-    print(f"{len(rows)} rows added to {append_rows(rows, results).name}")
-    if refused:
-        raise ValueError("\n".join(map(str, refused)))
-    return rows
+    for setting in settings:
+        calls = {name: _call(spec, call, setting.sample, setting.direction) for name, call in variants.items()}
+        peaks = {name: (call(), allocator_peak_mib(call, device))[1] for name, call in calls.items()}
+        new = make_rows(
+            {
+                **run,
+                "op": spec.name,
+                "study": "operator",
+                "sample": setting.sample.name,
+                "dtype": setting.dtype,
+                "direction": setting.direction,
+            },
+            take_turns(calls, clock, rounds, seconds_at_most),
+            baseline="reference",
+            floor_seconds=setting.bytes_moved / rate,
+            peaks_mib=peaks,
+            resident_mib={},
+            num_instances=None,
+        )
+        for row in new:
+            _print(row)
+        rows += new
+    return Measured(rows, refused)
 
 
 def _print(row: Row) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -10,22 +10,26 @@ from torch import Tensor
 
 from condinst import ops
 from condinst.backends import BACKENDS
+from condinst.benchmarking.machine import available_backends
+from condinst.benchmarking.mask_head import CHUNKED, COMPILED_GROUPED, GROUPED, SIZE, HeadCase
+from condinst.benchmarking.study import Limits, Progress, Setting, Study
+from condinst.benchmarking.timing import Call
 from condinst.ops.dynamic_mask_head.spec import mask_head_args
 from condinst.ops.dynamic_mask_loss.reference import dynamic_mask_loss as reference
 from condinst.ops.dynamic_mask_loss.spec import SPEC, with_targets
 from condinst.testing import check_tensor
-from condinst.testing.baselines import chunked_matmul_loss, grouped_convolution_loss
-
-from .mask_head import CHUNKED, COMPILED_GROUPED, GROUPED, HeadCase
-from .operators import available_backends
-from .study import Limits, Progress, Setting, Study
-from .timing import Call
+from studies.baselines import chunked_matmul_loss, grouped_convolution_loss
 
 INSTANCES = (128, 1000)
 NUM_IMAGES, NUM_TARGETS = 2, 20
 NUM_AT_A_TIME = 64
 LARGEST_GRADIENT_ERROR = 1e-3
 """Of the Euclidean norm; see `check_results`."""
+
+
+def sample_name(num_instances: int, size: tuple[int, int] = SIZE) -> str:
+    """What a number of instances is called in rows and by ``--filter``."""
+    return f"{num_instances} x {size[0]}x{size[1]}"
 
 
 def loss_args(num_instances: int, size: tuple[int, int], device: torch.device) -> tuple[Tensor, ...]:
@@ -90,8 +94,8 @@ def check_results(exact: tuple[Tensor, Tensor, Tensor], variant: str, results: o
 def measure_mask_loss(
     device: torch.device,
     *,
-    instances: tuple[int, ...] = INSTANCES,
-    size: tuple[int, int] = (100, 136),
+    instances: Sequence[int] = INSTANCES,
+    size: tuple[int, int] = SIZE,
     rounds: int = 9,
     compiled: bool = True,
     limits: Limits | None = None,
@@ -127,7 +131,7 @@ def measure_mask_loss(
         variants = [*available_backends("dynamic_mask_loss", device), GROUPED, CHUNKED]
         if compiled and count == min(instances):
             variants.append(COMPILED_GROUPED)
-        sample = f"{count} x {size[0]}x{size[1]}"
+        sample = sample_name(count, size)
         multiply_adds = 3 * HeadCase(count, size).multiply_adds
         setting = Setting("training", sample, count, multiply_adds, None, measure_resident=True)
         progress(f"training: {sample}: exact results")

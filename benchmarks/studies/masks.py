@@ -14,19 +14,17 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from condinst import CondInst, ops
+from condinst.benchmarking.machine import about, available_backends, read_bytes_per_second
+from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
+from condinst.benchmarking.results import Row, make_rows, times_text
+from condinst.benchmarking.timing import Call, clock_for, take_turns
 from condinst.data.images import read_image
 from condinst.data.resize import network_size, resize_image
 from condinst.models.preprocessing import make_batch
 from condinst.ops import EncodedMasks
 from condinst.ops.masks_to_image.reference import masks_to_image as reference_image
 from condinst.ops.masks_to_rle.spec import SPEC
-from condinst.testing.baselines import eager_rles
-
-from .machine import about, read_bytes_per_second
-from .memory import allocator_peak_mib, resident_peak_mib
-from .operators import available_backends
-from .results import Row, make_rows, times_text
-from .timing import Call, clock_for, take_turns
+from studies.baselines import eager_rles
 
 ADELAIDET = "AdelaiDet"
 BEFORE, AFTER = "masks as pixels, then pycocotools", "masks_to_rle"
@@ -70,13 +68,15 @@ def measure_masks(
 
     Args:
         device: where to compute.
-        cases: what to encode.
+        cases: what to encode; there may be none.
         rounds: timings of each variant.
         progress: told each row.
 
     Raises:
         ValueError: a variant gives other masks, a pixel in a million aside.
     """
+    if not cases:
+        return []
     run, rate = about(device), read_bytes_per_second(device)
     rows: list[Row] = []
     for case in cases:

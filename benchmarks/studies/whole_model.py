@@ -13,18 +13,17 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from condinst import ops
+from condinst.benchmarking.machine import about
+from condinst.benchmarking.memory import allocator_peak_mib
+from condinst.benchmarking.results import Row, make_rows
+from condinst.benchmarking.study import Progress
+from condinst.benchmarking.timing import clock_for, take_turns
 from condinst.data.resize import network_size
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 from condinst.models.config_files import load_config
 from condinst.models.heads import HeadOutputs
 from condinst.ops.dynamic_mask_head.spec import mask_head_args
-
-from .machine import about
-from .memory import allocator_peak_mib
-from .results import Row, make_rows
-from .study import Progress
-from .timing import clock_for, take_turns
 
 OP, STUDY = "whole model", "models"
 """What `measure_models` calls its rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from condinst.backends import use_backend
+from condinst.benchmarking.results import Row
+from condinst.benchmarking.study import Limits, Progress, Setting, Study
 from condinst.data.rles import encode_masks
 from condinst.geometry import boxes_of_masks
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 from condinst.models.heads import HeadOutputs
-
-from .results import Row
-from .study import Limits, Progress, Setting, Study
 
 KERNELS, REFERENCE = "kernels", "reference"
 BACKENDS = {KERNELS: "auto", REFERENCE: "reference"}
@@ -33,6 +32,9 @@ RULES: dict[str, dict[str, Any]] = {
     "all positives": {"mask_loss_locations": "all"},
 }
 """Which locations feed the mask loss, as fields of the config."""
+
+SETTINGS = tuple((op, rule) for rule in RULES for op in (WHOLE, LOSSES))
+"""What can be measured: the whole step or its losses alone, by a rule."""
 
 Results = tuple[Tensor, ...]
 """The losses [4], then gradients where there are some."""
@@ -169,6 +171,7 @@ def measure_training_step(
     device: torch.device,
     config: CondInstConfig,
     *,
+    settings: Collection[tuple[str, str]] = SETTINGS,
     size: tuple[int, int] = (800, 1088),
     rounds: int = 3,
     rounds_of_losses: int = 9,
@@ -183,6 +186,7 @@ def measure_training_step(
     Args:
         device: where to compute.
         config: of the model; how its mask loss is fed is what varies.
+        settings: some of `SETTINGS`.
         size: height and width of both images in pixels.
         rounds: timings of each variant of the step.
         rounds_of_losses: the same of the losses alone.
@@ -195,11 +199,14 @@ def measure_training_step(
     studies = {
         op: Study(op, "training", REFERENCE, device, rounds=number, limits=no_limits, progress=progress)
         for op, number in ((WHOLE, rounds), (LOSSES, rounds_of_losses))
+        if any(op == chosen for chosen, _ in settings)
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "outputs.pt"
         record_outputs(config, size, device, path)
         for rule, fields in RULES.items():
+            if not any(rule == chosen for _, chosen in settings):
+                continue
             of_rule = config.replace(**fields)
             count = _num_locations(of_rule, size, device, path)
             make_calls: dict[str, Callable[[str], Step]] = {
@@ -207,6 +214,8 @@ def measure_training_step(
                 LOSSES: partial(losses_call, of_rule, size, device, path),
             }
             for op, study in studies.items():
+                if (op, rule) not in settings:
+                    continue
                 progress(f"{op}: {rule}: results of the reference")
                 with FlopCounterMode(display=False) as counter:
                     expected = make_calls[op](REFERENCE)()

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from condinst import ops
+from condinst.benchmarking.machine import about, available_backends, read_bytes_per_second
+from condinst.benchmarking.memory import allocator_peak_mib
+from condinst.benchmarking.results import Row, make_rows, times_text
+from condinst.benchmarking.timing import clock_for, take_turns
 from condinst.ops.decode_detections.spec import PYRAMID_800
-from condinst.testing.baselines import eager_detections
-
-from .machine import about, read_bytes_per_second
-from .memory import allocator_peak_mib
-from .operators import available_backends
-from .results import Row, make_rows, times_text
-from .timing import clock_for, take_turns
+from studies.baselines import eager_detections
 
 EAGER = "eager chain"
+STUDY = "post-processing"
+BATCH_SIZES = (1, 8)
 
 OPTIONS: dict[str, Any] = {
     "level_sizes": list(PYRAMID_800),
@@ -127,10 +127,15 @@ def check_detections(expected: Eager, actual: Detected) -> None:
         torch.testing.assert_close(actual.boxes[image, taken], boxes)
 
 
+def sample_name(batch_size: int) -> str:
+    """What a batch size is called in rows and by ``--filter``."""
+    return f"batch {batch_size}"
+
+
 def measure_post_processing(
     device: torch.device,
     *,
-    batch_sizes: tuple[int, ...] = (1, 8),
+    batch_sizes: Sequence[int] = BATCH_SIZES,
     rounds: int = 15,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
@@ -140,13 +145,15 @@ def measure_post_processing(
 
     Args:
         device: where to compute.
-        batch_sizes: images at a time.
+        batch_sizes: images at a time; there may be none.
         rounds: timings of each variant.
         progress: told each row.
 
     Raises:
         ValueError: a variant finds other detections than the eager chain.
     """
+    if not batch_sizes:
+        return []
     run, rate = about(device), read_bytes_per_second(device)
     backends = [name for name in available_backends("nms", device) if name != "reference"]
     rows: list[Row] = []
@@ -166,8 +173,8 @@ def measure_post_processing(
             {
                 **run,
                 "op": "decode_detections + nms",
-                "study": "post-processing",
-                "sample": f"batch {batch_size}",
+                "study": STUDY,
+                "sample": sample_name(batch_size),
                 "dtype": "float32",
                 "direction": "forward",
             },

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from condinst.benchmarking.machine import about
+from condinst.benchmarking.mask_head import PAPER_MS_PER_100
+from condinst.benchmarking.study import Progress
+from condinst.benchmarking.tables import MISSING, TextTable
+from condinst.benchmarking.timing import clock_for, take_turns
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 from condinst.models.config_files import config_names, load_config
-
-from .machine import about
-from .mask_head import PAPER_MS_PER_100
-from .study import Progress
-from .tables import MISSING, TextTable
-from .timing import clock_for, take_turns
-from .whole_model import (
+from studies.whole_model import (
     NUM_INSTANCES,
     input_size,
     mask_head_call,
@@ -245,6 +244,17 @@ def _milliseconds(value: float | None, otherwise: str = "-") -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def paper_rows(number: int) -> tuple[PaperRow, ...]:
+    """The rows of one of the paper's tables.
+
+    Raises:
+        ValueError: no such table.
+    """
+    if number not in PAPER_TABLES:
+        raise ValueError(f"table: expected one of {', '.join(map(str, PAPER_TABLES))}; got {number}")
+    return PAPER_TABLES[number][1]
+
+
 def row_config(row: PaperRow) -> CondInstConfig | None:
     """The config of a row; None where the built-in one that it starts from is missing."""
     if row.config not in config_names():
@@ -256,6 +266,7 @@ def measure_table(
     number: int,
     device: torch.device,
     *,
+    rows: Sequence[PaperRow] | None = None,
     size: tuple[int, int] | None = None,
     rounds: int = 5,
     progress: Progress = lambda _: None,
@@ -268,6 +279,7 @@ def measure_table(
     Args:
         number: of the paper's table.
         device: where to compute.
+        rows: some of the table's rows; by default all.
         size: height and width of the image; by default what the config makes of an image of 480 x 640.
         rounds: timings of each model, and a third of those of its mask head. After two minutes no new round of
             models begins.
@@ -276,13 +288,11 @@ def measure_table(
     Raises:
         ValueError: no such table, an option out of range, or a model that does not find 100 instances.
     """
-    if number not in PAPER_TABLES:
-        raise ValueError(f"table: expected one of {', '.join(map(str, PAPER_TABLES))}; got {number}")
+    rows = paper_rows(number) if rows is None else rows
     if size is not None and min(size) < 1:
         raise ValueError(f"size: expected height and width of at least 1, got {size[0]}x{size[1]}")
     if rounds < 2:
         raise ValueError(f"rounds: expected at least 2, got {rounds}")
-    rows = PAPER_TABLES[number][1]
     models: dict[str, CondInst] = {}
     heads: dict[str, Callable[[], Tensor]] = {}
     images: dict[str, Callable[[], list[dict[str, Any]]]] = {}

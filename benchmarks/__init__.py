@@ -1,1 +1,0 @@
-"""Scripts that measure and report; a package so that tests can import them."""
