@@ -118,7 +118,7 @@ def with_quotes(text: str, run: dict[str, Any]) -> str:
 
 def pages() -> list[Path]:
     """Every page that may quote."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "kernels").glob("**/*.md"))]
 
 
 def written(page: Path, run: dict[str, Any]) -> str:

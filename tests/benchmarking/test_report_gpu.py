@@ -20,15 +20,19 @@ RUN = {
 }
 
 
-@pytest.mark.parametrize("page", report_gpu.pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", report_gpu.pages(), ids=lambda page: str(page.relative_to(report_gpu.ROOT)))
 def test_pages_are_as_written(page: Path) -> None:
     """Otherwise run ``python benchmarks/report_gpu.py``."""
     assert report_gpu.written(page, report_gpu.read_run()) == page.read_text(encoding="utf-8")
 
 
 def test_pages_quote_what_was_measured() -> None:
-    quoting = {page.name for page in report_gpu.pages() if report_gpu.QUOTE.search(page.read_text(encoding="utf-8"))}
-    assert {"README.md", "design.md", "mask_head.md", report_gpu.PAGE.name} <= quoting
+    quoting = {
+        str(page.relative_to(report_gpu.ROOT))
+        for page in report_gpu.pages()
+        if report_gpu.QUOTE.search(page.read_text(encoding="utf-8"))
+    }
+    assert {"docs/mask_head.md", "docs/measurements_gpu.md", "kernels/dynamic_mask_head/README.md"} <= quoting
     for page in report_gpu.pages():  # none that the pattern misses
         text = page.read_text(encoding="utf-8")
         assert len(report_gpu.QUOTE.findall(text)) == text.count("<!--gpu ") == text.count("<!--/gpu-->"), page
