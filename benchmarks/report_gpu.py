@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,11 @@ def run_blocks(run: dict[str, Any]) -> dict[str, list[str]]:
         f" {about['cores']} cores."
     )
     outcome = (
-        f"`{tests['command']}`: {tests['passed']} passed, {tests['failed']} failures (subtests are counted one by one),"
+        f"`{tests['command']}`: {tests['passed']} passed, {tests['failed']} failures (each subtest counts),"
         f" {tests['skipped']} skipped, in {tests['seconds']} s with {tests['workers']} processes."
     )
     tables = [section_table(section, title, run).markdown() for section, title in SECTIONS.items()]
-    return {"run": [machine], "tests": [outcome], "tables": tables}
+    return {"run": [_wrapped(machine)], "tests": [_wrapped(outcome)], "tables": tables}
 
 
 def section_table(section: str, title: str, run: dict[str, Any]) -> TextTable:
@@ -120,7 +121,7 @@ def with_quotes(text: str, run: dict[str, Any]) -> str:
 
 def pages() -> list[Path]:
     """Every page that may quote."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "kernels").glob("**/*.md"))]
 
 
 def written(page: Path, run: dict[str, Any]) -> str:
@@ -131,6 +132,10 @@ def written(page: Path, run: dict[str, Any]) -> str:
             text = with_block(text, name, blocks)
         text = with_block(text, "later", later_blocks(RESULTS))
     return text
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _text(value: float | str | None) -> str:

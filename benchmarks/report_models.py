@@ -78,7 +78,7 @@ def table_blocks() -> list[str]:
         "GFLOPs",
         "input",
         "ms here",
-        "held by",
+        "tested by",
     ]
     cells = [_line(name, times.get(name)) for name in config_names()]
     blocks = [TextTable("The built-in models", columns, cells).markdown()]
@@ -101,7 +101,7 @@ def _line(name: str, time: Row | None) -> list[str]:
         f"{multiply_adds(config, size) / 1e9:.1f}",
         f"{size[0]} x {size[1]}",
         MISSING if time is None else f"{time.p50_ms:.0f}",
-        _held_by(config),
+        _tested_by(config),
     ]
 
 
@@ -114,7 +114,7 @@ def _times() -> dict[str, Row]:
     return max(found, key=lambda rows: max((row.date for row in rows.values()), default=""), default={})
 
 
-def _held_by(config: CondInstConfig) -> str:
+def _tested_by(config: CondInstConfig) -> str:
     """The recordings and the key lists of AdelaiDet's models that are this network, and the test of all configs."""
     own = _shapes(config)
     exact, at_inference = [], []
@@ -126,7 +126,7 @@ def _held_by(config: CondInstConfig) -> str:
             at_inference.append(path.name)
     names = [name for keys in exact for name in _recordings(keys)]
     if not exact and at_inference:
-        names = [f"{name} but for the semantic branch" for keys in at_inference for name in _recordings(keys)]
+        names = [f"{name} except for the semantic branch" for keys in at_inference for name in _recordings(keys)]
     return ", ".join([*names, EVERY_CONFIG])
 
 

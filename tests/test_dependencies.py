@@ -1,4 +1,4 @@
-"""The dependency rules of docs/design.md: no file mentions a package that its own package must not know."""
+"""The dependency rules of docs/architecture.md: no file mentions a package that its own package must not know."""
 
 from __future__ import annotations
 

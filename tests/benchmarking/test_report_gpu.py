@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import report_gpu
+from studies.program import ROOT
 from studies.rows import append_rows
 from tests.benchmarking.made_rows import make_gpu_rows, make_rows_of_two
 
@@ -20,18 +21,32 @@ RUN = {
 }
 
 
-@pytest.mark.parametrize("page", report_gpu.pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", report_gpu.pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_are_as_written(page: Path) -> None:
     """Otherwise run ``python benchmarks/report_gpu.py``."""
     assert report_gpu.written(page, report_gpu.read_run()) == page.read_text(encoding="utf-8")
 
 
 def test_pages_quote_what_was_measured() -> None:
-    quoting = {page.name for page in report_gpu.pages() if report_gpu.QUOTE.search(page.read_text(encoding="utf-8"))}
-    assert {"README.md", "design.md", "mask_head.md", report_gpu.PAGE.name} <= quoting
+    quoting = {
+        str(page.relative_to(ROOT))
+        for page in report_gpu.pages()
+        if report_gpu.QUOTE.search(page.read_text(encoding="utf-8"))
+    }
+    assert quoting == {
+        "README.md",
+        "docs/mask_head.md",
+        "docs/masks.md",
+        "docs/measurements.md",
+        "docs/measurements_gpu.md",
+        "docs/panoptic.md",
+        "kernels/dynamic_mask_head/README.md",
+        "kernels/suppression/README.md",
+    }
     for page in report_gpu.pages():  # none that the pattern misses
         text = page.read_text(encoding="utf-8")
         assert len(report_gpu.QUOTE.findall(text)) == text.count("<!--gpu ") == text.count("<!--/gpu-->"), page
+        assert "\n<!--gpu " not in text, f"{page}: in Markdown a line that begins with a comment ends the paragraph"
 
 
 def test_quotes_follow_the_run() -> None:

@@ -1,13 +1,14 @@
 """How far the recorded gradient norms move when float32 rounds in another way, and why.
 
 ``PYTHONPATH=benchmarks python -m tests.goldens.gradient_spread``, in the root of the repository, takes the recorded
-training steps with sums in many other orders and writes the table into docs/design.md. The limits in
+training steps with sums in many other orders and writes the table into docs/compatibility.md. The limits in
 tests/models/test_goldens.py rest on it. ``ONEDNN_MAX_CPU_ISA=AVX2`` before it takes away a CPU's newer instructions.
 """
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tests.goldens.recipe import load_golden, load_recorded
 from tests.goldens.rounding import ReluSides, Reordered, Winograd
 from tests.goldens.training import TRAININGS, Golden, TrainingStep, deviations, deviations_of_norms, take_step
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/design.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/compatibility.md"
 
 
 @dataclass
@@ -162,11 +163,12 @@ def table(found: dict[str, list[Spread]]) -> TextTable:
 def footer(num_values: int, in_mask_heads: list[str]) -> str:
     """What was measured where, and the same sides but in mask heads."""
     machine = about(torch.device("cpu"))
-    return (
-        f"Of up to {num_values:,} ReLU values in a step. With those inside the mask heads left alone, *same sides,"
-        f" largest* is {', '.join(in_mask_heads)}. {machine['device']}, torch {machine['torch']},"
+    text = (
+        f"A step has up to {num_values:,} ReLU values. If those inside the mask heads are left alone, *same sides,"
+        f" largest* is {', '.join(in_mask_heads)}. Measured on {machine['device']}, torch {machine['torch']},"
         f" commit {machine['commit']}, {str(machine['date'])[:10]}."
     )
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

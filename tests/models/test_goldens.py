@@ -181,8 +181,8 @@ class Limits(NamedTuple):
     threads. That alone moves no gradient by more than 1e-5. But of the 27 million values in the ReLUs of a step about
     five are so close to 0 that they fall on the other side, and each puts its gradient in or out at one stroke:
     single norms move by up to 1e-3, nine of ten by less than 4e-4 and half of them by less than 5e-5.
-    tests/goldens/gradient_spread.py measures it, and docs/design.md has its table. An NVIDIA H200 was off by 1.14e-3
-    in one norm. Float64 is as far from the recording as the others.
+    tests/goldens/gradient_spread.py measures it, and docs/compatibility.md has its table. An NVIDIA H200 was off by
+    1.14e-3 in one norm. Float64 is as far from the recording as the others.
 
     Args:
         single: relative deviation of any norm.
@@ -197,7 +197,7 @@ class Limits(NamedTuple):
 LIMITS = {
     # where the recordings were made
     "cpu": Limits(single=1e-3, tie=0.0),
-    # three times as far as the orders of summation that docs/design.md lists reached on a CPU
+    # three times as far as the orders of summation that docs/compatibility.md lists reached on a CPU
     "cuda": Limits(single=3e-3, tie=1e-5),
 }
 LIMIT_OF_NINE_IN_TEN = 1e-3
@@ -263,10 +263,10 @@ def test_training(device: str, backend: str, name: str) -> None:
 
 
 LIMIT_OF_OTHER_SIDES = 100
-"""ReLU values of 27 million; docs/design.md has what was measured."""
+"""ReLU values of 27 million; docs/compatibility.md has what was measured."""
 
 LIMIT_OF_SAME_SIDES = 2e-3
-"""Five times what was measured with r50_sem_train (docs/design.md); it comes from the ReLUs inside the mask heads."""
+"""Five times what was measured with r50_sem_train (docs/compatibility.md); the ReLUs inside the mask heads cause it."""
 
 
 @pytest.mark.parametrize(("device", "backend"), _places()[1:])
