@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "../common/simd.h"
+#include "../../kernels/common/simd.h"
 
 uint3 threadIdx;
 uint3 blockIdx;
@@ -136,7 +136,7 @@ int find_own_segment(dl_phdr_info* library, size_t, void*) {
 void find_shared_arrays() {
   in_segment_of_shared_arrays = 0;
   if (dl_iterate_phdr(find_own_segment, nullptr) == 0) {
-    throw std::logic_error("the static shared arrays are not found");
+    throw std::logic_error("the static shared arrays have no thread-local segment");
   }
 }
 

@@ -21,7 +21,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 // One copy for the OS thread that runs the block. Being thread-local also puts all of them into one segment, which is how
-// they are found to be poisoned; a section attribute does not do, as GCC ignores it in templates.
+// the shim poisons them; a section attribute does not do, as GCC ignores it in templates.
 #define __shared__ thread_local
 
 // ---- Built-in types and variables
