@@ -5,7 +5,7 @@
 
 #include "../common/host_device.h"
 
-namespace condinst::mask_nms {
+namespace condinst::mask_pairs {
 
 // Words of a mask that vectors take together: ranges of words are whole blocks, but for the end of a mask.
 constexpr int64_t kBlockWords = 8;
@@ -58,4 +58,4 @@ static inline CONDINST_HOST_DEVICE bool may_exceed(float threshold, const Summar
   return static_cast<float>(smaller) / static_cast<float>(larger) > threshold;
 }
 
-}  // namespace condinst::mask_nms
+}  // namespace condinst::mask_pairs

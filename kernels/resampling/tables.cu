@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kThreads) fill_table(Scale rows, int32_t* of_r
 
 void fill_tables(const Scale& rows, int32_t* of_rows, const Scale& columns, int32_t* of_columns, void* stream) {
   const int64_t longest = rows.pixels > columns.pixels ? rows.pixels : columns.pixels;
-  launch("masks_to_image fill_table", fill_table, dim3(grid_size((longest + kThreads - 1) / kThreads), 2), kThreads, 0,
+  launch("resampling fill_table", fill_table, dim3(grid_size((longest + kThreads - 1) / kThreads), 2), kThreads, 0,
          stream, rows, of_rows, columns, of_columns);
 }
 

@@ -4,7 +4,7 @@
 #include "../common/simd.h"
 #include "mask_pairs.h"
 
-namespace condinst::mask_nms {
+namespace condinst::mask_pairs {
 namespace CONDINST_ISA {
 namespace {
 
@@ -106,4 +106,4 @@ static inline void summarize_masks(const Masks& masks, int64_t begin, int64_t en
 
 }  // namespace
 }  // namespace CONDINST_ISA
-}  // namespace condinst::mask_nms
+}  // namespace condinst::mask_pairs

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "../common/simd_compare.h"
 #include "../common/simd_math.h"
 #include "lines.h"
 
@@ -20,23 +21,6 @@ using namespace condinst::CONDINST_ISA;
 
 constexpr int kWidth = kLanes<float>;
 constexpr int kDense = 24;  // of 64 cells
-
-// Bit i is set where values[i] > bound[i].
-static inline uint32_t bits_above(FloatVector values, FloatVector bound) {
-#if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(bit_cast<__m512>(values), bit_cast<__m512>(bound), _CMP_GT_OQ);
-#elif defined(__AVX2__)
-  return static_cast<uint32_t>(_mm256_movemask_ps(bit_cast<__m256>(values > bound)));
-#elif defined(__x86_64__)
-  return static_cast<uint32_t>(_mm_movemask_ps(bit_cast<__m128>(values > bound)));
-#else
-  uint32_t bits = 0;
-  for (int lane = 0; lane < kWidth; ++lane) {
-    bits |= uint32_t{values[lane] > bound[lane]} << lane;
-  }
-  return bits;
-#endif
-}
 
 // from[places[lane]], places in 0 .. kWidth - 1
 static inline FloatVector permuted(FloatVector from, IntVector places) {

@@ -5,7 +5,7 @@
 #include "../common/cuda_reduce.h"
 #include "mask_pairs.h"
 
-namespace condinst::mask_nms {
+namespace condinst::mask_pairs {
 
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
@@ -49,9 +49,9 @@ __global__ void __launch_bounds__(threads) summarize_masks(Masks masks) {
 static inline void launch_summarize_masks(const Masks& masks, void* stream) {
   constexpr int threads = 256;
   if (masks.count > 0) {
-    launch("mask_nms summarize_masks", summarize_masks<threads>,
+    launch("mask_pairs summarize_masks", summarize_masks<threads>,
            grid_size((masks.count + threads / kWarp - 1) / (threads / kWarp)), threads, 0, stream, masks);
   }
 }
 
-}  // namespace condinst::mask_nms
+}  // namespace condinst::mask_pairs
