@@ -9,11 +9,11 @@
 #include <algorithm>
 
 #include "../common/cuda_launch.h"
+#include "layers_cuda.h"
 #include "map_cells_cuda.h"
-#include "mask_network_cuda.h"
 #include "upsampling_cuda.h"
 
-namespace condinst::dynamic_mask_head::cuda {
+namespace condinst::mask_network::cuda {
 
 constexpr int kMaxForwardThreads = 256;
 
@@ -212,4 +212,4 @@ static inline void launch_forward(const char* name, const Inputs& inputs, void* 
   });
 }
 
-}  // namespace condinst::dynamic_mask_head::cuda
+}  // namespace condinst::mask_network::cuda

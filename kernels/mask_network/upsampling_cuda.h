@@ -4,7 +4,7 @@
 
 #include "../common/cuda_numeric.h"
 
-namespace condinst::dynamic_mask_head::cuda {
+namespace condinst::mask_network::cuda {
 
 // Calls f with the upsampling factor as an integral constant.
 template <class F>
@@ -111,4 +111,4 @@ static __device__ __forceinline__ void upsample_transposed(const Acc (&grads)[fa
   }
 }
 
-}  // namespace condinst::dynamic_mask_head::cuda
+}  // namespace condinst::mask_network::cuda

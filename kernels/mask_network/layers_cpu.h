@@ -9,9 +9,9 @@
 #include <type_traits>
 
 #include "../common/simd_math.h"
-#include "dynamic_mask_head_cpu.h"
+#include "mask_network_cpu.h"
 
-namespace condinst::dynamic_mask_head {
+namespace condinst::mask_network {
 namespace CONDINST_ISA {
 namespace {
 
@@ -244,7 +244,7 @@ class Instance {
   Instance(const Inputs& inputs, int64_t index, Acc* x_row) : inputs_(inputs), network_(inputs.network), x_row_(x_row) {
     params_ = static_cast<const Acc*>(inputs.params) + index * network_.num_params();
     const int64_t image = inputs.image_indices[index];
-    features_ = static_cast<const Acc*>(inputs.features) + image * inputs.feature_channels * plane();
+    features_ = static_cast<const Acc*>(inputs.features) + image * inputs.map_channels * plane();
     const Acc* location = static_cast<const Acc*>(inputs.locations) + 2 * index;
     const Acc size = static_cast<const Acc*>(inputs.sizes)[index];
     y_axis_ = axis(network_.coordinates, location[1], size);
@@ -361,4 +361,4 @@ class Instance {
 
 }  // namespace
 }  // namespace CONDINST_ISA
-}  // namespace condinst::dynamic_mask_head
+}  // namespace condinst::mask_network

@@ -1,12 +1,12 @@
-// The definitions that the CPU and the CUDA kernels of dynamic_mask_head and dynamic_mask_loss share: where the
-// parameters of an instance lie, where the cells lie, what a row or column of the upsampled map is made of.
+// The definitions that the CPU and the CUDA kernels share: the network of an instance and where its parameters
+// lie, where the cells lie, and what a row or column of the upsampled map is made of.
 #pragma once
 
 #include <cstdint>
 
 #include "../common/host_device.h"
 
-namespace condinst::dynamic_mask_head {
+namespace condinst::mask_network {
 
 constexpr int kMaxLayers = 4;
 constexpr int kMaxChannels = 16;                   // of the hidden layers and of the features
@@ -86,4 +86,4 @@ static inline CONDINST_HOST_DEVICE int64_t end_of_use(int64_t k, int64_t size, i
   return k == size - 1 ? factor * size : factor * k + factor / 2 + factor;
 }
 
-}  // namespace condinst::dynamic_mask_head
+}  // namespace condinst::mask_network

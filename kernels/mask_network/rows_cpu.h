@@ -7,7 +7,7 @@
 
 #include "layers_cpu.h"
 
-namespace condinst::dynamic_mask_head {
+namespace condinst::mask_network {
 namespace CONDINST_ISA {
 namespace {
 
@@ -337,7 +337,7 @@ static void backward_tasks(const Inputs& inputs, const Groups& groups, int64_t b
     const int64_t band = task / inputs.num_images, image = task % inputs.num_images;
     const int64_t first_row = band_start(band, bands, height), end_row = band_start(band + 1, bands, height);
     Acc* grad_features =
-        static_cast<Acc*>(groups.grad_features) + image * inputs.feature_channels * height * inputs.row_stride;
+        static_cast<Acc*>(groups.grad_features) + image * inputs.map_channels * height * inputs.row_stride;
     const int64_t end_position = std::min(groups.end, groups.image_start[image + 1]);
     for (int64_t position = std::max(groups.begin, groups.image_start[image]); position < end_position; ++position) {
       const int64_t index = groups.order[position];
@@ -380,4 +380,4 @@ static void backward_tasks(const Inputs& inputs, const Groups& groups, int64_t b
 
 }  // namespace
 }  // namespace CONDINST_ISA
-}  // namespace condinst::dynamic_mask_head
+}  // namespace condinst::mask_network

@@ -4,9 +4,9 @@
 #include <stdexcept>
 
 #include "../common/cuda_numeric.h"
-#include "mask_inputs_cuda.h"
+#include "inputs.h"
 
-namespace condinst::dynamic_mask_head::cuda {
+namespace condinst::mask_network::cuda {
 
 // Neighbouring cells that a thread takes at a time; a tile starts at a multiple of them.
 constexpr int kCells = 4;
@@ -26,7 +26,7 @@ struct Axes {
   __device__ __forceinline__ Axes(const Inputs& inputs, int64_t instance) {
     if (inputs.network.coordinates != Coordinates::none) {
       const Acc* location = static_cast<const Acc*>(inputs.locations) + 2 * instance;
-      const Acc size = static_cast<const Acc*>(inputs.sizes_of_interest)[instance];
+      const Acc size = static_cast<const Acc*>(inputs.sizes)[instance];
       x = axis(inputs.network.coordinates, location[0], size);
       y = axis(inputs.network.coordinates, location[1], size);
     }
@@ -134,4 +134,4 @@ static inline void with_accumulator(const Inputs& inputs, const F& f) {
   });
 }
 
-}  // namespace condinst::dynamic_mask_head::cuda
+}  // namespace condinst::mask_network::cuda

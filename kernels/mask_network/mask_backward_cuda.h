@@ -11,11 +11,11 @@
 #include <algorithm>
 
 #include "../common/cuda_launch.h"
+#include "layers_cuda.h"
 #include "map_cells_cuda.h"
-#include "mask_network_cuda.h"
 #include "upsampling_cuda.h"
 
-namespace condinst::dynamic_mask_head::cuda {
+namespace condinst::mask_network::cuda {
 
 constexpr int kBackwardThreads = 128;
 constexpr int kBackwardWarps = kBackwardThreads / 32;
@@ -444,4 +444,4 @@ static inline void launch_backward(const char* name, const Inputs& inputs, const
   });
 }
 
-}  // namespace condinst::dynamic_mask_head::cuda
+}  // namespace condinst::mask_network::cuda

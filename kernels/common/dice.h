@@ -1,11 +1,11 @@
-// The formulas of dice_loss, shared by the CPU and the CUDA kernels.
+// The formulas of the dice loss, for dice_loss and dynamic_mask_loss on the CPU and on CUDA. With masks m and targets t,
+// overlap = sum(m * t) and total = sum(m^2) + sum(t^2) + eps.
 #pragma once
 
-#include "../common/host_device.h"
+#include "host_device.h"
 
-namespace condinst::dice_loss {
+namespace condinst::dice {
 
-// loss = 1 - 2 * overlap / total, where overlap = sum(m * t) and total = sum(m^2) + sum(t^2) + eps
 template <class T>
 static inline CONDINST_HOST_DEVICE T loss(T overlap, T total) {
   return 1 - 2 * overlap / total;
@@ -23,4 +23,4 @@ static inline CONDINST_HOST_DEVICE Gradient<T> gradient(T grad_loss, T overlap, 
   return {2 * grad_loss / total, 2 * overlap / total};
 }
 
-}  // namespace condinst::dice_loss
+}  // namespace condinst::dice

@@ -6,9 +6,9 @@
 #pragma once
 
 #include "../common/cuda_numeric.h"
-#include "dynamic_mask_head_math.h"
+#include "mask_network_math.h"
 
-namespace condinst::dynamic_mask_head::cuda {
+namespace condinst::mask_network::cuda {
 
 constexpr unsigned kAllLanes = 0xffffffffu;
 
@@ -417,4 +417,4 @@ static __device__ __forceinline__ void network_backward(const Acc* weights, cons
   }
 }
 
-}  // namespace condinst::dynamic_mask_head::cuda
+}  // namespace condinst::mask_network::cuda
