@@ -141,6 +141,7 @@ def test_without_the_library_the_reference_works_and_the_table_says_why(tmp_path
 def test_kernels_are_a_package() -> None:
     """By the package_dir mapping of pyproject.toml, which mypy does not know."""
     assert importlib.import_module("condinst.kernels.dice_loss").__doc__
+    assert all((path.parent / "__init__.py").exists() for path in (ROOT / "kernels").glob("*/*.py"))
 
 
 def test_a_source_archive_would_hold_what_the_build_reads() -> None:
@@ -150,7 +151,7 @@ def test_a_source_archive_would_hold_what_the_build_reads() -> None:
         command, *words = line.split()
         if command == "recursive-include":
             kept.update(path for pattern in words[1:] for path in (ROOT / words[0]).rglob(pattern))
-    needed = [path for room in ("csrc", "kernels") for path in (ROOT / room).rglob("*") if path.is_file()]
+    needed = [path for folder in ("csrc", "kernels") for path in (ROOT / folder).rglob("*") if path.is_file()]
     forgotten = [path for path in needed if path not in kept and path.suffix not in (".py", ".pyc")]
     assert not forgotten
 
