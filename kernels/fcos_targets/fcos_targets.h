@@ -1,5 +1,5 @@
 // What the CPU and the CUDA kernels of fcos_targets share: their arguments; which object a location belongs to, and what it
-// should predict (section 3.2, SPEC 2.1). Every operation is one of the reference's, in float and in its order, so that
+// should predict (section 3.2, numerics 2.1). Every operation is one of the reference's, in float and in its order, so that
 // results have the same bits. A comparison with NaN is false, which is how a NaN centre (an empty mask) or a NaN corner
 // matches nothing. All functions are static: see simd.h.
 #pragma once

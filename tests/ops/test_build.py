@@ -151,7 +151,7 @@ def test_a_source_archive_would_hold_what_the_build_reads() -> None:
         command, *words = line.split()
         if command == "recursive-include":
             kept.update(path for pattern in words[1:] for path in (ROOT / words[0]).rglob(pattern))
-    needed = [path for folder in ("csrc", "kernels") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    needed = [path for room in ("csrc", "kernels") for path in (ROOT / room).rglob("*") if path.is_file()]
     forgotten = [path for path in needed if path not in kept and path.suffix not in (".py", ".pyc")]
     assert not forgotten
 
