@@ -1,7 +1,8 @@
-"""What `centerness_loss`, `giou_loss` and `sigmoid_focal_loss` share in Triton.
+"""What losses share in Triton.
 
-All arrays are contiguous. "Acc", the type computed in, is that of `out`: float64 where it is wanted, otherwise float32.
-Every loss is one kernel, for forward and backward, with these arguments and constants::
+`dice_loss` and `dynamic_mask_loss` have the formulas of dice.h from here. `centerness_loss`, `giou_loss` and
+`sigmoid_focal_loss` work on contiguous arrays. "Acc", the type computed in, is that of `out`: float64 where it is
+wanted, otherwise float32. Every such loss is one kernel, for forward and backward, with these arguments and constants::
 
     grad_loss   the factors of the gradients, Acc: none for SCALE 0, one for 1, one for each loss for 2
     out         Acc: the losses if EACH, otherwise the sum of each program's; nothing without WITH_LOSS
@@ -51,3 +52,15 @@ def factors(grad_loss, index, inside, SCALE: tl.constexpr):
         return tl.load(grad_loss)
     else:
         return 1.0
+
+
+@triton.jit
+def dice_terms(m, t):
+    """What is summed over the pixels: m * t for the overlap, m^2 + t^2 for the total."""
+    return m * t, m * m + t * t
+
+
+@triton.jit
+def dice_gradient(grad_loss, overlap, total):
+    """(scale, ratio) of d loss / d m_i = scale * (ratio * m_i - t_i)."""
+    return 2 * grad_loss / total, 2 * overlap / total

@@ -6,7 +6,7 @@ All arrays are contiguous; bool targets come as uint8. "Acc" is float64 when mas
 import triton
 import triton.language as tl
 
-from ..common.dice_triton import dice_gradient, dice_terms
+from ..common.loss_triton import dice_gradient, dice_terms
 
 
 @triton.jit

@@ -11,7 +11,7 @@ The masks are computed again wherever they are needed, and stay on the chip.
 import triton
 import triton.language as tl
 
-from ..common.dice_triton import dice_gradient, dice_terms
+from ..common.loss_triton import dice_gradient, dice_terms
 from ..mask_network.layers_triton import (
     add_coordinates,
     add_gradients,
