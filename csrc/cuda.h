@@ -1,7 +1,7 @@
 // How an operator gets from a CUDA tensor to its CUDA kernels.
 //
 // CONDINST_WITH_CUDA: the library has CUDA kernels. CONDINST_CUDA_ON_HOST, too: they are built for the host
-// (kernels/cuda_on_host) and take the place of the CPU kernels, for tests.
+// (tests/cuda_on_host) and take the place of the CPU kernels, for tests.
 #pragma once
 
 #include <dlfcn.h>

@@ -1,9 +1,8 @@
-// decode_detections: schema, checks, allocation, dispatch. condinst/ops/decode_detections checks what users give; these checks
-// are the second fence, for callers of torch.ops.condinst.
+// decode_detections: schema, checks, allocation, dispatch. condinst/ops checks what users pass; the checks here are
+// defensive checks for direct callers of torch.ops.condinst.
 #include "../kernels/decode_detections/decode_detections_cpu.h"
 #include "../kernels/decode_detections/decode_detections_cuda.h"
 
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "cuda.h"
 #include "dense.h"
 #include "element_type.h"
+#include "registration.h"
 #include "sizes.h"
 
 namespace condinst::decode_detections {
@@ -162,12 +162,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "-> (Tensor boxes, Tensor scores, Tensor labels, Tensor location_indices, Tensor counts)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("decode_detections", TORCH_BOX(&condinst::decode_detections::decode_detections));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("decode_detections", TORCH_BOX(&condinst::decode_detections::decode_detections));
-}
-#endif

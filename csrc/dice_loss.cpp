@@ -1,9 +1,8 @@
-// dice_loss: schemas, checks, allocation, dispatch. condinst/ops/dice_loss checks what users give; these checks are
-// the second fence, for callers of torch.ops.condinst.
+// dice_loss: schemas, checks, allocation, dispatch. condinst/ops checks what users pass; the checks here are defensive
+// checks for direct callers of torch.ops.condinst.
 #include "../kernels/dice_loss/dice_loss_cpu.h"
 #include "../kernels/dice_loss/dice_loss_cuda.h"
 
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <tuple>
@@ -11,6 +10,7 @@
 #include "cuda.h"
 #include "dense.h"
 #include "element_type.h"
+#include "registration.h"
 
 namespace condinst::dice_loss {
 namespace {
@@ -122,14 +122,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def("dice_loss_backward(Tensor grad_losses, Tensor sums, Tensor masks, Tensor targets) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("dice_loss", TORCH_BOX(&condinst::dice_loss::forward));
   m.impl("dice_loss_backward", TORCH_BOX(&condinst::dice_loss::backward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("dice_loss", TORCH_BOX(&condinst::dice_loss::forward));
-  m.impl("dice_loss_backward", TORCH_BOX(&condinst::dice_loss::backward));
-}
-#endif

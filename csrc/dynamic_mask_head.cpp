@@ -1,26 +1,27 @@
 // dynamic_mask_head: schemas, allocation, dispatch.
-#include "mask_head_inputs.h"
+#include "../kernels/dynamic_mask_head/dynamic_mask_head_cpu.h"
+#include "../kernels/dynamic_mask_head/dynamic_mask_head_cuda.h"
 
-#include <torch/csrc/stable/library.h>
-
+#include <string>
 #include <tuple>
 
-#include "mask_head_inputs_cuda.h"
+#include "mask_network_backward.h"
+#include "mask_network_inputs.h"
+#include "registration.h"
 
 namespace condinst::dynamic_mask_head {
 namespace {
 
-// `Given`: CpuInputs or CudaInputs.
-template <class Given>
-Tensor new_logits(const Tensor& mask_features, const Given& given) {
-  const auto& inputs = given.inputs;
+using mask_network::CheckedInputs;
+using mask_network::Options;
+using torch::stable::Tensor;
+
+Tensor new_logits(const Tensor& mask_features, const Inputs& inputs) {
   return torch::stable::new_empty(mask_features, {inputs.num_instances, int64_t{inputs.height} * inputs.factor,
                                                   int64_t{inputs.width} * inputs.factor});
 }
 
-template <class Given>
-void check_grad_logits(const Tensor& grad_logits, const Tensor& mask_features, const Given& given) {
-  const auto& inputs = given.inputs;
+void check_grad_logits(const Tensor& grad_logits, const Tensor& mask_features, const Inputs& inputs) {
   STD_TORCH_CHECK(same_device(grad_logits, mask_features) &&
                       grad_logits.scalar_type() == mask_features.scalar_type() && grad_logits.dim() == 3 &&
                       grad_logits.size(0) == inputs.num_instances &&
@@ -35,27 +36,24 @@ Tensor forward(const Tensor& mask_features, const Tensor& params, const Tensor& 
                const Tensor& sizes_of_interest, int64_t feature_stride, int64_t num_layers, int64_t channels,
                std::string coordinates, bool use_features, int64_t upsample_factor) {
   const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
+  const CheckedInputs inputs(mask_features, params, locations, image_indices, sizes_of_interest, options);
+  const Tensor logits = new_logits(mask_features, inputs);
   if constexpr (kWithCuda) {
     if (on_cuda(mask_features)) {
-      const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-      const Tensor logits = new_logits(mask_features, given);
       on_current_stream(mask_features, [&](void* stream) {
-        cuda::forward(given.inputs, logits.mutable_data_ptr(), element_type(logits), stream);
+        cuda::forward(inputs, logits.mutable_data_ptr(), element_type(logits), stream);
       });
       return logits;
     }
   }
-  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-  const Inputs& inputs = given.inputs;
-  const Tensor logits = new_logits(mask_features, given);
-  if (!given.has_cells()) {
+  if (is_empty(inputs)) {
     return logits;
   }
-
   const ForwardArgs args{inputs, element_type(logits), logits.mutable_data_ptr()};
   const auto forward = CONDINST_CPU_KERNEL(forward);
-  parallel_tasks(forward_task_count(inputs), forward_scratch_bytes(inputs),
-                 [&](int64_t begin, int64_t end, void* scratch) { forward(args, begin, end, scratch); });
+  mask_network::parallel_tasks(
+      forward_task_count(inputs), mask_network::forward_scratch_bytes(inputs),
+      [&](int64_t begin, int64_t end, void* scratch) { forward(args, begin, end, scratch); });
   return logits;
 }
 
@@ -66,28 +64,25 @@ std::tuple<Tensor, Tensor> backward(const Tensor& grad_logits, const Tensor& mas
                                     int64_t channels, std::string coordinates, bool use_features,
                                     int64_t upsample_factor) {
   const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
+  const CheckedInputs inputs(mask_features, params, locations, image_indices, sizes_of_interest, options);
+  check_grad_logits(grad_logits, mask_features, inputs);
   const Tensor dense_grads = dense(grad_logits);
   if constexpr (kWithCuda) {
     if (on_cuda(mask_features)) {
-      const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-      check_grad_logits(grad_logits, mask_features, given);
-      return backward_cuda(given, mask_features.scalar_type(),
-                           [&](void* grad_features, void* grad_params, void* scratch, void* stream) {
-                             cuda::backward(given.inputs, dense_grads.const_data_ptr(), element_type(dense_grads),
-                                            grad_features, grad_params, scratch, stream);
-                           });
+      return mask_network::backward_cuda(
+          inputs, mask_features.scalar_type(),
+          [&](void* grad_features, void* grad_params, void* scratch, void* stream) {
+            cuda::backward(inputs, dense_grads.const_data_ptr(), element_type(dense_grads), grad_features, grad_params,
+                           scratch, stream);
+          });
     }
   }
-  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-  const Inputs& inputs = given.inputs;
-  check_grad_logits(grad_logits, mask_features, given);
-
   const auto backward = CONDINST_CPU_KERNEL(backward);
-  return backward_cpu(given, mask_features.scalar_type(),
-                      [&](const Groups& groups, int64_t begin, int64_t end, void* scratch) {
-                        const BackwardArgs args{inputs, groups, element_type(dense_grads), dense_grads.const_data_ptr()};
-                        backward(args, begin, end, scratch);
-                      });
+  return mask_network::backward_cpu(
+      inputs, mask_features.scalar_type(), [&](const Groups& groups, int64_t begin, int64_t end, void* scratch) {
+        const BackwardArgs args{inputs, groups, element_type(dense_grads), dense_grads.const_data_ptr()};
+        backward(args, begin, end, scratch);
+      });
 }
 
 }  // namespace
@@ -104,14 +99,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "str coordinates, bool use_features, int upsample_factor) -> (Tensor grad_mask_features, Tensor grad_params)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("dynamic_mask_head", TORCH_BOX(&condinst::dynamic_mask_head::forward));
   m.impl("dynamic_mask_head_backward", TORCH_BOX(&condinst::dynamic_mask_head::backward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("dynamic_mask_head", TORCH_BOX(&condinst::dynamic_mask_head::forward));
-  m.impl("dynamic_mask_head_backward", TORCH_BOX(&condinst::dynamic_mask_head::backward));
-}
-#endif

@@ -2,39 +2,54 @@
 #include "../kernels/dynamic_mask_loss/dynamic_mask_loss_cpu.h"
 #include "../kernels/dynamic_mask_loss/dynamic_mask_loss_cuda.h"
 
-#include <torch/csrc/stable/library.h>
-
+#include <string>
 #include <tuple>
 
-#include "mask_head_inputs.h"
-#include "mask_head_inputs_cuda.h"
+#include "mask_network_backward.h"
+#include "mask_network_inputs.h"
+#include "registration.h"
 
 namespace condinst::dynamic_mask_loss {
 namespace {
 
-using dynamic_mask_head::CpuInputs;
-using dynamic_mask_head::CudaInputs;
-using dynamic_mask_head::Options;
+using mask_network::CheckedInputs;
+using mask_network::Options;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// `inputs`: of the CPU or the CUDA kernels.
-template <class KernelInputs>
-void check_targets(const Tensor& target_masks, const Tensor& target_indices, const Tensor& mask_features,
-                   const KernelInputs& inputs) {
-  const int64_t height = int64_t{inputs.height} * inputs.factor, width = int64_t{inputs.width} * inputs.factor;
-  STD_TORCH_CHECK(same_device(target_masks, mask_features) && element_type(target_masks) == ElementType::uint8 &&
-                      target_masks.dim() == 3 && target_masks.size(1) == height && target_masks.size(2) == width,
-                  "target_masks: expected [G, ", height, ", ", width, "] bool or uint8 on the device of mask_features");
-  STD_TORCH_CHECK(same_device(target_indices, mask_features) && target_indices.scalar_type() == ScalarType::Long &&
-                      target_indices.dim() == 1 && target_indices.size(0) == inputs.num_instances,
-                  "target_indices: expected [", inputs.num_instances, "] int64 on the device of mask_features");
-}
+// The targets as the kernels of the device read them. Owns what they point to.
+class CheckedTargets : public Targets {
+ public:
+  CheckedTargets(const Tensor& target_masks, const Tensor& target_indices, const Tensor& mask_features,
+                 const Inputs& inputs)
+      : Targets{} {
+    const int64_t height = int64_t{inputs.height} * inputs.factor, width = int64_t{inputs.width} * inputs.factor;
+    STD_TORCH_CHECK(same_device(target_masks, mask_features) && element_type(target_masks) == ElementType::uint8 &&
+                        target_masks.dim() == 3 && target_masks.size(1) == height && target_masks.size(2) == width,
+                    "target_masks: expected [G, ", height, ", ", width,
+                    "] bool or uint8 on the device of mask_features");
+    STD_TORCH_CHECK(same_device(target_indices, mask_features) && target_indices.scalar_type() == ScalarType::Long &&
+                        target_indices.dim() == 1 && target_indices.size(0) == inputs.num_instances,
+                    "target_indices: expected [", inputs.num_instances, "] int64 on the device of mask_features");
+    masks_ = dense(target_masks);
+    indices_ = dense(target_indices);
+    if (!on_cuda(mask_features)) {  // the CUDA kernels look at the indices themselves
+      mask_network::check_index_range("target_indices", indices_, target_masks.size(0));
+    }
+    masks = static_cast<const uint8_t*>(masks_.const_data_ptr());
+    indices = static_cast<const int64_t*>(indices_.const_data_ptr());
+    num_targets = target_masks.size(0);
+  }
+  CheckedTargets(const CheckedTargets&) = delete;
 
-template <class Given>
-void check_grads(const Tensor& grad_losses, const Tensor& sums, const Tensor& mask_features, const Given& given) {
-  const ScalarType type = given.accumulator();
-  const int64_t num_instances = given.inputs.num_instances;
+ private:
+  Tensor masks_, indices_;
+};
+
+void check_grads(const Tensor& grad_losses, const Tensor& sums, const Tensor& mask_features,
+                 const CheckedInputs& inputs) {
+  const ScalarType type = inputs.accumulator();
+  const int64_t num_instances = inputs.num_instances;
   STD_TORCH_CHECK(grad_losses.scalar_type() == type && same_device(grad_losses, mask_features) &&
                       grad_losses.dim() == 1 && grad_losses.size(0) == num_instances,
                   "grad_losses: expected [K] of the dtype of the losses on the device of mask_features");
@@ -42,39 +57,6 @@ void check_grads(const Tensor& grad_losses, const Tensor& sums, const Tensor& ma
                       sums.size(0) == num_instances && sums.size(1) == 2,
                   "sums: expected [K, 2] of the dtype of the losses on the device of mask_features");
 }
-
-// The targets as the CPU kernels read them. Owns what `targets` points to.
-class CpuTargets {
- public:
-  CpuTargets(const Tensor& target_masks, const Tensor& target_indices)
-      : masks_(dense(target_masks)), indices_(dense(target_indices)) {
-    dynamic_mask_head::check_index_range("target_indices", indices_, target_masks.size(0));
-    targets = {static_cast<const uint8_t*>(masks_.const_data_ptr()),
-               static_cast<const int64_t*>(indices_.const_data_ptr())};
-  }
-  CpuTargets(const CpuTargets&) = delete;
-
-  Targets targets{};
-
- private:
-  Tensor masks_, indices_;
-};
-
-// The same for the CUDA kernels, which look at the indices themselves.
-class CudaTargets {
- public:
-  CudaTargets(const Tensor& target_masks, const Tensor& target_indices)
-      : masks_(dense(target_masks)), indices_(dense(target_indices)) {
-    targets = {static_cast<const uint8_t*>(masks_.const_data_ptr()),
-               static_cast<const int64_t*>(indices_.const_data_ptr()), target_masks.size(0)};
-  }
-  CudaTargets(const CudaTargets&) = delete;
-
-  cuda::Targets targets{};
-
- private:
-  Tensor masks_, indices_;
-};
 
 // mask_features [B, C, H, W], params [K, P], locations [K, 2], image_indices [K], sizes_of_interest [K],
 // target_masks [G, H*f, W*f], target_indices [K] -> losses [K], sums [K, 2]
@@ -84,40 +66,32 @@ std::tuple<Tensor, Tensor> forward(const Tensor& mask_features, const Tensor& pa
                                    int64_t num_layers, int64_t channels, std::string coordinates, bool use_features,
                                    int64_t upsample_factor, double eps) {
   const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
-  const ScalarType type = dynamic_mask_head::accumulator_type(mask_features);
+  const CheckedInputs inputs(mask_features, params, locations, image_indices, sizes_of_interest, options);
+  const CheckedTargets targets(target_masks, target_indices, mask_features, inputs);
+  const Tensor losses = torch::stable::new_empty(params, {inputs.num_instances}, inputs.accumulator());
+  const Tensor sums = torch::stable::new_empty(params, {inputs.num_instances, 2}, inputs.accumulator());
   if constexpr (kWithCuda) {
     if (on_cuda(mask_features)) {
-      const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-      check_targets(target_masks, target_indices, mask_features, given.inputs);
-      const CudaTargets given_targets(target_masks, target_indices);
-      const Tensor losses = torch::stable::new_empty(params, {params.size(0)}, type);
-      const Tensor sums = torch::stable::new_empty(params, {params.size(0), 2}, type);
-      const Tensor scratch = cuda_scratch(given, cuda::forward_scratch_bytes(given.inputs));
+      const Tensor scratch = mask_network::cuda_scratch(inputs, cuda::forward_scratch_bytes(inputs));
       on_current_stream(mask_features, [&](void* stream) {
-        cuda::forward(given.inputs, given_targets.targets, eps, losses.mutable_data_ptr(), sums.mutable_data_ptr(),
+        cuda::forward(inputs, targets, eps, losses.mutable_data_ptr(), sums.mutable_data_ptr(),
                       scratch.mutable_data_ptr(), stream);
       });
       return {losses, sums};
     }
   }
-  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-  const Inputs& inputs = given.inputs;
-  check_targets(target_masks, target_indices, mask_features, inputs);
-  const CpuTargets given_targets(target_masks, target_indices);
   const int64_t tasks = forward_task_count(inputs);
-  const Tensor losses = torch::stable::new_empty(params, {inputs.num_instances}, type);
-  const Tensor sums = torch::stable::new_empty(params, {inputs.num_instances, 2}, type);
   const Tensor partial = torch::stable::new_empty(params, {tasks, 2}, ScalarType::Double);
 
   const ForwardArgs args{inputs,
-                         given_targets.targets,
+                         targets,
                          eps,
                          static_cast<double*>(partial.mutable_data_ptr()),
                          losses.mutable_data_ptr(),
                          sums.mutable_data_ptr()};
   const auto partial_sums = CONDINST_CPU_KERNEL(partial_sums);
-  dynamic_mask_head::parallel_tasks(
-      tasks, dynamic_mask_head::forward_scratch_bytes(inputs),
+  mask_network::parallel_tasks(
+      tasks, mask_network::forward_scratch_bytes(inputs),
       [&](int64_t begin, int64_t end, void* scratch) { partial_sums(args, begin, end, scratch); });
   CONDINST_CPU_KERNEL(finish)(args);
   return {losses, sums};
@@ -131,33 +105,25 @@ std::tuple<Tensor, Tensor> backward(const Tensor& grad_losses, const Tensor& sum
                                     int64_t channels, std::string coordinates, bool use_features,
                                     int64_t upsample_factor) {
   const Options options{feature_stride, num_layers, channels, coordinates, use_features, upsample_factor};
+  const CheckedInputs inputs(mask_features, params, locations, image_indices, sizes_of_interest, options);
+  const CheckedTargets targets(target_masks, target_indices, mask_features, inputs);
+  check_grads(grad_losses, sums, mask_features, inputs);
   const Tensor dense_grads = dense(grad_losses);
   const Tensor dense_sums = dense(sums);
   if constexpr (kWithCuda) {
     if (on_cuda(mask_features)) {
-      const CudaInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-      check_targets(target_masks, target_indices, mask_features, given.inputs);
-      check_grads(grad_losses, sums, mask_features, given);
-      const CudaTargets given_targets(target_masks, target_indices);
-      return dynamic_mask_head::backward_cuda(
-          given, mask_features.scalar_type(),
+      return mask_network::backward_cuda(
+          inputs, mask_features.scalar_type(),
           [&](void* grad_features, void* grad_params, void* scratch, void* stream) {
-            cuda::backward(given.inputs, given_targets.targets, dense_grads.const_data_ptr(),
-                           dense_sums.const_data_ptr(), grad_features, grad_params, scratch, stream);
+            cuda::backward(inputs, targets, dense_grads.const_data_ptr(), dense_sums.const_data_ptr(), grad_features,
+                           grad_params, scratch, stream);
           });
     }
   }
-  const CpuInputs given(mask_features, params, locations, image_indices, sizes_of_interest, options);
-  const Inputs& inputs = given.inputs;
-  check_targets(target_masks, target_indices, mask_features, inputs);
-  check_grads(grad_losses, sums, mask_features, given);
-  const CpuTargets given_targets(target_masks, target_indices);
-
   const auto backward = CONDINST_CPU_KERNEL(backward);
-  return dynamic_mask_head::backward_cpu(
-      given, mask_features.scalar_type(), [&](const Groups& groups, int64_t begin, int64_t end, void* scratch) {
-        const BackwardArgs args{inputs, groups, given_targets.targets, dense_sums.const_data_ptr(),
-                                dense_grads.const_data_ptr()};
+  return mask_network::backward_cpu(
+      inputs, mask_features.scalar_type(), [&](const Groups& groups, int64_t begin, int64_t end, void* scratch) {
+        const BackwardArgs args{inputs, groups, targets, dense_sums.const_data_ptr(), dense_grads.const_data_ptr()};
         backward(args, begin, end, scratch);
       });
 }
@@ -178,14 +144,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "-> (Tensor grad_mask_features, Tensor grad_params)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("dynamic_mask_loss", TORCH_BOX(&condinst::dynamic_mask_loss::forward));
   m.impl("dynamic_mask_loss_backward", TORCH_BOX(&condinst::dynamic_mask_loss::backward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("dynamic_mask_loss", TORCH_BOX(&condinst::dynamic_mask_loss::forward));
-  m.impl("dynamic_mask_loss_backward", TORCH_BOX(&condinst::dynamic_mask_loss::backward));
-}
-#endif

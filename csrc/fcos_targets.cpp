@@ -1,9 +1,8 @@
-// fcos_targets: schema, checks, allocation, dispatch. condinst/ops/fcos_targets checks what users give; these checks
-// are the second fence, for callers of torch.ops.condinst.
+// fcos_targets: schema, checks, allocation, dispatch. condinst/ops checks what users pass; the checks here are
+// defensive checks for direct callers of torch.ops.condinst.
 #include "../kernels/fcos_targets/fcos_targets_cpu.h"
 #include "../kernels/fcos_targets/fcos_targets_cuda.h"
 
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <optional>
@@ -12,6 +11,7 @@
 
 #include "cuda.h"
 #include "dense.h"
+#include "registration.h"
 #include "sizes.h"
 
 namespace condinst::fcos_targets {
@@ -119,12 +119,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "-> (Tensor location_labels, Tensor distances, Tensor centerness, Tensor object_indices)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("fcos_targets", TORCH_BOX(&condinst::fcos_targets::forward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("fcos_targets", TORCH_BOX(&condinst::fcos_targets::forward));
-}
-#endif

@@ -1,95 +1,77 @@
-// giou_loss: schemas, checks, allocation, dispatch. condinst/ops/giou_loss checks what users give; these checks are the
-// second fence, for callers of torch.ops.condinst.
+// giou_loss: schemas, checks, allocation, dispatch. condinst/ops checks what users pass; the checks here are defensive
+// checks for direct callers of torch.ops.condinst.
 #include "../kernels/giou_loss/giou_loss_cpu.h"
 #include "../kernels/giou_loss/giou_loss_cuda.h"
-
-#include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
 
 #include <optional>
 #include <tuple>
 
-#include "cuda.h"
-#include "dense.h"
 #include "element_type.h"
-#include "loss.h"
+#include "one_pass_loss.h"
+#include "registration.h"
 
 namespace condinst::giou_loss {
 namespace {
 
+using one_pass_loss::loss_type;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// targets have the dtype of the loss
-bool is_wide(const Tensor& targets) { return targets.scalar_type() == ScalarType::Double; }
+// predicted [N, 4], targets [N, 4], weights [N]
+class Loss {
+ public:
+  static constexpr size_t kDims = 1;
 
-void check_inputs(const Tensor& predicted, const Tensor& targets, const std::optional<Tensor>& weights) {
-  STD_TORCH_CHECK(predicted.dim() == 2 && predicted.size(1) == 4 && element_type(predicted) != ElementType::uint8,
-                  "predicted: expected [N, 4] of a floating dtype");
-  STD_TORCH_CHECK(targets.dim() == 2 && targets.size(0) == predicted.size(0) && targets.size(1) == 4,
-                  "targets: expected [N, 4]");
-  STD_TORCH_CHECK(targets.scalar_type() == loss_type(is_wide(targets)) &&
-                      (is_wide(targets) || predicted.scalar_type() != ScalarType::Double),
-                  "targets: expected the dtype of the loss, float64 if predicted is and otherwise float32 or float64");
-  STD_TORCH_CHECK(same_device(predicted, targets), "targets: expected the device of predicted");
-  if (weights.has_value()) {
-    STD_TORCH_CHECK(weights->dim() == 1 && weights->size(0) == predicted.size(0) &&
-                        weights->scalar_type() == targets.scalar_type() && same_device(*weights, predicted),
-                    "weights: expected [N] of the dtype and the device of targets");
-  }
-}
-
-// Without results. All tensors must be contiguous and outlive the arguments.
-Args make_args(const Tensor& predicted, const Tensor& targets, const std::optional<Tensor>& weights, bool smooth) {
-  Args args{};
-  args.predicted = predicted.const_data_ptr();
-  args.predicted_type = element_type(predicted);
-  args.wide = is_wide(targets);
-  args.smooth = smooth;
-  args.targets = targets.const_data_ptr();
-  args.weights = weights.has_value() ? weights->const_data_ptr() : nullptr;
-  args.results.count = predicted.size(0);
-  args.results.chunk = on_cuda(predicted) ? cuda::kChunk : kCpuChunk;
-  return args;
-}
-
-void run(const Tensor& predicted, const Args& args) {
-  if constexpr (kWithCuda) {
-    if (on_cuda(predicted)) {
-      return on_current_stream(predicted, [&](void* stream) { cuda::losses(args, stream); });
+  Loss(const Tensor& predicted, const Tensor& targets, const std::optional<Tensor>& weights, bool smooth)
+      : argument(dense(predicted)),
+        type(loss_type(targets.scalar_type() == ScalarType::Double)),  // targets have the dtype of the loss
+        targets_(dense(targets)),
+        weights_(dense(weights)) {
+    STD_TORCH_CHECK(predicted.dim() == 2 && predicted.size(1) == 4 && element_type(predicted) != ElementType::uint8,
+                    "predicted: expected [N, 4] of a floating dtype");
+    STD_TORCH_CHECK(targets.dim() == 2 && targets.size(0) == predicted.size(0) && targets.size(1) == 4,
+                    "targets: expected [N, 4]");
+    STD_TORCH_CHECK(
+        targets.scalar_type() == type && (type == ScalarType::Double || predicted.scalar_type() != ScalarType::Double),
+        "targets: expected the dtype of the loss, float64 if predicted is and otherwise float32 or float64");
+    STD_TORCH_CHECK(same_device(predicted, targets), "targets: expected the device of predicted");
+    if (weights.has_value()) {
+      STD_TORCH_CHECK(weights->dim() == 1 && weights->size(0) == predicted.size(0) && weights->scalar_type() == type &&
+                          same_device(*weights, predicted),
+                      "weights: expected [N] of the dtype and the device of targets");
     }
+    args.predicted = argument.const_data_ptr();
+    args.predicted_type = element_type(argument);
+    args.wide = type == ScalarType::Double;
+    args.smooth = smooth;
+    args.targets = targets_.const_data_ptr();
+    args.weights = weights_.has_value() ? weights_->const_data_ptr() : nullptr;
+    args.results.count = argument.size(0);
+    args.results.chunk = condinst::on_cuda(argument) ? cuda::kChunk : kCpuChunk;
   }
-  const auto losses = CONDINST_CPU_KERNEL(losses);
-  run_on_cpu(args.results, args.wide, [&](int64_t begin, int64_t end) { losses(args, begin, end); });
-}
 
-// predicted [N, 4], targets [N, 4], weights [N] -> loss [] or [N], gradient of the sum of the losses [N, 4] or [0]
+  static void on_cpu(const Args& args, int64_t begin, int64_t end) { CONDINST_CPU_KERNEL(losses)(args, begin, end); }
+  static void on_cuda(const Args& args, void* stream) { cuda::losses(args, stream); }
+
+  Tensor argument;
+  ScalarType type;
+  Args args{};
+
+ private:
+  Tensor targets_;
+  std::optional<Tensor> weights_;
+};
+
+// -> loss [] or [N], gradient of the sum of the losses [N, 4] or [0]
 std::tuple<Tensor, Tensor> forward(const Tensor& predicted, const Tensor& targets, const std::optional<Tensor>& weights,
                                    bool smooth, bool reduce, bool with_grad) {
-  check_inputs(predicted, targets, weights);
-  const Tensor dense_predicted = dense(predicted);
-  const Tensor dense_targets = dense(targets);
-  const std::optional<Tensor> dense_weights = dense(weights);
-  Args args = make_args(dense_predicted, dense_targets, dense_weights, smooth);
-  const LossTensors tensors = new_results(dense_predicted, {predicted.size(0)}, loss_type(args.wide), reduce,
-                                          with_grad, args.results);
-  run(predicted, args);
-  return tensors.outputs();
+  return one_pass_loss::forward(Loss(predicted, targets, weights, smooth), reduce, with_grad);
 }
 
-// grad_loss [] or [N], predicted [N, 4], targets [N, 4], weights [N] -> gradient of predicted [N, 4]
+// grad_loss [] or [N] -> gradient of predicted [N, 4]
 Tensor backward(const Tensor& grad_loss, const Tensor& predicted, const Tensor& targets,
                 const std::optional<Tensor>& weights, bool smooth) {
-  check_inputs(predicted, targets, weights);
-  const Tensor dense_predicted = dense(predicted);
-  const Tensor dense_targets = dense(targets);
-  const std::optional<Tensor> dense_weights = dense(weights);
-  const Tensor dense_grad_loss = dense(grad_loss);
-  const Tensor grad = torch::stable::empty_like(dense_predicted);
-  Args args = make_args(dense_predicted, dense_targets, dense_weights, smooth);
-  set_gradient(predicted, {predicted.size(0)}, loss_type(args.wide), dense_grad_loss, grad, args.results);
-  run(predicted, args);
-  return grad;
+  return one_pass_loss::backward(Loss(predicted, targets, weights, smooth), grad_loss);
 }
 
 }  // namespace
@@ -104,14 +86,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "-> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("giou_loss", TORCH_BOX(&condinst::giou_loss::forward));
   m.impl("giou_loss_backward", TORCH_BOX(&condinst::giou_loss::backward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("giou_loss", TORCH_BOX(&condinst::giou_loss::forward));
-  m.impl("giou_loss_backward", TORCH_BOX(&condinst::giou_loss::backward));
-}
-#endif

@@ -1,9 +1,8 @@
-// mask_centers: schema, checks, allocation, dispatch. condinst/ops/mask_centers checks what users give; these checks
-// are the second fence, for callers of torch.ops.condinst.
+// mask_centers: schema, checks, allocation, dispatch. condinst/ops checks what users pass; the checks here are
+// defensive checks for direct callers of torch.ops.condinst.
 #include "../kernels/mask_centers/mask_centers_cpu.h"
 #include "../kernels/mask_centers/mask_centers_cuda.h"
 
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "cuda.h"
 #include "dense.h"
 #include "element_type.h"
+#include "registration.h"
 #include "sizes.h"
 
 namespace condinst::mask_centers {
@@ -63,12 +63,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
   m.def("mask_centers(Tensor masks) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("mask_centers", TORCH_BOX(&condinst::mask_centers::forward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("mask_centers", TORCH_BOX(&condinst::mask_centers::forward));
-}
-#endif

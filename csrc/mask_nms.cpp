@@ -2,9 +2,8 @@
 #include "../kernels/mask_nms/mask_nms_cpu.h"
 #include "../kernels/mask_nms/mask_nms_cuda.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include "packed_masks.h"
+#include "registration.h"
 #include "suppression.h"
 
 namespace condinst::mask_nms {
@@ -14,10 +13,10 @@ using suppression::Candidates;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-void on_cuda_device(const Args& args, const Candidates& given) {
+void on_cuda_device(const Args& args, const Candidates& candidates) {
   const int64_t count = args.masks.count;
-  const Tensor rivals = given.scratch(product("masks", {count, cuda::words_of_row(count)}), ScalarType::Long);
-  suppression::suppress_on_cuda(given, [&](const suppression::cuda::Sorted& sorted, void* stream) {
+  const Tensor rivals = candidates.scratch(product("masks", {count, cuda::words_of_row(count)}), ScalarType::Long);
+  suppression::suppress_on_cuda(candidates, [&](const suppression::cuda::Sorted& sorted, void* stream) {
     auto* bits = static_cast<cuda::Rivals*>(rivals.mutable_data_ptr());
     cuda::summarize(args, stream);
     cuda::find_rivals(args, sorted, bits, stream);
@@ -40,15 +39,15 @@ void settle_large_group(const Args& args, const suppression::Sorted& sorted, con
   }
 }
 
-void on_cpu(const Args& args, const Candidates& given) {
+void on_cpu(const Args& args, const Candidates& candidates) {
   const auto summarize = CONDINST_CPU_KERNEL(summarize);
   torch::stable::parallel_for(0, args.masks.count, 64,
                               [&](int64_t begin, int64_t end) { summarize(args, begin, end); });
-  const Tensor survivors = given.scratch(args.masks.count, ScalarType::Int);
-  const Tensor removed = given.scratch(args.masks.count, ScalarType::Byte);
+  const Tensor survivors = candidates.scratch(args.masks.count, ScalarType::Int);
+  const Tensor removed = candidates.scratch(args.masks.count, ScalarType::Byte);
   const Scratch scratch{static_cast<int32_t*>(survivors.mutable_data_ptr()),
                         static_cast<uint8_t*>(removed.mutable_data_ptr())};
-  suppression::suppress_on_cpu(given, kPairsPerThread, [&](const suppression::Sorted& sorted) {
+  suppression::suppress_on_cpu(candidates, kPairsPerThread, [&](const suppression::Sorted& sorted) {
     for (int64_t index = 0; index < sorted.num_groups; ++index) {
       const Group group{sorted.group_starts[index], sorted.group_starts[index + 1], 0};
       if (group.end - group.begin >= kLargeGroup) {
@@ -64,19 +63,19 @@ void on_cpu(const Args& args, const Candidates& given) {
 std::tuple<Tensor, Tensor> forward(const Tensor& masks, const Tensor& scores, const Tensor& labels,
                                    const Tensor& image_indices, double iou_threshold, int64_t max_detections,
                                    int64_t num_images, int64_t capacity) {
-  const PackedMasks packed(masks);
+  const mask_pairs::PackedMasks packed(masks);
   STD_TORCH_CHECK(iou_threshold >= 0, "iou_threshold: expected at least 0, got ", iou_threshold);
-  const Candidates given(masks, scores, labels, image_indices, {max_detections, num_images, capacity});
+  const Candidates candidates(masks, scores, labels, image_indices, {max_detections, num_images, capacity});
   // PyTorch compares float32 with a number in float32
   const Args args{packed.masks, static_cast<float>(iou_threshold)};
   if constexpr (kWithCuda) {
     if (on_cuda(masks)) {
-      on_cuda_device(args, given);
-      return {given.indices, given.counts};
+      on_cuda_device(args, candidates);
+      return {candidates.indices, candidates.counts};
     }
   }
-  on_cpu(args, given);
-  return {given.indices, given.counts};
+  on_cpu(args, candidates);
+  return {candidates.indices, candidates.counts};
 }
 
 }  // namespace
@@ -88,8 +87,4 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "int max_detections, SymInt num_images, SymInt capacity) -> (Tensor indices, Tensor counts)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("mask_nms", TORCH_BOX(&condinst::mask_nms::forward)); }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) { m.impl("mask_nms", TORCH_BOX(&condinst::mask_nms::forward)); }
-#endif
+CONDINST_LIBRARY_IMPL(m) { m.impl("mask_nms", TORCH_BOX(&condinst::mask_nms::forward)); }

@@ -2,10 +2,9 @@
 #include "../kernels/masks_to_image/masks_to_image_cpu.h"
 #include "../kernels/masks_to_image/masks_to_image_cuda.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <vector>
 
+#include "registration.h"
 #include "resampling.h"
 
 namespace condinst::masks_to_image {
@@ -32,18 +31,18 @@ void run_on_cpu(const Args& args, uint8_t* masks) {
 // mask_logits [K, h, w] -> masks [K, H, W] bool
 Tensor forward(const Tensor& mask_logits, int64_t mask_stride, int64_t network_height, int64_t network_width,
                int64_t output_height, int64_t output_width, double threshold) {
-  const Masks given(mask_logits,
-                    {mask_stride, network_height, network_width, output_height, output_width, threshold});
+  const Masks inputs(mask_logits,
+                     {mask_stride, network_height, network_width, output_height, output_width, threshold});
   const Tensor masks =
       torch::stable::new_empty(mask_logits, {mask_logits.size(0), output_height, output_width}, ScalarType::Bool);
   uint8_t* bytes = static_cast<uint8_t*>(masks.mutable_data_ptr());
   if constexpr (kWithCuda) {
     if (on_cuda(mask_logits)) {
-      on_current_stream(mask_logits, [&](void* stream) { cuda::resize(given.args, bytes, stream); });
+      on_current_stream(mask_logits, [&](void* stream) { cuda::resize(inputs.args, bytes, stream); });
       return masks;
     }
   }
-  run_on_cpu(given.args, bytes);
+  run_on_cpu(inputs.args, bytes);
   return masks;
 }
 
@@ -56,12 +55,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "SymInt output_height, SymInt output_width, float threshold) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("masks_to_image", TORCH_BOX(&condinst::masks_to_image::forward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("masks_to_image", TORCH_BOX(&condinst::masks_to_image::forward));
-}
-#endif

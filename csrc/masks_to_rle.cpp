@@ -4,13 +4,12 @@
 #include "../kernels/masks_to_rle/masks_to_rle_cpu.h"
 #include "../kernels/masks_to_rle/masks_to_rle_cuda.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "registration.h"
 #include "resampling.h"
 
 namespace condinst::masks_to_rle {
@@ -54,7 +53,7 @@ std::vector<Encoded> on_cpu(const Args& args) {
   std::vector<Encoded> encoded(args.count);
   const int64_t bands = cpu_bands(args, args.columns);
   const int64_t tasks = product("mask_logits", {args.count, bands});
-  std::vector<std::vector<int32_t>> found(bands > 1 ? tasks : 0);
+  std::vector<std::vector<int32_t>> changes(bands > 1 ? tasks : 0);
   share_tasks(tasks, [&](const auto& next) {
     Scratch scratch;
     for (int64_t task = next(); task < tasks; task = next()) {
@@ -63,7 +62,7 @@ std::vector<Encoded> on_cpu(const Args& args) {
       const int64_t end = (task % bands + 1) * args.columns.pixels / bands;
       if (bands > 1) {
         find_on_cpu(args, mask, begin, end, scratch, [&](const int32_t* positions, int64_t count) {
-          found[task].insert(found[task].end(), positions, positions + count);
+          changes[task].insert(changes[task].end(), positions, positions + count);
         });
       } else {
         Encoder encoder(args.rows.pixels, args.columns.pixels, scratch.text);
@@ -79,7 +78,7 @@ std::vector<Encoded> on_cpu(const Args& args) {
       for (int64_t mask = next(); mask < args.count; mask = next()) {
         Encoder encoder(args.rows.pixels, args.columns.pixels, scratch.text);
         for (int64_t band = 0; band < bands; ++band) {
-          const std::vector<int32_t>& positions = found[mask * bands + band];
+          const std::vector<int32_t>& positions = changes[mask * bands + band];
           encoder.add(positions.data(), static_cast<int64_t>(positions.size()));
         }
         encoded[mask] = encoder.finish();
@@ -148,14 +147,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> as_tensors(std::vector<Encoded> encod
 std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& mask_logits, int64_t mask_stride,
                                                    int64_t network_height, int64_t network_width,
                                                    int64_t output_height, int64_t output_width, double threshold) {
-  const Masks given(mask_logits,
-                    {mask_stride, network_height, network_width, output_height, output_width, threshold});
+  const Masks inputs(mask_logits,
+                     {mask_stride, network_height, network_width, output_height, output_width, threshold});
   if constexpr (kWithCuda) {
     if (on_cuda(mask_logits)) {
-      return as_tensors(on_device(mask_logits, given.args));
+      return as_tensors(on_device(mask_logits, inputs.args));
     }
   }
-  return as_tensors(on_cpu(given.args));
+  return as_tensors(on_cpu(inputs.args));
 }
 
 }  // namespace
@@ -168,8 +167,4 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "-> (Tensor counts, Tensor offsets, Tensor areas, Tensor boxes)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("masks_to_rle", TORCH_BOX(&condinst::masks_to_rle::forward)); }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) { m.impl("masks_to_rle", TORCH_BOX(&condinst::masks_to_rle::forward)); }
-#endif
+CONDINST_LIBRARY_IMPL(m) { m.impl("masks_to_rle", TORCH_BOX(&condinst::masks_to_rle::forward)); }

@@ -2,13 +2,12 @@
 #include "../kernels/matrix_nms/matrix_nms_cpu.h"
 #include "../kernels/matrix_nms/matrix_nms_cuda.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <algorithm>
 #include <limits>
 #include <string>
 
 #include "packed_masks.h"
+#include "registration.h"
 #include "suppression.h"
 
 namespace condinst::matrix_nms {
@@ -20,9 +19,11 @@ using torch::stable::Tensor;
 
 // Calls run(pass) for all columns of `count`, `columns` at a time; none has more than `longest_group` candidates.
 template <class Run>
-void for_each_pass(const Candidates& given, int64_t count, int64_t columns, int64_t longest_group, const Run& run) {
-  const Tensor ious = given.scratch(product("masks", {std::min(columns, count), longest_group}), ScalarType::Float);
-  const Tensor highest = given.scratch(count, ScalarType::Float);
+void for_each_pass(const Candidates& candidates, int64_t count, int64_t columns, int64_t longest_group,
+                   const Run& run) {
+  const int64_t pairs = product("masks", {std::min(columns, count), longest_group});
+  const Tensor ious = candidates.scratch(pairs, ScalarType::Float);
+  const Tensor highest = candidates.scratch(count, ScalarType::Float);
   Pass pass{0, 0, static_cast<float*>(ious.mutable_data_ptr()), longest_group,
             static_cast<float*>(highest.mutable_data_ptr())};
   for (; pass.begin < count; pass.begin = pass.end) {
@@ -31,29 +32,29 @@ void for_each_pass(const Candidates& given, int64_t count, int64_t columns, int6
   }
 }
 
-void on_cuda_device(const Args& args, const Candidates& given) {
-  suppression::with_sorted_on_cuda(given, [&](const suppression::cuda::Sorted& sorted, void* stream) {
+void on_cuda_device(const Args& args, const Candidates& candidates) {
+  suppression::with_sorted_on_cuda(candidates, [&](const suppression::cuda::Sorted& sorted, void* stream) {
     cuda::summarize(args, stream);
     // how many candidates there are, and in which groups, is known on the device alone
-    for_each_pass(given, args.masks.count, cuda::kPassColumns, args.masks.count, [&](const Pass& pass) {
+    for_each_pass(candidates, args.masks.count, cuda::kPassColumns, args.masks.count, [&](const Pass& pass) {
       cuda::columns(args, sorted, pass, stream);
       cuda::factors(args, sorted, pass, stream);
     });
   });
 }
 
-void on_cpu(const Args& args, const Candidates& given) {
+void on_cpu(const Args& args, const Candidates& candidates) {
   const auto summarize = CONDINST_CPU_KERNEL(summarize);
   const auto columns = CONDINST_CPU_KERNEL(columns);
   const auto factors = CONDINST_CPU_KERNEL(factors);
   torch::stable::parallel_for(0, args.masks.count, 64,
                               [&](int64_t begin, int64_t end) { summarize(args, begin, end); });
-  suppression::with_sorted_on_cpu(given, [&](const suppression::Sorted& sorted) {
+  suppression::with_sorted_on_cpu(candidates, [&](const suppression::Sorted& sorted) {
     int64_t longest_group = 0;
     for (int64_t group = 0; group < sorted.num_groups; ++group) {
       longest_group = std::max(longest_group, sorted.group_starts[group + 1] - sorted.group_starts[group]);
     }
-    for_each_pass(given, sorted.num_sorted, kPassColumns, longest_group, [&](const Pass& pass) {
+    for_each_pass(candidates, sorted.num_sorted, kPassColumns, longest_group, [&](const Pass& pass) {
       torch::stable::parallel_for(0, tile_count(pass), 1, [&](int64_t begin, int64_t end) {
         columns(args, sorted, pass, begin, end);
       });
@@ -69,19 +70,19 @@ Tensor forward(const Tensor& masks, const Tensor& scores, const Tensor& labels, 
                const std::string& kernel, double sigma) {
   STD_TORCH_CHECK(kernel == "gaussian" || kernel == "linear", "kernel: expected gaussian or linear; got '", kernel,
                   "'");
-  const mask_nms::PackedMasks packed(masks);
-  Candidates given(masks, scores, labels, image_indices, {0, 0, 0});
-  given.args.num_images = std::numeric_limits<int64_t>::max();  // whatever image there is
+  const mask_pairs::PackedMasks packed(masks);
+  Candidates candidates(masks, scores, labels, image_indices, {0, 0, 0});
+  candidates.args.num_images = std::numeric_limits<int64_t>::max();  // whatever image there is
   const Tensor decayed = torch::stable::new_zeros(labels, {packed.masks.count}, ScalarType::Float);
-  const Args args{packed.masks, given.args.scores, kernel == "gaussian", static_cast<float>(sigma),
+  const Args args{packed.masks, candidates.args.scores, kernel == "gaussian", static_cast<float>(sigma),
                   static_cast<float*>(decayed.mutable_data_ptr())};
   if constexpr (kWithCuda) {
     if (on_cuda(masks)) {
-      on_cuda_device(args, given);
+      on_cuda_device(args, candidates);
       return decayed;
     }
   }
-  on_cpu(args, given);
+  on_cpu(args, candidates);
   return decayed;
 }
 
@@ -94,8 +95,4 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("matrix_nms", TORCH_BOX(&condinst::matrix_nms::forward)); }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) { m.impl("matrix_nms", TORCH_BOX(&condinst::matrix_nms::forward)); }
-#endif
+CONDINST_LIBRARY_IMPL(m) { m.impl("matrix_nms", TORCH_BOX(&condinst::matrix_nms::forward)); }

@@ -2,11 +2,10 @@
 #include "../kernels/nms/nms_cpu.h"
 #include "../kernels/nms/nms_cuda.h"
 
-#include <torch/csrc/stable/library.h>
-
 #include <cmath>
 #include <limits>
 
+#include "registration.h"
 #include "suppression.h"
 
 namespace condinst::nms {
@@ -32,7 +31,7 @@ std::tuple<Tensor, Tensor> nms(const Tensor& boxes, const Tensor& scores, const 
                                int64_t num_images, int64_t capacity) {
   STD_TORCH_CHECK(boxes.dim() == 2 && boxes.size(1) == 4, "boxes: expected [N, 4]");
   STD_TORCH_CHECK(iou_threshold >= 0, "iou_threshold: expected at least 0, got ", iou_threshold);
-  const Candidates given(boxes, scores, labels, image_indices, {max_detections, num_images, capacity});
+  const Candidates candidates(boxes, scores, labels, image_indices, {max_detections, num_images, capacity});
   const Tensor dense_boxes = dense(boxes, ScalarType::Float);
   Args args{};
   args.boxes = static_cast<const float*>(dense_boxes.const_data_ptr());
@@ -40,20 +39,20 @@ std::tuple<Tensor, Tensor> nms(const Tensor& boxes, const Tensor& scores, const 
 
   if constexpr (kWithCuda) {
     if (on_cuda(boxes)) {
-      suppression::suppress_on_cuda(given, [&](const suppression::cuda::Sorted& sorted, void* stream) {
-        cuda::suppress(args, sorted, given.args.num_candidates, stream);
+      suppression::suppress_on_cuda(candidates, [&](const suppression::cuda::Sorted& sorted, void* stream) {
+        cuda::suppress(args, sorted, candidates.args.num_candidates, stream);
       });
-      return {given.indices, given.counts};
+      return {candidates.indices, candidates.counts};
     }
   }
   Tensor scratch;
-  suppression::suppress_on_cpu(given, kPairsPerThread, [&](const suppression::Sorted& sorted) {
-    scratch = given.scratch(scratch_floats(sorted.num_sorted, sorted.num_groups), ScalarType::Float);
+  suppression::suppress_on_cpu(candidates, kPairsPerThread, [&](const suppression::Sorted& sorted) {
+    scratch = candidates.scratch(scratch_floats(sorted.num_sorted, sorted.num_groups), ScalarType::Float);
     float* floats = static_cast<float*>(scratch.mutable_data_ptr());
     const auto suppress = CONDINST_CPU_KERNEL(suppress);
     return [=, &args, &sorted](int64_t begin, int64_t end) { suppress(args, sorted, floats, begin, end); };
   });
-  return {given.indices, given.counts};
+  return {candidates.indices, candidates.counts};
 }
 
 }  // namespace
@@ -65,8 +64,4 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "SymInt num_images, SymInt capacity) -> (Tensor indices, Tensor counts)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("nms", TORCH_BOX(&condinst::nms::nms)); }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) { m.impl("nms", TORCH_BOX(&condinst::nms::nms)); }
-#endif
+CONDINST_LIBRARY_IMPL(m) { m.impl("nms", TORCH_BOX(&condinst::nms::nms)); }

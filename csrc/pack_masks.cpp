@@ -1,9 +1,8 @@
-// pack_masks: schema, checks, allocation, dispatch. condinst/ops/pack_masks checks what users give; these checks are
-// the second fence, for callers of torch.ops.condinst.
+// pack_masks: schema, checks, allocation, dispatch. condinst/ops checks what users pass; the checks here are defensive
+// checks for direct callers of torch.ops.condinst.
 #include "../kernels/pack_masks/pack_masks_cpu.h"
 #include "../kernels/pack_masks/pack_masks_cuda.h"
 
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
@@ -11,6 +10,7 @@
 #include "cuda.h"
 #include "dense.h"
 #include "element_type.h"
+#include "registration.h"
 #include "sizes.h"
 
 namespace condinst::pack_masks {
@@ -70,8 +70,4 @@ Tensor forward(const Tensor& masks, double threshold) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) { m.def("pack_masks(Tensor masks, float threshold) -> Tensor"); }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) { m.impl("pack_masks", TORCH_BOX(&condinst::pack_masks::forward)); }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) { m.impl("pack_masks", TORCH_BOX(&condinst::pack_masks::forward)); }
-#endif
+CONDINST_LIBRARY_IMPL(m) { m.impl("pack_masks", TORCH_BOX(&condinst::pack_masks::forward)); }

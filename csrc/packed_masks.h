@@ -5,11 +5,11 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/util/Exception.h>
 
-#include "../kernels/mask_nms/mask_pairs.h"
+#include "../kernels/mask_pairs/mask_pairs.h"
 #include "dense.h"
 #include "sizes.h"
 
-namespace condinst::mask_nms {
+namespace condinst::mask_pairs {
 
 // Owns what `masks` points to; the summaries are not filled.
 class PackedMasks {
@@ -33,4 +33,4 @@ class PackedMasks {
   torch::stable::Tensor bits_, summaries_;
 };
 
-}  // namespace condinst::mask_nms
+}  // namespace condinst::mask_pairs

@@ -1,15 +1,14 @@
-// panoptic_merge: schema, checks, allocation, dispatch. condinst/ops/panoptic_merge checks what users give; these
-// checks are the second fence, for callers of torch.ops.condinst.
+// panoptic_merge: schema, checks, allocation, dispatch. condinst/ops checks what users pass; the checks here are
+// defensive checks for direct callers of torch.ops.condinst.
 #include "../kernels/panoptic_merge/panoptic_merge_cpu.h"
 #include "../kernels/panoptic_merge/panoptic_merge_cuda.h"
-
-#include <torch/csrc/stable/library.h>
 
 #include <algorithm>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "registration.h"
 #include "resampling.h"
 
 namespace condinst::panoptic_merge {
@@ -285,17 +284,17 @@ void on_cpu(const Args& args) {
 }
 
 void on_device(const Args& args, const Tensor& like) {
-  const auto scratch = [&](std::initializer_list<int64_t> sizes) {
+  const auto allocate = [&](std::initializer_list<int64_t> sizes) {
     return torch::stable::new_empty(like, sizes, ScalarType::Int);
   };
-  const Tensor ranked = scratch({args.num_images, args.num_instances});
+  const Tensor ranked = allocate({args.num_images, args.num_instances});
   const Tensor counts = torch::stable::new_zeros(like, {args.num_images}, ScalarType::Int);
-  const Tensor band_areas = scratch({args.num_instances, cuda::num_bands(args)});
-  const Tensor channels = scratch({args.num_images, args.semantic_height, args.semantic_width});
-  const cuda::Scratch given{
+  const Tensor band_areas = allocate({args.num_instances, cuda::num_bands(args)});
+  const Tensor channels = allocate({args.num_images, args.semantic_height, args.semantic_width});
+  const cuda::Scratch scratch{
       static_cast<int32_t*>(ranked.mutable_data_ptr()), static_cast<int32_t*>(counts.mutable_data_ptr()),
       static_cast<int32_t*>(band_areas.mutable_data_ptr()), static_cast<int32_t*>(channels.mutable_data_ptr())};
-  on_current_stream(like, [&](void* stream) { cuda::merge(args, given, stream); });
+  on_current_stream(like, [&](void* stream) { cuda::merge(args, scratch, stream); });
 }
 
 void run(const Args& args, const Tensor& like) {
@@ -319,14 +318,14 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& mask_logits, const Tens
                                            double score_threshold, double mask_threshold, double overlap_threshold,
                                            int64_t stuff_area_limit) {
   const Sizes sizes{std::move(network_sizes), std::move(output_sizes), mask_stride, semantic_stride};
-  Inputs given(mask_logits, scores, image_indices, semantic_logits, sizes, num_thing_channels);
-  Args& args = given.args;
+  Inputs inputs(mask_logits, scores, image_indices, semantic_logits, sizes, num_thing_channels);
+  Args& args = inputs.args;
   args.score_threshold = static_cast<float>(score_threshold);
   args.mask_threshold = static_cast<float>(mask_threshold);
   args.overlap_threshold = overlap_threshold;
   args.stuff_area_limit = stuff_area_limit;
-  run(args, given.instance_areas);
-  return {given.ids, given.instance_areas, given.stuff_areas};
+  run(args, inputs.instance_areas);
+  return {inputs.ids, inputs.instance_areas, inputs.stuff_areas};
 }
 
 }  // namespace
@@ -340,12 +339,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "-> (Tensor ids, Tensor instance_areas, Tensor stuff_areas)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("panoptic_merge", TORCH_BOX(&condinst::panoptic_merge::forward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("panoptic_merge", TORCH_BOX(&condinst::panoptic_merge::forward));
-}
-#endif

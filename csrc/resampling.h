@@ -1,5 +1,5 @@
 // What masks_to_image and masks_to_rle share: checks, the tables of both axes, bands for threads. condinst/ops checks
-// what users give; these checks are the second fence, for callers of torch.ops.condinst.
+// what users pass; the checks here are defensive checks for direct callers of torch.ops.condinst.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "../kernels/masks_to_image/lines.h"
-#include "../kernels/masks_to_image/tables_cuda.h"
+#include "../kernels/resampling/lines.h"
+#include "../kernels/resampling/tables_cuda.h"
 #include "cuda.h"
 #include "dense.h"
 #include "element_type.h"
@@ -90,7 +90,7 @@ void share_tasks(int64_t count, const Run& run) {
   torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { run(next); });
 }
 
-// A mask is divided where there are few, so that all threads have work. What is found does not depend on it.
+// A mask is divided where there are few, so that all threads have work. The result does not depend on it.
 inline int64_t cpu_bands(const Args& args, const Axis& across) {
   constexpr int64_t kTasksPerThread = 4;
   constexpr int64_t kPixels = 64;  // fewer lines of pixels are not worth a band

@@ -1,14 +1,14 @@
-// select_top_locations: schema, checks, allocation, dispatch, of the rule "top" alone. condinst/ops/select_top_locations
-// checks what users give; these checks are the second fence, for callers of torch.ops.condinst.
+// select_top_locations: schema, checks, allocation, dispatch, of the rule "top" alone. condinst/ops checks what users
+// pass; the checks here are defensive checks for direct callers of torch.ops.condinst.
 #include "../kernels/select_top_locations/select_top_locations_cpu.h"
 #include "../kernels/select_top_locations/select_top_locations_cuda.h"
 
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include "cuda.h"
 #include "dense.h"
 #include "element_type.h"
+#include "registration.h"
 
 namespace condinst::select_top_locations {
 namespace {
@@ -81,12 +81,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(condinst, m) {
       "SymInt num_objects, int max_locations) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(condinst, CPU, m) {
+CONDINST_LIBRARY_IMPL(m) {
   m.impl("select_top_locations", TORCH_BOX(&condinst::select_top_locations::forward));
 }
-
-#if defined(CONDINST_WITH_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(condinst, CUDA, m) {
-  m.impl("select_top_locations", TORCH_BOX(&condinst::select_top_locations::forward));
-}
-#endif

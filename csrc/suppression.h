@@ -1,5 +1,5 @@
 // What nms, mask_nms and matrix_nms share: checks, conversion, allocation, and the way through sorting, groups and the
-// best of each image. condinst/ops checks what users give; these checks are the second fence, for callers of
+// best of each image. condinst/ops checks what users pass; the checks here are defensive checks for direct callers of
 // torch.ops.condinst.
 #pragma once
 
@@ -81,11 +81,11 @@ inline int64_t groups_at_a_time(const Sorted& sorted, int64_t pairs) {
 
 // Sorts on the CPU, and calls use(sorted) while there is the scratch memory.
 template <class Use>
-void with_sorted_on_cpu(const Candidates& given, const Use& use) {
-  const Args& args = given.args;
-  const Tensor orders = given.scratch(3 * args.num_candidates, ScalarType::Int);
-  const Tensor group_starts = given.scratch(args.num_candidates + 1, ScalarType::Long);
-  const Tensor kept = given.scratch(args.num_candidates, ScalarType::Byte);
+void with_sorted_on_cpu(const Candidates& candidates, const Use& use) {
+  const Args& args = candidates.args;
+  const Tensor orders = candidates.scratch(3 * args.num_candidates, ScalarType::Int);
+  const Tensor group_starts = candidates.scratch(args.num_candidates + 1, ScalarType::Long);
+  const Tensor kept = candidates.scratch(args.num_candidates, ScalarType::Byte);
   int32_t* order = static_cast<int32_t*>(orders.mutable_data_ptr());
   Sorted sorted{};
   sorted.by_score = order;
@@ -101,14 +101,14 @@ void with_sorted_on_cpu(const Candidates& given, const Use& use) {
 // groups [begin, end): see kernels/suppression/greedy_cpu.h. Less than `pairs_per_thread` pairs are not worth another
 // thread.
 template <class Prepare>
-void suppress_on_cpu(const Candidates& given, int64_t pairs_per_thread, const Prepare& prepare) {
-  const Args& args = given.args;
+void suppress_on_cpu(const Candidates& candidates, int64_t pairs_per_thread, const Prepare& prepare) {
+  const Args& args = candidates.args;
   for (int64_t i = 0; i < args.num_candidates; ++i) {
     const int64_t image = args.image_indices[i];
     STD_TORCH_CHECK(image >= -1 && image < args.num_images, "image_indices: expected numbers in -1 .. ",
                     args.num_images - 1, ", got ", image);
   }
-  with_sorted_on_cpu(given, [&](const Sorted& sorted) {
+  with_sorted_on_cpu(candidates, [&](const Sorted& sorted) {
     const auto suppress = prepare(sorted);
     torch::stable::parallel_for(0, sorted.num_groups, groups_at_a_time(sorted, pairs_per_thread), suppress);
     CONDINST_CPU_KERNEL(write_best)(args, sorted);
@@ -117,29 +117,29 @@ void suppress_on_cpu(const Candidates& given, int64_t pairs_per_thread, const Pr
 
 // Sorts on CUDA, and calls use(sorted, stream) while there is the scratch memory.
 template <class Use>
-void with_sorted_on_cuda(const Candidates& given, const Use& use) {
-  const int64_t count = given.args.num_candidates;
-  const Tensor keys = given.scratch(2 * count * static_cast<int64_t>(sizeof(cuda::Key)), ScalarType::Byte);
-  const Tensor removed = given.scratch(count, ScalarType::Byte);
-  const Tensor groups = given.scratch(count + 1, ScalarType::Int);
+void with_sorted_on_cuda(const Candidates& candidates, const Use& use) {
+  const int64_t count = candidates.args.num_candidates;
+  const Tensor keys = candidates.scratch(2 * count * static_cast<int64_t>(sizeof(cuda::Key)), ScalarType::Byte);
+  const Tensor removed = candidates.scratch(count, ScalarType::Byte);
+  const Tensor groups = candidates.scratch(count + 1, ScalarType::Int);
   cuda::Sorted sorted{};
   sorted.keys = static_cast<cuda::Key*>(keys.mutable_data_ptr());
   sorted.spare = sorted.keys + count;
   sorted.removed = static_cast<uint8_t*>(removed.mutable_data_ptr());
   sorted.groups = static_cast<int32_t*>(groups.mutable_data_ptr());
   sorted.num_groups = sorted.groups + count;
-  on_current_stream(given.counts, [&](void* stream) {
-    cuda::sort_candidates(given.args, sorted, stream);
+  on_current_stream(candidates.counts, [&](void* stream) {
+    cuda::sort_candidates(candidates.args, sorted, stream);
     use(sorted, stream);
   });
 }
 
 // Suppression on CUDA. suppress(sorted, stream) launches what fills `removed`: see kernels/suppression/greedy_cuda.h.
 template <class Suppress>
-void suppress_on_cuda(const Candidates& given, const Suppress& suppress) {
-  with_sorted_on_cuda(given, [&](cuda::Sorted& sorted, void* stream) {
+void suppress_on_cuda(const Candidates& candidates, const Suppress& suppress) {
+  with_sorted_on_cuda(candidates, [&](cuda::Sorted& sorted, void* stream) {
     suppress(sorted, stream);
-    cuda::write_best(given.args, sorted, stream);
+    cuda::write_best(candidates.args, sorted, stream);
   });
 }
 

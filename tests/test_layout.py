@@ -79,3 +79,46 @@ def test_an_operator_imports_from_another_only_what_defines_it(op: str) -> None:
     for path in (PACKAGE / op).glob("*.py"):
         for package, part in re.findall(r"condinst\.ops\.(\w+)(?:\.(\w+))? import", path.read_text()):
             assert package in (op, *SHARED) or part in allowed.get(path.stem, ()), f"{path.name}: {package}.{part}"
+
+
+def _foreign_folders(source: Path, root: Path = ROOT) -> list[str]:
+    """The folders of other operators in kernels/ that a file of kernels/ or csrc/ includes or imports from."""
+    folder = source.relative_to(root).parts[1] if source.is_relative_to(root / "kernels") else source.stem
+    text = source.read_text()
+    if source.suffix == ".py":
+        used = re.findall(r"^\s*(?:from \.\.|(?:from|import) condinst\.kernels\.)(\w+)", text, re.MULTILINE)
+    else:
+        paths = [(source.parent / name).resolve() for name in re.findall(r'#include\s*"([^"]+)"', text)]
+        used = [path.parent.name for path in paths if path.is_relative_to(root.resolve() / "kernels")]
+    return [name for name in used if name in OPERATORS and name != folder]
+
+
+def test_no_kernel_is_in_the_folder_of_another_operator() -> None:
+    """What several operators share has a folder of its own in kernels/, which knows no operator."""
+    sources = [path for path in (ROOT / "kernels").glob("*/*") if path.suffix in (".h", ".cpp", ".cu", ".py")]
+    # host.cpp belongs to no operator: it reads the run lengths of data sets.
+    sources += [path for path in (ROOT / "csrc").iterdir() if path.name != "host.cpp"]
+    assert len(sources) > 150
+    assert {str(path.relative_to(ROOT)): names for path in sources if (names := _foreign_folders(path))} == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "expected"),
+    [
+        ("kernels/nms/nms.cu", '#include "../mask_nms/mask_nms.h"', ["mask_nms"]),
+        ("kernels/nms/nms.cu", '#include "../suppression/suppression.h"', []),
+        ("kernels/nms/nms_cpu.cpp", '#include "nms_cpu.h"', []),
+        ("kernels/common/loss.h", '#include "../giou_loss/giou_loss.h"', ["giou_loss"]),
+        ("kernels/giou_loss/giou_loss_triton.py", "from ..dice_loss.dice_loss_triton import a", ["dice_loss"]),
+        ("kernels/giou_loss/giou_loss_triton.py", "from condinst.kernels.nms import a", ["nms"]),
+        ("kernels/giou_loss/giou_loss_triton.py", "from ..common.loss_triton import a", []),
+        ("csrc/nms.cpp", '#include "../kernels/nms/nms_cpu.h"', []),
+        ("csrc/nms.cpp", '#include "../kernels/mask_nms/mask_nms_cpu.h"', ["mask_nms"]),
+        ("csrc/resampling.h", '#include "../kernels/masks_to_rle/encoder.h"', ["masks_to_rle"]),
+    ],
+)
+def test_the_folder_of_another_operator_is_seen(file: str, line: str, expected: list[str], tmp_path: Path) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{line}\n")
+    assert _foreign_folders(path, tmp_path) == expected

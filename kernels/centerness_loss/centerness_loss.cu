@@ -2,7 +2,6 @@
 #include "../common/cuda_numeric.h"
 #include "../common/loss_cuda.h"
 #include "centerness_loss_cuda.h"
-#include "centerness_loss_math.h"
 
 namespace condinst::centerness_loss::cuda {
 namespace {

@@ -4,7 +4,6 @@
 
 #include "../common/loss_cpu.h"
 #include "../common/simd_math.h"
-#include "centerness_loss_math.h"
 
 namespace condinst::centerness_loss {
 namespace CONDINST_ISA {

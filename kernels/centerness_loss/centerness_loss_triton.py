@@ -1,56 +1,12 @@
-"""The kernels of `condinst.ops.centerness_loss` in Triton, and what losses in Triton share; formulas as in the headers.
+"""The kernel of `condinst.ops.centerness_loss` in Triton; formulas as in centerness_loss.h.
 
-All arrays are contiguous. "Acc", the type computed in, is that of `out`: float64 where it is wanted, otherwise float32.
-Every loss is one kernel, for forward and backward, with these arguments and constants::
-
-    grad_loss   the factors of the gradients, Acc: none for SCALE 0, one for 1, one for each loss for 2
-    out         Acc: the losses if EACH, otherwise the sum of each program's; nothing without WITH_LOSS
-    grad        of the type of the argument; nothing without WITH_GRAD
-    CHUNK       losses of one program
+Arguments as in common/loss_triton.py.
 """
 
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def logistic(x):
-    """1 / (1 + e^-x), 1 / (1 + e^x) and log(1 + e^-|x|), precise at either end."""
-    power = tl.exp(-tl.abs(x))
-    larger = 1 / (1 + power)
-    smaller = power * larger
-    if x.dtype == tl.float64:
-        rounded = 1 + power  # its error cancels in the quotient
-        tail = tl.where(rounded == 1, power, tl.log(rounded) * power / tl.where(rounded == 1, 1, rounded - 1))
-    else:
-        # 2 artanh(q), q in [0, 1/3]; a fast logarithm is imprecise near 1
-        q = power / (2 + power)
-        square = q * q
-        series = 0.33333319832513 + square * (
-            0.20003835452329463 + square * (0.14116977575001344 + square * 0.13433776651071558)
-        )
-        tail = 2 * (q + q * square * series)
-    return tl.where(x < 0, smaller, larger), tl.where(x < 0, larger, smaller), tail
-
-
-@triton.jit
-def write_losses(loss, index, inside, out, EACH: tl.constexpr):
-    """Each loss, or the sum of those inside."""
-    if EACH:
-        tl.store(out + index, loss, mask=inside)
-    else:
-        tl.store(out + tl.program_id(0), tl.sum(tl.where(inside, loss, 0)))
-
-
-@triton.jit
-def factors(grad_loss, index, inside, SCALE: tl.constexpr):
-    """What the gradients are multiplied by."""
-    if SCALE == 2:
-        return tl.load(grad_loss + index, mask=inside, other=0)
-    elif SCALE == 1:
-        return tl.load(grad_loss)
-    else:
-        return 1.0
+from ..common.loss_triton import factors, logistic, write_losses
 
 
 @triton.jit

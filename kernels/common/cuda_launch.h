@@ -2,7 +2,7 @@
 #pragma once
 
 #if defined(CONDINST_CUDA_ON_HOST)
-#include "../cuda_on_host/cuda_on_host.h"
+#include <cuda_on_host.h>
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -48,7 +48,7 @@ static inline void launch(const char* name, void (*kernel)(Params...), dim3 grid
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                    static_cast<int>(shared_bytes));
     if (error != cudaSuccess) {
-      (void)cudaGetLastError();  // it is told here, and not after PyTorch's next launch
+      (void)cudaGetLastError();  // clears the error, which PyTorch's next launch would report
     }
     check_cuda(name, error);
   }

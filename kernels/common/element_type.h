@@ -1,4 +1,7 @@
 // The element types kernels read and write. Half precision is kept as its bits; simd.h and the CUDA kernels convert.
+//
+// with_element_type takes the place of PyTorch's AT_DISPATCH macros and of c10::Half. The library is built against the
+// stable ABI, so that one build runs with every torch from 2.11 on, and the kernels include no header of PyTorch at all.
 #pragma once
 
 #include <cstdint>

@@ -63,8 +63,8 @@ static __device__ uint64_t ranked_key(const uint64_t* keys, int64_t count, int64
 // A block has a band: it lists the candidates, and adds the best of them to the list of the level.
 template <class Logit>
 __global__ void __launch_bounds__(kThreads) collect(Args args, Lists lists, Bars bars) {
-  __shared__ uint64_t found[kBandElements];
-  __shared__ int num_found;
+  __shared__ uint64_t candidates[kBandElements];
+  __shared__ int num_candidates;
   __shared__ int taken;
   __shared__ int32_t place;
   const int thread = static_cast<int>(threadIdx.x);
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads) collect(Args args, Lists lists, Bars
   const int64_t begin = (band - level.first_band) * kBandElements;
   const int64_t end = min(begin + kBandElements, level.cells * args.num_classes);
   if (thread == 0) {
-    num_found = 0;
+    num_candidates = 0;
     taken = 0;
   }
   __syncthreads();
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kThreads) collect(Args args, Lists lists, Bars
       const float centerness = sigmoid(args.centerness_logits[location + index / args.num_classes]);
       float score;
       if (is_candidate(args, sigmoid(x), centerness, &score)) {
-        found[atomicAdd(&num_found, 1)] = key_of(score, index);
+        candidates[atomicAdd(&num_candidates, 1)] = key_of(score, index);
       }
     }
   };
@@ -102,16 +102,16 @@ __global__ void __launch_bounds__(kThreads) collect(Args args, Lists lists, Bars
   }
   __syncthreads();
 
-  const int64_t wanted = min(static_cast<int64_t>(num_found), args.top_k);
-  const uint64_t worst = num_found > wanted ? ranked_key(found, num_found, wanted) : ~uint64_t{0};
+  const int64_t wanted = min(static_cast<int64_t>(num_candidates), args.top_k);
+  const uint64_t worst = num_candidates > wanted ? ranked_key(candidates, num_candidates, wanted) : ~uint64_t{0};
   if (thread == 0 && wanted > 0) {
     place = atomicAdd(lists.counts + image * args.num_levels + level_index, static_cast<int32_t>(wanted));
   }
   __syncthreads();
   uint64_t* keys = lists.keys + (image * args.bands + level.first_band) * lists.band_capacity;
-  for (int i = thread; i < num_found; i += kThreads) {
-    if (found[i] <= worst) {
-      keys[place + atomicAdd(&taken, 1)] = found[i];
+  for (int i = thread; i < num_candidates; i += kThreads) {
+    if (candidates[i] <= worst) {
+      keys[place + atomicAdd(&taken, 1)] = candidates[i];
     }
   }
 }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "../common/simd_any.h"
+#include "../common/simd_compare.h"
 #include "../common/simd_math.h"
 
 namespace condinst::decode_detections {

@@ -1,8 +1,8 @@
 #include "../common/cuda_launch.h"
 #include "../common/cuda_numeric.h"
 #include "../common/cuda_reduce.h"
+#include "../common/dice.h"
 #include "dice_loss_cuda.h"
-#include "dice_loss_math.h"
 
 namespace condinst::dice_loss::cuda {
 namespace {
@@ -40,7 +40,7 @@ __device__ __forceinline__ void add(const Pack<Mask, count>& masks, const Pack<T
 template <class Acc, int count, class Mask, class Target>
 __device__ __forceinline__ Pack<Mask, count> grads_of(const Pack<Mask, count>& masks,
                                                       const Pack<Target, count>& targets,
-                                                      const Gradient<Acc>& gradient) {
+                                                      const dice::Gradient<Acc>& gradient) {
   Pack<Mask, count> grads;
 #pragma unroll
   for (int i = 0; i < count; ++i) {
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kThreads) finish(Args args) {
   block_sum<kThreads>(sums);
   if (threadIdx.x == 0) {
     const double total = sums[1] + args.eps;
-    static_cast<Acc*>(args.losses)[mask] = static_cast<Acc>(loss(sums[0], total));
+    static_cast<Acc*>(args.losses)[mask] = static_cast<Acc>(dice::loss(sums[0], total));
     static_cast<Acc*>(args.sums)[2 * mask] = static_cast<Acc>(sums[0]);
     static_cast<Acc*>(args.sums)[2 * mask + 1] = static_cast<Acc>(total);
   }
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(kThreads) gradients(Args args) {
   const Target* targets = static_cast<const Target*>(args.targets) + chunk.offset;
   Mask* grads = static_cast<Mask*>(args.grad_masks) + chunk.offset;
   const Acc* sums = static_cast<const Acc*>(args.sums) + 2 * chunk.mask;
-  const auto factors = gradient(static_cast<const Acc*>(args.grad_losses)[chunk.mask], sums[0], sums[1]);
+  const auto factors = dice::gradient(static_cast<const Acc*>(args.grad_losses)[chunk.mask], sums[0], sums[1]);
 
   if (chunk.size == kChunk && is_aligned<W::kCount>(masks) && is_aligned<W::kCount>(targets) &&
       is_aligned<W::kCount>(grads)) {

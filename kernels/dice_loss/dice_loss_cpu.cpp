@@ -1,7 +1,7 @@
 #include "dice_loss_cpu.h"
 
+#include "../common/dice.h"
 #include "../common/simd.h"
-#include "dice_loss_math.h"
 
 namespace condinst::dice_loss {
 namespace CONDINST_ISA {
@@ -45,7 +45,7 @@ void chunk_sums(const Mask* masks, const Target* targets, int64_t size, double* 
 
 // grad = scale * (ratio * m - t) over one chunk
 template <class Acc, class Mask, class Target>
-void chunk_gradient(const Mask* masks, const Target* targets, Mask* grads, int64_t size, Gradient<Acc> gradient) {
+void chunk_gradient(const Mask* masks, const Target* targets, Mask* grads, int64_t size, dice::Gradient<Acc> gradient) {
   constexpr int lanes = kLanes<Acc>;
   const auto grad = [&](Vector<Acc> m, Vector<Acc> t) { return gradient.scale * (gradient.ratio * m - t); };
 
@@ -68,7 +68,7 @@ void finish_masks(const Args& args, int64_t begin, int64_t end) {
       overlap += args.partial[2 * task];
       total += args.partial[2 * task + 1];
     }
-    static_cast<Acc*>(args.losses)[mask] = static_cast<Acc>(loss(overlap, total));
+    static_cast<Acc*>(args.losses)[mask] = static_cast<Acc>(dice::loss(overlap, total));
     static_cast<Acc*>(args.sums)[2 * mask] = static_cast<Acc>(overlap);
     static_cast<Acc*>(args.sums)[2 * mask + 1] = static_cast<Acc>(total);
   }
@@ -103,7 +103,8 @@ void backward(const Args& args, int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const Chunk chunk = chunk_of(args, task);
       const Acc* sums = static_cast<const Acc*>(args.sums) + 2 * chunk.mask;
-      const Gradient<Acc> grad = gradient(static_cast<const Acc*>(args.grad_losses)[chunk.mask], sums[0], sums[1]);
+      const dice::Gradient<Acc> grad =
+          dice::gradient(static_cast<const Acc*>(args.grad_losses)[chunk.mask], sums[0], sums[1]);
       chunk_gradient<Acc>(static_cast<const Mask*>(args.masks) + chunk.offset,
                           static_cast<const Target*>(args.targets) + chunk.offset,
                           static_cast<Mask*>(args.grad_masks) + chunk.offset, chunk.size, grad);

@@ -1,4 +1,4 @@
-"""The kernels of `condinst.ops.dice_loss` in Triton; formulas as in dice_loss_math.h.
+"""The kernels of `condinst.ops.dice_loss` in Triton; formulas as in common/dice.h.
 
 All arrays are contiguous; bool targets come as uint8. "Acc" is float64 when masks or targets are, otherwise float32.
 """
@@ -6,17 +6,7 @@ All arrays are contiguous; bool targets come as uint8. "Acc" is float64 when mas
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def dice_terms(m, t):
-    """What is summed over the pixels: m * t for the overlap, m^2 + t^2 for the total."""
-    return m * t, m * m + t * t
-
-
-@triton.jit
-def dice_gradient(grad_loss, overlap, total):
-    """(scale, ratio) of d loss / d m_i = scale * (ratio * m_i - t_i)."""
-    return 2 * grad_loss / total, 2 * overlap / total
+from ..common.loss_triton import dice_gradient, dice_terms
 
 
 @triton.jit

@@ -1,8 +1,10 @@
+#include "../mask_network/mask_backward_cuda.h"
 #include "dynamic_mask_head_cuda.h"
-#include "mask_backward_cuda.h"
 
 namespace condinst::dynamic_mask_head::cuda {
 namespace {
+
+using namespace mask_network::cuda;
 
 // The gradients that the caller has.
 struct GradLogitsSource {
@@ -75,17 +77,6 @@ struct GradLogitsSource {
 };
 
 }  // namespace
-
-int64_t backward_scratch_bytes(const Inputs& inputs) {
-  int64_t bytes = 0;
-  with_accumulator(inputs, [&](auto acc) {
-    with_backward_tiling(inputs, [&](auto, auto, BackwardTiling tiling, auto layout) {
-      Scratch<decltype(acc)> scratch;
-      bytes = divide_scratch(inputs, tiling, layout.size(), nullptr, scratch);
-    });
-  });
-  return bytes;
-}
 
 void backward(const Inputs& inputs, const void* grad_logits, ElementType type, void* grad_features, void* grad_params,
               void* scratch, void* stream) {

@@ -1,10 +1,13 @@
 #include "dynamic_mask_head_cpu.h"
 
-#include "rows_cpu.h"
+#include "../mask_network/rows_cpu.h"
 
 namespace condinst::dynamic_mask_head {
 namespace CONDINST_ISA {
 namespace {
+
+using namespace condinst::mask_network;
+using namespace condinst::mask_network::CONDINST_ISA;
 
 // Writes one row of the upsampled map.
 template <class Acc, class T, int factor, bool mixed>
@@ -49,7 +52,7 @@ void forward_tasks(const ForwardArgs& args, int64_t begin, int64_t end, void* me
   for (int64_t task = begin; task < end; ++task) {
     const int64_t index = task / bands, band = task % bands;
     const Instance<Acc> instance(inputs, index, scratch.x_row);
-    const int64_t out_width = factor * inputs.width;
+    const int64_t out_width = int64_t{factor} * inputs.width;
     T* map = static_cast<T*>(args.logits) + index * factor * inputs.height * out_width;
     for_upsampled_rows<Acc>(
         inputs, factor * band_start(band, bands, inputs.height), factor * band_start(band + 1, bands, inputs.height),
@@ -98,30 +101,13 @@ void read_columns(const T* row, int64_t width, const BackwardScratch<Acc>& scrat
 template <class Acc, class T, int factor>
 void backward_of_type(const BackwardArgs& args, int64_t begin, int64_t end, void* memory) {
   const Inputs& inputs = args.inputs;
-  const int64_t out_height = factor * inputs.height, out_width = factor * inputs.width;
+  const int64_t out_height = int64_t{factor} * inputs.height, out_width = int64_t{factor} * inputs.width;
   backward_tasks<Acc, factor, false>(
       inputs, args.groups, begin, end, memory,
       [&](int64_t index, int64_t i, const Acc*, const Acc*, Acc, const BackwardScratch<Acc>& scratch) {
         const T* row = static_cast<const T*>(args.grad_logits) + (index * out_height + i) * out_width;
         read_columns<Acc, T, factor>(row, inputs.width, scratch);
       });
-}
-
-template <class Acc>
-void add_bands_of_type(const Inputs& inputs, const Groups& groups, int64_t begin, int64_t end, Acc* grad_params) {
-  const int64_t size = inputs.network.num_params(), bands = bands_of(inputs.height);
-  const int64_t count = groups.end - groups.begin;
-  for (int64_t position = begin; position < end; ++position) {
-    const Acc* partial = static_cast<const Acc*>(groups.partial) + (position - groups.begin) * size;
-    Acc* to = grad_params + groups.order[position] * size;
-    for (int64_t i = 0; i < size; ++i) {
-      double sum = 0;
-      for (int64_t band = 0; band < bands; ++band) {
-        sum += partial[band * count * size + i];
-      }
-      to[i] = static_cast<Acc>(sum);
-    }
-  }
 }
 
 template <class T>
@@ -139,18 +125,6 @@ void with_logit_type(ElementType type, const F& f) {
 
 }  // namespace
 
-int64_t forward_scratch(const Inputs& inputs) {
-  Arena arena(nullptr);
-  with_accumulator(inputs.wide, [&](auto acc) { ForwardScratch<decltype(acc)>(inputs, arena); });
-  return arena.bytes();
-}
-
-int64_t backward_scratch(const Inputs& inputs) {
-  Arena arena(nullptr);
-  with_accumulator(inputs.wide, [&](auto acc) { BackwardScratch<decltype(acc)>(inputs, arena); });
-  return arena.bytes();
-}
-
 void forward(const ForwardArgs& args, int64_t begin, int64_t end, void* scratch) {
   with_logit_type(args.type, [&](auto value) {
     using T = decltype(value);
@@ -166,12 +140,6 @@ void backward(const BackwardArgs& args, int64_t begin, int64_t end, void* scratc
     with_factor(args.inputs.factor, [&](auto factor) {
       backward_of_type<AccOf<T>, T, decltype(factor)::value>(args, begin, end, scratch);
     });
-  });
-}
-
-void add_bands(const Inputs& inputs, const Groups& groups, int64_t begin, int64_t end, void* grad_params) {
-  with_accumulator(inputs.wide, [&](auto acc) {
-    add_bands_of_type(inputs, groups, begin, end, static_cast<decltype(acc)*>(grad_params));
   });
 }
 

@@ -3,18 +3,18 @@
 #pragma once
 
 #include "../common/element_type.h"
-#include "mask_inputs_cuda.h"
+#include "../mask_network/inputs.h"
 
 namespace condinst::dynamic_mask_head::cuda {
+
+using mask_network::Inputs;
 
 // Fills logits [num_instances, height * factor, width * factor] of `type`.
 void forward(const Inputs& inputs, void* logits, ElementType type, void* stream);
 
-// Bytes of scratch memory that backward needs, of dynamic_mask_head and of dynamic_mask_loss.
-int64_t backward_scratch_bytes(const Inputs& inputs);
-
 // Fills grad_features [num_images, map_channels, height, width] and grad_params [num_instances, num_params], both Acc, from
-// grad_logits [num_instances, height * factor, width * factor] of `type`.
+// grad_logits [num_instances, height * factor, width * factor] of `type`. The scratch memory is that of
+// mask_network_cuda.h.
 void backward(const Inputs& inputs, const void* grad_logits, ElementType type, void* grad_features, void* grad_params,
               void* scratch, void* stream);
 

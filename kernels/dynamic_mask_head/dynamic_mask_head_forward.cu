@@ -1,8 +1,10 @@
+#include "../mask_network/mask_forward_cuda.h"
 #include "dynamic_mask_head_cuda.h"
-#include "mask_forward_cuda.h"
 
 namespace condinst::dynamic_mask_head::cuda {
 namespace {
+
+using namespace mask_network::cuda;
 
 // Writes the upsampled logits in runs of 16 bytes.
 struct LogitsSink {

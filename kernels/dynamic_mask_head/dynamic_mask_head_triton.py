@@ -11,7 +11,7 @@ An instance whose image index is out of range gets NaN, and nothing is read for 
 import triton
 import triton.language as tl
 
-from .mask_network_triton import (
+from ..mask_network.layers_triton import (
     add_coordinates,
     add_gradients,
     backward,
@@ -23,8 +23,8 @@ from .mask_network_triton import (
     store_network,
     zero_gradients,
 )
-from .tiles_triton import count_tiles, outputs_in_map, owned, tile_cells, tile_start
-from .upsampling_triton import upsample, upsample_transposed
+from ..mask_network.tiles_triton import count_tiles, outputs_in_map, owned, tile_cells, tile_start
+from ..mask_network.upsampling_triton import upsample, upsample_transposed
 
 
 @triton.jit

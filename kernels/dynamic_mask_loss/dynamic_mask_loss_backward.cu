@@ -1,13 +1,12 @@
-#include "../dice_loss/dice_loss_math.h"
-#include "../dynamic_mask_head/mask_backward_cuda.h"
+#include "../common/dice.h"
+#include "../mask_network/mask_backward_cuda.h"
 #include "dynamic_mask_loss_cuda.h"
 #include "mask_targets_cuda.h"
 
 namespace condinst::dynamic_mask_loss::cuda {
 namespace {
 
-using dynamic_mask_head::cuda::kReach;
-using dynamic_mask_head::cuda::LogitTile;
+using namespace mask_network::cuda;
 
 // Computes the masks once more, and from them the gradients of the logits that they are the sigmoids of.
 struct DiceSource {
@@ -21,7 +20,7 @@ struct DiceSource {
 
   template <class Acc>
   struct OfInstance {
-    dice_loss::Gradient<Acc> gradient;
+    dice::Gradient<Acc> gradient;
     const uint8_t* target;
     bool aligned;
   };
@@ -30,7 +29,7 @@ struct DiceSource {
   __device__ __forceinline__ OfInstance<Acc> prepare(const Inputs& inputs, int64_t instance) const {
     const Acc* of_instance = static_cast<const Acc*>(sums) + 2 * instance;
     const int64_t size = int64_t{inputs.factor} * inputs.height * inputs.factor * inputs.width;
-    return {dice_loss::gradient(static_cast<const Acc*>(grad_losses)[instance], of_instance[0], of_instance[1]),
+    return {dice::gradient(static_cast<const Acc*>(grad_losses)[instance], of_instance[0], of_instance[1]),
             targets.masks + targets.indices[instance] * size,
             inputs.factor * inputs.width % 8 == 0 && reinterpret_cast<uintptr_t>(targets.masks) % 8 == 0};
   }
@@ -51,7 +50,7 @@ struct DiceSource {
       return;
     }
     Acc logits[count];
-    dynamic_mask_head::cuda::upsample<factor, cells, begin>(of_tile, i, column, logits);
+    upsample<factor, cells, begin>(of_tile, i, column, logits);
     const uint8_t* row = of_instance.target + static_cast<int64_t>(i) * width + first;
     Acc t[count] = {};
     if (first >= 0) {
@@ -76,7 +75,7 @@ struct DiceSource {
 
 void backward(const Inputs& inputs, const Targets& targets, const void* grad_losses, const void* sums,
               void* grad_features, void* grad_params, void* scratch, void* stream) {
-  dynamic_mask_head::cuda::launch_backward("dynamic_mask_loss backward", inputs, DiceSource{targets, grad_losses, sums},
+  launch_backward("dynamic_mask_loss backward", inputs, DiceSource{targets, grad_losses, sums},
                                            grad_features, grad_params, scratch, stream);
 }
 

@@ -1,14 +1,14 @@
 #include "dynamic_mask_loss_cpu.h"
 
-#include "../dice_loss/dice_loss_math.h"
-#include "../dynamic_mask_head/rows_cpu.h"
+#include "../common/dice.h"
+#include "../mask_network/rows_cpu.h"
 
 namespace condinst::dynamic_mask_loss {
 namespace CONDINST_ISA {
 namespace {
 
-using namespace condinst::dynamic_mask_head;
-using namespace condinst::dynamic_mask_head::CONDINST_ISA;
+using namespace condinst::mask_network;
+using namespace condinst::mask_network::CONDINST_ISA;
 
 // Target column factor * x + j of a vector of cells, in columns[j].
 template <class Acc, int factor>
@@ -73,7 +73,8 @@ void visit_row(const Acc* low, const Acc* high, Acc weight, const uint8_t* targe
 }
 
 const uint8_t* target_row(const Inputs& inputs, const Targets& targets, int64_t index, int64_t i) {
-  const int64_t height = inputs.factor * inputs.height, width = inputs.factor * inputs.width;
+  const int64_t factor = inputs.factor;
+  const int64_t height = factor * inputs.height, width = factor * inputs.width;
   return targets.masks + (targets.indices[index] * height + i) * width;
 }
 
@@ -120,7 +121,7 @@ void finish_instances(const ForwardArgs& args) {
       overlap += args.partial[2 * task];
       total += args.partial[2 * task + 1];
     }
-    static_cast<Acc*>(args.losses)[index] = static_cast<Acc>(dice_loss::loss(overlap, total));
+    static_cast<Acc*>(args.losses)[index] = static_cast<Acc>(dice::loss(overlap, total));
     static_cast<Acc*>(args.sums)[2 * index] = static_cast<Acc>(overlap);
     static_cast<Acc*>(args.sums)[2 * index + 1] = static_cast<Acc>(total);
   }
@@ -133,13 +134,13 @@ void backward_of_type(const BackwardArgs& args, int64_t begin, int64_t end, void
       inputs, args.groups, begin, end, memory,
       [&](int64_t index, int64_t i, const Acc* low, const Acc* high, Acc weight, const BackwardScratch<Acc>& scratch) {
         const Acc* sums = static_cast<const Acc*>(args.sums) + 2 * index;
-        const dice_loss::Gradient<Acc> dice =
-            dice_loss::gradient(static_cast<const Acc*>(args.grad_losses)[index], sums[0], sums[1]);
+        const dice::Gradient<Acc> gradient =
+            dice::gradient(static_cast<const Acc*>(args.grad_losses)[index], sums[0], sums[1]);
         visit_row<Acc, factor>(low, high, weight, target_row(inputs, args.targets, index, i), inputs.width,
                                [&](int64_t x, const Vector<Acc>* masks, const Vector<Acc>* targets) {
                                  for (int j = 0; j < factor; ++j) {
-                                   const Vector<Acc> slope = dice.scale * (masks[j] - masks[j] * masks[j]);
-                                   store<Acc, Acc>(scratch.columns(j) + x, slope * (dice.ratio * masks[j] - targets[j]));
+                                   const Vector<Acc> slope = gradient.scale * (masks[j] - masks[j] * masks[j]);
+                                   store<Acc, Acc>(scratch.columns(j) + x, slope * (gradient.ratio * masks[j] - targets[j]));
                                  }
                                });
       });

@@ -1,20 +1,16 @@
-// The CPU kernels of dynamic_mask_loss. Tasks and scratch memory are those of dynamic_mask_head, whose backward pass this
-// one is but for where the gradient of the masks comes from.
+// The CPU kernels of dynamic_mask_loss. Tasks and scratch memory are those of mask_network_cpu.h.
 #pragma once
 
 #include <cstdint>
 
-#include "../dynamic_mask_head/dynamic_mask_head_cpu.h"
+#include "../common/cpu_isa.h"
+#include "../mask_network/mask_network_cpu.h"
+#include "dynamic_mask_loss.h"
 
 namespace condinst::dynamic_mask_loss {
 
-using dynamic_mask_head::Groups;
-using dynamic_mask_head::Inputs;
-
-struct Targets {
-  const uint8_t* masks;    // [num_targets, height * factor, width * factor]
-  const int64_t* indices;  // [num_instances] in 0 .. num_targets-1
-};
+using mask_network::Groups;
+using mask_network::Inputs;
 
 struct ForwardArgs {
   Inputs inputs;

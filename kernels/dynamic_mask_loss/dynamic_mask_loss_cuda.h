@@ -2,17 +2,12 @@
 // and return at once. They throw std::runtime_error when CUDA does not take a launch.
 #pragma once
 
-#include "../dynamic_mask_head/mask_inputs_cuda.h"
+#include "../mask_network/inputs.h"
+#include "dynamic_mask_loss.h"
 
 namespace condinst::dynamic_mask_loss::cuda {
 
-using dynamic_mask_head::cuda::Inputs;
-
-struct Targets {
-  const uint8_t* masks;     // [num_targets, height * factor, width * factor], 0 and 1
-  const int64_t* indices;   // [num_instances]; those out of range give NaN
-  int64_t num_targets;
-};
+using mask_network::Inputs;
 
 // Bytes of scratch memory that forward needs.
 int64_t forward_scratch_bytes(const Inputs& inputs);
@@ -21,8 +16,8 @@ int64_t forward_scratch_bytes(const Inputs& inputs);
 void forward(const Inputs& inputs, const Targets& targets, double eps, void* losses, void* sums, void* scratch,
              void* stream);
 
-// Fills grad_features and grad_params as dynamic_mask_head's backward does, from grad_losses [num_instances] and sums, both
-// Acc. The scratch memory is that of dynamic_mask_head's backward, too.
+// Fills grad_features [num_images, map_channels, height, width] and grad_params [num_instances, num_params] from
+// grad_losses [num_instances] and sums, all Acc. The scratch memory is that of mask_network_cuda.h.
 void backward(const Inputs& inputs, const Targets& targets, const void* grad_losses, const void* sums,
               void* grad_features, void* grad_params, void* scratch, void* stream);
 

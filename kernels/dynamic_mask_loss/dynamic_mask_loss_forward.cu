@@ -1,16 +1,13 @@
 #include "../common/cuda_reduce.h"
-#include "../dice_loss/dice_loss_math.h"
-#include "../dynamic_mask_head/mask_forward_cuda.h"
+#include "../common/dice.h"
+#include "../mask_network/mask_forward_cuda.h"
 #include "dynamic_mask_loss_cuda.h"
 #include "mask_targets_cuda.h"
 
 namespace condinst::dynamic_mask_loss::cuda {
 namespace {
 
-using dynamic_mask_head::cuda::ForwardTiling;
-using dynamic_mask_head::cuda::is_empty;
-using dynamic_mask_head::cuda::LogitTile;
-using dynamic_mask_head::cuda::Tile;
+using namespace mask_network::cuda;
 
 // Sums overlap and squares of a tile's masks, which are in registers only.
 struct DiceSink {
@@ -28,7 +25,7 @@ struct DiceSink {
   __device__ __forceinline__ void take(const Inputs& inputs, const Tile& tile, const LogitTile<Acc>& of_tile,
                                        int64_t instance, bool valid, int slot, Acc* of_warps) const {
     Acc sums[2] = {};
-    dynamic_mask_head::cuda::with_factor(inputs.factor, [&](auto factor) {
+    with_factor(inputs.factor, [&](auto factor) {
       add<factor>(inputs, tile, of_tile, valid ? targets.indices[instance] : -1, sums[0], sums[1]);
     });
     const int warps = static_cast<int>(blockDim.x) / 32;
@@ -67,10 +64,10 @@ struct DiceSink {
     const int64_t size = static_cast<int64_t>(inputs.height) * factor * width;
     const uint8_t* mask = targets.masks + target * size;
     const bool aligned = width % count == 0 && reinterpret_cast<uintptr_t>(targets.masks) % 16 == 0;
-    dynamic_mask_head::cuda::for_each_run<factor, cells>(tile, inputs.width, [&](int i, int column) {
+    for_each_run<factor, cells>(tile, inputs.width, [&](int i, int column) {
       const int available = width - column * factor;
       Acc logits[count];
-      dynamic_mask_head::cuda::upsample<factor, cells, 0>(of_tile, i, column, logits);
+      upsample<factor, cells, 0>(of_tile, i, column, logits);
       Acc t[count];
       read_targets(mask + static_cast<int64_t>(i) * width + column * factor, target < 0 ? 0 : available, aligned, t);
 #pragma unroll
@@ -101,10 +98,10 @@ __global__ void __launch_bounds__(kThreads) finish(Inputs inputs, Targets target
   block_sum<kThreads>(sums);
   if (threadIdx.x == 0) {
     const bool valid =
-        dynamic_mask_head::cuda::image_is_valid(inputs, instance) && target_is_valid(targets, instance);
+        image_is_valid(inputs, instance) && target_is_valid(targets, instance);
     const double overlap = valid ? sums[0] : static_cast<double>(NAN);  // there may have been no tile to say so
     const double total = sums[1] + eps;
-    losses[instance] = static_cast<Acc>(dice_loss::loss(overlap, total));
+    losses[instance] = static_cast<Acc>(dice::loss(overlap, total));
     sums_of_instances[2 * instance] = static_cast<Acc>(overlap);
     sums_of_instances[2 * instance + 1] = static_cast<Acc>(total);
   }
@@ -116,7 +113,7 @@ int64_t forward_scratch_bytes(const Inputs& inputs) {
   if (is_empty(inputs)) {
     return 0;
   }
-  const int64_t tiles = dynamic_mask_head::cuda::forward_tiling(inputs, 1).tiles();
+  const int64_t tiles = forward_tiling(inputs, 1).tiles();
   return inputs.num_instances * tiles * 2 * static_cast<int64_t>(sizeof(double));
 }
 
@@ -127,11 +124,11 @@ void forward(const Inputs& inputs, const Targets& targets, double eps, void* los
   }
   const auto partial = static_cast<double*>(scratch);
   int tiles = 0;
-  dynamic_mask_head::cuda::launch_forward("dynamic_mask_loss", inputs, stream, [&](auto, const ForwardTiling& tiling) {
+  launch_forward("dynamic_mask_loss", inputs, stream, [&](auto, const ForwardTiling& tiling) {
     tiles = tiling.tiles();
     return DiceSink{targets, partial};
   });
-  dynamic_mask_head::cuda::with_accumulator(inputs, [&](auto acc) {
+  with_accumulator(inputs, [&](auto acc) {
     using Acc = decltype(acc);
     launch("dynamic_mask_loss finish", finish<Acc>, grid_size(inputs.num_instances), kThreads, 0, stream, inputs,
            targets, tiles, eps, partial, static_cast<Acc*>(losses), static_cast<Acc*>(sums));

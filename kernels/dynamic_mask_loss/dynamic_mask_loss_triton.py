@@ -11,8 +11,8 @@ The masks are computed again wherever they are needed, and stay on the chip.
 import triton
 import triton.language as tl
 
-from ..dice_loss.dice_loss_triton import dice_gradient, dice_terms
-from ..dynamic_mask_head.mask_network_triton import (
+from ..common.loss_triton import dice_gradient, dice_terms
+from ..mask_network.layers_triton import (
     add_coordinates,
     add_gradients,
     backward,
@@ -24,8 +24,8 @@ from ..dynamic_mask_head.mask_network_triton import (
     store_network,
     zero_gradients,
 )
-from ..dynamic_mask_head.tiles_triton import count_tiles, outputs_in_map, owned, tile_cells, tile_start
-from ..dynamic_mask_head.upsampling_triton import upsample, upsample_transposed
+from ..mask_network.tiles_triton import count_tiles, outputs_in_map, owned, tile_cells, tile_start
+from ..mask_network.upsampling_triton import upsample, upsample_transposed
 
 
 @triton.jit

@@ -1,6 +1,5 @@
 #include "../common/cuda_launch.h"
 #include "fcos_targets_cuda.h"
-#include "fcos_targets_math.h"
 
 namespace condinst::fcos_targets::cuda {
 namespace {

@@ -1,6 +1,10 @@
-// What the CPU and the CUDA kernels of fcos_targets share: arguments. All functions are static: see simd.h.
+// What the CPU and the CUDA kernels of fcos_targets share: their arguments; which object a location belongs to, and what it
+// should predict (section 3.2, numerics 2.1). Every operation is one of the reference's, in float and in its order, so that
+// results have the same bits. A comparison with NaN is false, which is how a NaN centre (an empty mask) or a NaN corner
+// matches nothing. All functions are static: see simd.h.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "../common/host_device.h"
@@ -36,5 +40,62 @@ struct Args {
   float* centerness;             // [num_images, num_locations], out
   int64_t* object_indices;       // [num_images, num_locations], out
 };
+
+struct Object {
+  float x1, y1, x2, y2;
+  float center_x, center_y;
+  float area;
+};
+
+static inline CONDINST_HOST_DEVICE float area_of(const float* box) { return (box[2] - box[0]) * (box[3] - box[1]); }
+
+static inline CONDINST_HOST_DEVICE Object object_of(const Args& args, int64_t index) {
+  const float* box = args.boxes + 4 * index;
+  const float* center = args.centers + 2 * index;
+  const bool has_center = args.centers != nullptr;
+  return {box[0],
+          box[1],
+          box[2],
+          box[3],
+          has_center ? center[0] : (box[0] + box[2]) / 2,
+          has_center ? center[1] : (box[1] + box[3]) / 2,
+          area_of(box)};
+}
+
+// Where a row (or column) of cells is, in pixels.
+static inline CONDINST_HOST_DEVICE float position_of(const Level& level, int64_t cell) {
+  return static_cast<float>(cell * level.stride + level.stride / 2);
+}
+
+static inline CONDINST_HOST_DEVICE float larger(float a, float b) { return a > b ? a : b; }
+static inline CONDINST_HOST_DEVICE float smaller(float a, float b) { return a < b ? a : b; }
+
+// Whether (x, y) lies strictly inside the box and the window around the centre, and the level is for such sides.
+static inline CONDINST_HOST_DEVICE bool matches(const Object& object, const Level& level, float x, float y) {
+  const float left = x - object.x1, top = y - object.y1, right = object.x2 - x, bottom = object.y2 - y;
+  const bool in_box = left > 0 && top > 0 && right > 0 && bottom > 0;
+  const bool in_window = x - (object.center_x - level.reach) > 0 && y - (object.center_y - level.reach) > 0 &&
+                         (object.center_x + level.reach) - x > 0 && (object.center_y + level.reach) - y > 0;
+  const float longest = larger(larger(left, top), larger(right, bottom));
+  return in_box && in_window && longest >= level.lowest && longest <= level.highest;
+}
+
+// Fills location `index` (of all images) with what it should predict of the object it belongs to.
+static inline CONDINST_HOST_DEVICE void write_target(const Args& args, int64_t index, const Level& level,
+                                                     int64_t object_index, float x, float y) {
+  const Object object = object_of(args, object_index);
+  const float stride = static_cast<float>(level.stride);
+  const float left = (x - object.x1) / stride, top = (y - object.y1) / stride;
+  const float right = (object.x2 - x) / stride, bottom = (object.y2 - y) / stride;
+  const float ratios =
+      smaller(left, right) / larger(left, right) * (smaller(top, bottom) / larger(top, bottom));
+  args.location_labels[index] = args.labels[object_index];
+  args.distances[4 * index] = left;
+  args.distances[4 * index + 1] = top;
+  args.distances[4 * index + 2] = right;
+  args.distances[4 * index + 3] = bottom;
+  args.centerness[index] = sqrtf(ratios);
+  args.object_indices[index] = object_index;
+}
 
 }  // namespace condinst::fcos_targets

@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "../common/bytes.h"
-#include "fcos_targets_math.h"
 
 namespace condinst::fcos_targets {
 namespace CONDINST_ISA {

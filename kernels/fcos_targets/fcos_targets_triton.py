@@ -1,4 +1,4 @@
-"""The kernel of `condinst.ops.fcos_targets` in Triton; conditions and formulas as in fcos_targets_math.h.
+"""The kernel of `condinst.ops.fcos_targets` in Triton; conditions and formulas as in fcos_targets.h.
 
 All arrays are contiguous. Division and square root are those that round to nearest, for the bits of the reference.
 """

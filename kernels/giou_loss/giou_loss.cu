@@ -2,7 +2,6 @@
 #include "../common/cuda_numeric.h"
 #include "../common/loss_cuda.h"
 #include "giou_loss_cuda.h"
-#include "giou_loss_math.h"
 
 namespace condinst::giou_loss::cuda {
 namespace {

@@ -1,7 +1,6 @@
 #include "giou_loss_cpu.h"
 
 #include "../common/simd.h"
-#include "giou_loss_math.h"
 
 namespace condinst::giou_loss {
 namespace CONDINST_ISA {

@@ -1,12 +1,12 @@
-"""The kernel of `condinst.ops.giou_loss` in Triton; formulas as in giou_loss_math.h.
+"""The kernel of `condinst.ops.giou_loss` in Triton; formulas as in giou_loss.h.
 
-Arguments as in centerness_loss_triton.py.
+Arguments as in common/loss_triton.py.
 """
 
 import triton
 import triton.language as tl
 
-from ..centerness_loss.centerness_loss_triton import factors, write_losses
+from ..common.loss_triton import factors, write_losses
 
 
 @triton.jit

@@ -1,13 +1,17 @@
 #include "../common/cuda_launch.h"
+#include "../mask_pairs/mask_pairs_cuda.h"
 #include "../suppression/keys_cuda.h"
 #include "mask_nms_cuda.h"
-#include "mask_pairs_cuda.h"
 
 #include <algorithm>
 
 namespace condinst::mask_nms::cuda {
 namespace {
 
+using mask_pairs::kAllLanes;
+using mask_pairs::kWarp;
+using mask_pairs::Range;
+using mask_pairs::Summary;
 using suppression::cuda::candidate_of;
 using suppression::cuda::is_same_group;
 using suppression::cuda::Key;
@@ -70,7 +74,7 @@ __global__ void __launch_bounds__(kThreads) find_pairs(Args args, Sorted sorted,
         const int64_t candidate = candidate_of(sorted.keys[first + column]);
         const Summary summary = args.masks.summaries[candidate];
         const int64_t overlap =
-            warp_intersection(bits, bits_of(args.masks, candidate), common(better.summary, summary));
+            mask_pairs::warp_intersection(bits, bits_of(args.masks, candidate), common(better.summary, summary));
         if (iou(overlap, better.summary, summary) > args.iou_threshold) {
           word |= uint64_t{1} << (half * kWarp + column);
         }
@@ -121,7 +125,7 @@ __global__ void __launch_bounds__(kThreads) settle(Args args, Sorted sorted, con
       __syncthreads();
       if (thread == 0) {
         uint64_t removed = 0;
-        int found = 0;
+        int kept = 0;
         for (int candidate = 0; candidate < kTile; ++candidate) {
           if (gone[candidate]) {
             continue;
@@ -130,11 +134,11 @@ __global__ void __launch_bounds__(kThreads) settle(Args args, Sorted sorted, con
           if ((removed >> candidate & 1) != 0) {
             sorted.removed[place] = 1;
           } else {
-            survivors[found++] = place;
+            survivors[kept++] = place;
             removed |= within[candidate];
           }
         }
-        num_survivors = found;
+        num_survivors = kept;
       }
       __syncthreads();
       for (int64_t word = tile + 1 + thread; word * kTile < end; word += kThreads) {
@@ -153,7 +157,7 @@ __global__ void __launch_bounds__(kThreads) settle(Args args, Sorted sorted, con
 
 }  // namespace
 
-void summarize(const Args& args, void* stream) { launch_summarize_masks(args.masks, stream); }
+void summarize(const Args& args, void* stream) { mask_pairs::launch_summarize_masks(args.masks, stream); }
 
 void find_rivals(const Args& args, const Sorted& sorted, Rivals* rivals, void* stream) {
   const int64_t tiles = words_of_row(args.masks.count);

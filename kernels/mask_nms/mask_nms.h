@@ -1,13 +1,13 @@
 // What the CPU and the CUDA kernels of mask_nms share.
 #pragma once
 
-#include "mask_pairs.h"
+#include "../mask_pairs/mask_pairs.h"
 
 namespace condinst::mask_nms {
 
 struct Args {
-  Masks masks;          // summaries are scratch [count]
-  float iou_threshold;  // at least 0
+  mask_pairs::Masks masks;  // summaries are scratch [count]
+  float iou_threshold;      // at least 0
 };
 
 }  // namespace condinst::mask_nms

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
-#include "mask_pairs_cpu.h"
+#include "../mask_pairs/mask_pairs_cpu.h"
 
 namespace condinst::mask_nms {
 namespace CONDINST_ISA {
 namespace {
+
+using mask_pairs::Summary;
+using mask_pairs::CONDINST_ISA::intersection;
 
 // Whether one of the survivors [first, last) removes the candidate.
 bool is_removed(const Args& args, const int32_t* first, const int32_t* last, int32_t candidate) {
@@ -20,7 +23,9 @@ bool is_removed(const Args& args, const int32_t* first, const int32_t* last, int
 
 }  // namespace
 
-void summarize(const Args& args, int64_t begin, int64_t end) { summarize_masks(args.masks, begin, end); }
+void summarize(const Args& args, int64_t begin, int64_t end) {
+  mask_pairs::CONDINST_ISA::summarize_masks(args.masks, begin, end);
+}
 
 void test_round(const Args& args, const suppression::Sorted& sorted, const Scratch& scratch, const Group& group,
                 int64_t begin, int64_t end) {

@@ -1,5 +1,5 @@
 #include "../common/cuda_launch.h"
-#include "lines_cuda.h"
+#include "../resampling/lines_cuda.h"
 #include "masks_to_image_cuda.h"
 
 // Bound by writing the masks, a byte for each pixel: 100 masks of 800 x 1088 cannot take less than 30 us on an H100

@@ -1,6 +1,6 @@
 #include "masks_to_image_cpu.h"
 
-#include "lines_cpu.h"
+#include "../resampling/lines_cpu.h"
 
 namespace condinst::masks_to_image {
 namespace CONDINST_ISA {

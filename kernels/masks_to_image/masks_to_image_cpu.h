@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../common/cpu_isa.h"
-#include "lines.h"
+#include "../resampling/lines.h"
 
 namespace condinst::masks_to_image {
 

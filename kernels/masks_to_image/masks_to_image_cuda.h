@@ -2,7 +2,7 @@
 // and returns at once. Throws std::runtime_error when CUDA does not take the launch.
 #pragma once
 
-#include "resampling.h"
+#include "../resampling/resampling.h"
 
 namespace condinst::masks_to_image::cuda {
 

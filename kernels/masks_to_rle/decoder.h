@@ -77,7 +77,7 @@ struct Moments {
   }
 };
 
-// How many of some rows are above a given one. The height of a mask is a number in a file, so that the table has at most
+// Counts how many of some rows are above a row. The height of a mask is a number in a file, so that the table has at most
 // kMostInTable numbers for masks of any height.
 struct RowTable {
   const int64_t* rows;   // [count], ascending from 0 on

@@ -1,6 +1,6 @@
 #include "../common/cuda_launch.h"
 #include "../common/cuda_reduce.h"
-#include "../masks_to_image/lines_cuda.h"
+#include "../resampling/lines_cuda.h"
 #include "masks_to_rle_cuda.h"
 
 // Nothing of image size is read or written. 100 masks of 200 x 272 cells are 22 MB of logits, which `count` reads in
@@ -17,11 +17,11 @@ using namespace resampling;
 constexpr int kThreads = 256;
 constexpr int kColumns = 32;  // of a block, where they fit
 
-// Calls found(changes before these, y of the first, 32 bits: pixel y + i is not as the one before it) for one column of
+// Calls visit(changes before these, y of the first, 32 bits: pixel y + i is not as the one before it) for one column of
 // pixels, by a whole warp. `line` is the column's in the tile, and the one before it, if there is one, has line - 1.
-template <class Found>
+template <class Visit>
 __device__ __forceinline__ int for_each_change(const Axis& along, const LineTile& tile, int line, bool is_first,
-                                               float threshold, const Found& found) {
+                                               float threshold, const Visit& visit) {
   const int lane = threadIdx.x % kWarp;
   const uint32_t* above = tile.above + line * tile.words();
   const float* cells = tile.cells + line * tile.pitch;
@@ -41,7 +41,7 @@ __device__ __forceinline__ int for_each_change(const Axis& along, const LineTile
   int count = 0;
   unsigned value = !is_first && pixel_above(along, cells - tile.pitch, along.pixels - 1, threshold);
   if (value != 0 && (begin > 0 || end == 0)) {
-    found(count++, 0, 1u);
+    visit(count++, 0, 1u);
     value = 0;
   }
   for (int y = begin; y < end; y += kWarp) {
@@ -53,13 +53,13 @@ __device__ __forceinline__ int for_each_change(const Axis& along, const LineTile
     }
     const unsigned changes = (bits ^ (bits << 1 | value)) & (kAllLanes >> (kWarp - size));
     if (changes != 0) {
-      found(count, y, changes);
+      visit(count, y, changes);
     }
     count += __popc(changes);
     value = bits >> (size - 1) & 1;
   }
   if (value != 0 && end < along.pixels) {
-    found(count++, end, 1u);
+    visit(count++, end, 1u);
   }
   return count;
 }

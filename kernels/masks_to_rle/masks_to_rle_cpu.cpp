@@ -1,6 +1,6 @@
 #include "masks_to_rle_cpu.h"
 
-#include "../masks_to_image/lines_cpu.h"
+#include "../resampling/lines_cpu.h"
 
 namespace condinst::masks_to_rle {
 namespace CONDINST_ISA {

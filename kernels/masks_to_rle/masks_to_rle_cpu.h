@@ -2,11 +2,11 @@
 #pragma once
 
 #include "../common/cpu_isa.h"
-#include "../masks_to_image/lines.h"
+#include "../resampling/lines.h"
 
 namespace condinst::masks_to_rle {
 
-// Pixel columns [begin, end) of a mask, and what was found in them.
+// Pixel columns [begin, end) of a mask, and the changes of pixels in them.
 struct Band {
   int64_t mask;
   int64_t begin, end;      // moved on to the first column that is not done

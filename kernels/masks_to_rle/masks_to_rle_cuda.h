@@ -3,7 +3,7 @@
 // are on the device.
 #pragma once
 
-#include "../masks_to_image/resampling.h"
+#include "../resampling/resampling.h"
 
 namespace condinst::masks_to_rle::cuda {
 

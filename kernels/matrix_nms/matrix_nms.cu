@@ -1,15 +1,15 @@
 #include "../common/cuda_launch.h"
-#include "../mask_nms/mask_pairs_cuda.h"
+#include "../mask_pairs/mask_pairs_cuda.h"
 #include "../suppression/keys_cuda.h"
 #include "matrix_nms_cuda.h"
 
 namespace condinst::matrix_nms::cuda {
 namespace {
 
-using mask_nms::kAllLanes;
-using mask_nms::kWarp;
-using mask_nms::Range;
-using mask_nms::Summary;
+using mask_pairs::kAllLanes;
+using mask_pairs::kWarp;
+using mask_pairs::Range;
+using mask_pairs::Summary;
 using suppression::cuda::candidate_of;
 using suppression::cuda::is_same_group;
 using suppression::cuda::Key;
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kThreads) fill_columns(Args args, Sorted sorte
       const int source = __ffs(static_cast<int>(lanes)) - 1;
       const Range words{__shfl_sync(kAllLanes, range.begin, source), __shfl_sync(kAllLanes, range.end, source)};
       const int64_t better = __shfl_sync(kAllLanes, candidate, source);
-      const int64_t overlap = mask_nms::warp_intersection(bits, bits_of(args.masks, better), words);
+      const int64_t overlap = mask_pairs::warp_intersection(bits, bits_of(args.masks, better), words);
       if (lane == source) {
         iou = iou_or_zero(overlap, own, summary);
       }
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kThreads) apply_factors(Args args, Sorted sort
 
 }  // namespace
 
-void summarize(const Args& args, void* stream) { mask_nms::launch_summarize_masks(args.masks, stream); }
+void summarize(const Args& args, void* stream) { mask_pairs::launch_summarize_masks(args.masks, stream); }
 
 void columns(const Args& args, const Sorted& sorted, const Pass& pass, void* stream) {
   launch("matrix_nms fill_columns", fill_columns, grid_size(pass.end - pass.begin), kThreads, 0, stream, args, sorted,

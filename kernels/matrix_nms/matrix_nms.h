@@ -8,16 +8,16 @@
 #include <cmath>
 #include <cstdint>
 
-#include "../mask_nms/mask_pairs.h"
+#include "../mask_pairs/mask_pairs.h"
 
 namespace condinst::matrix_nms {
 
 struct Args {
-  mask_nms::Masks masks;  // summaries are scratch [count]
-  const float* scores;    // [count]
+  mask_pairs::Masks masks;  // summaries are scratch [count]
+  const float* scores;      // [count]
   bool gaussian;
-  float sigma;            // of the Gaussian
-  float* decayed;         // [count] out, 0 before
+  float sigma;              // of the Gaussian
+  float* decayed;           // [count] out, 0 before
 };
 
 // Columns [begin, end), as places in sorted order. Scratch.
@@ -29,9 +29,9 @@ struct Pass {
 };
 
 // The IoU, 0 for two empty masks.
-static inline CONDINST_HOST_DEVICE float iou_or_zero(int64_t intersection, const mask_nms::Summary& one,
-                                                     const mask_nms::Summary& other) {
-  return intersection == 0 ? 0.0f : mask_nms::iou(intersection, one, other);
+static inline CONDINST_HOST_DEVICE float iou_or_zero(int64_t intersection, const mask_pairs::Summary& one,
+                                                     const mask_pairs::Summary& other) {
+  return intersection == 0 ? 0.0f : mask_pairs::iou(intersection, one, other);
 }
 
 // Of f(iou) / f(highest) what has to be least, so that the Gaussian takes one exponential per candidate: its exponent

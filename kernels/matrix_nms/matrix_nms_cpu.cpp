@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "../mask_nms/mask_pairs_cpu.h"
+#include "../mask_pairs/mask_pairs_cpu.h"
 
 namespace condinst::matrix_nms {
 namespace CONDINST_ISA {
 namespace {
 
-using mask_nms::CONDINST_ISA::intersection;
+using mask_pairs::CONDINST_ISA::intersection;
 
 // The place of the best candidate of the group.
 int64_t group_start(const suppression::Sorted& sorted, int64_t place) {
@@ -38,7 +38,7 @@ void fill_tile(const Args& args, const suppression::Sorted& sorted, const Pass& 
 }  // namespace
 
 void summarize(const Args& args, int64_t begin, int64_t end) {
-  mask_nms::CONDINST_ISA::summarize_masks(args.masks, begin, end);
+  mask_pairs::CONDINST_ISA::summarize_masks(args.masks, begin, end);
 }
 
 void columns(const Args& args, const suppression::Sorted& sorted, const Pass& pass, int64_t begin, int64_t end) {

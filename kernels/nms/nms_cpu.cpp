@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "../common/simd_any.h"
+#include "../common/simd_compare.h"
 #include "../common/simd_math.h"
 #include "../suppression/greedy_cpu.h"
 

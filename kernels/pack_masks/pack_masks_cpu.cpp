@@ -1,37 +1,12 @@
 #include "pack_masks_cpu.h"
 
-#include "../common/simd.h"
+#include "../common/simd_compare.h"
 
 namespace condinst::pack_masks {
 namespace CONDINST_ISA {
 namespace {
 
 using namespace condinst::CONDINST_ISA;
-
-// Bit i is set where values[i] > bound; NaN is not above.
-uint64_t bits_above(Vector<float> values, Vector<float> bound) {
-#if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(bit_cast<__m512>(values), bit_cast<__m512>(bound), _CMP_GT_OQ);
-#elif defined(__AVX2__)
-  return static_cast<uint32_t>(_mm256_movemask_ps(bit_cast<__m256>(values > bound)));
-#elif defined(__x86_64__)
-  return static_cast<uint32_t>(_mm_movemask_ps(bit_cast<__m128>(values > bound)));
-#else
-  uint64_t bits = 0;
-  for (int lane = 0; lane < kLanes<float>; ++lane) {
-    bits |= uint64_t{values[lane] > bound[lane]} << lane;
-  }
-  return bits;
-#endif
-}
-
-uint64_t bits_above(Vector<double> values, Vector<double> bound) {
-  uint64_t bits = 0;
-  for (int lane = 0; lane < kLanes<double>; ++lane) {
-    bits |= uint64_t{values[lane] > bound[lane]} << lane;
-  }
-  return bits;
-}
 
 // Bit i is set where bytes[i] is not 0.
 uint64_t bits_not_zero(Vector<uint8_t> bytes) {
@@ -57,7 +32,7 @@ uint64_t word_of(const T* pixels, double threshold) {
   const Vector<Acc> bound = Vector<Acc>{} + static_cast<Acc>(threshold);
   uint64_t word = 0;
   for (int64_t first = 0; first < kWordBits; first += kLanes<Acc>) {
-    word |= bits_above(load<Acc>(pixels + first), bound) << first;
+    word |= uint64_t{bits_above(load<Acc>(pixels + first), bound)} << first;
   }
   return word;
 }

@@ -1,6 +1,6 @@
 #include "../common/cuda_launch.h"
 #include "../common/cuda_reduce.h"
-#include "../masks_to_image/lines_cuda.h"
+#include "../resampling/lines_cuda.h"
 #include "panoptic_merge_cuda.h"
 
 // Whole numbers alone are added by atomics, so that no result depends on the order. The one step in which instances

@@ -9,7 +9,7 @@
 
 #include "../common/element_type.h"
 #include "../common/host_device.h"
-#include "../masks_to_image/resampling.h"
+#include "../resampling/resampling.h"
 
 namespace condinst::panoptic_merge {
 

@@ -150,8 +150,8 @@ static void find_winners(const Args& args, const Axis& along, const RowTaps& row
     }
   }
   for (int i = 0; i < vectors; ++i) {
-    const IntVector found = winner[i];
-    std::memcpy(winners + i * kWidth, &found, sizeof(found));
+    const IntVector channels = winner[i];
+    std::memcpy(winners + i * kWidth, &channels, sizeof(channels));
   }
 }
 

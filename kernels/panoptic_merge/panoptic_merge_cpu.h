@@ -3,7 +3,7 @@
 #pragma once
 
 #include "../common/cpu_isa.h"
-#include "../masks_to_image/lines.h"
+#include "../resampling/lines.h"
 #include "panoptic_merge.h"
 
 namespace condinst::panoptic_merge {

@@ -1,7 +1,7 @@
 // What drawing masks and painting classes share: rows of bits, and sums of cells. All functions are static: see simd.h.
 #pragma once
 
-#include "../masks_to_image/lines_cpu.h"
+#include "../resampling/lines_cpu.h"
 #include "panoptic_merge_cpu.h"
 
 namespace condinst::panoptic_merge {

@@ -1,7 +1,6 @@
 #include "../common/cuda_launch.h"
 #include "../common/cuda_numeric.h"
 #include "select_top_locations_cuda.h"
-#include "select_top_locations_math.h"
 
 namespace condinst::select_top_locations::cuda {
 namespace {

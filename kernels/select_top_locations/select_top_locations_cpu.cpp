@@ -2,7 +2,6 @@
 
 #include "../common/bytes.h"
 #include "../common/simd.h"
-#include "select_top_locations_math.h"
 
 namespace condinst::select_top_locations {
 namespace CONDINST_ISA {

@@ -2,7 +2,6 @@
 #include "../common/cuda_numeric.h"
 #include "../common/loss_cuda.h"
 #include "sigmoid_focal_loss_cuda.h"
-#include "sigmoid_focal_loss_math.h"
 
 namespace condinst::sigmoid_focal_loss::cuda {
 namespace {

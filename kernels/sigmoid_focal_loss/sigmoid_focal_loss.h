@@ -1,9 +1,18 @@
-// What the CPU and the CUDA kernels of sigmoid_focal_loss share: their arguments.
+// What the CPU and the CUDA kernels of sigmoid_focal_loss share: their arguments and the formulas, in which T is a number
+// or a vector of numbers.
+//
+// With z = x for background and z = -x for the class of the row, both sides have one formula, without a difference of
+// nearly equal numbers. With s = 1 / (1 + e^-z), the probability of the wrong answer, and L = log(1 + e^z):
+//
+//   loss       = weight * s^gamma * L
+//   d loss/dz  = weight * s^gamma * (gamma * (1 - s) * L + s)
 #pragma once
 
 #include <cstdint>
 
 #include "../common/element_type.h"
+#include "../common/host_device.h"
+#include "../common/logistic.h"
 #include "../common/loss.h"
 
 namespace condinst::sigmoid_focal_loss {
@@ -20,5 +29,24 @@ struct Args {
 
 // With 31 bits, a GPU divides a place within a chunk by the number of classes in 32.
 constexpr int64_t kMostClasses = 0x7fffffff;
+
+template <class T, class Scalar>
+static inline CONDINST_HOST_DEVICE LossAndGradient<T> focal_loss(T weight, T power, T L, const Logistic<T>& wrong,
+                                                                 Scalar gamma) {
+  const T weighted = weight * power;
+  return {weighted * L, weighted * (gamma * wrong.complement * L + wrong.sigmoid)};
+}
+
+// s^gamma; exp_of(x) is e^x for x of at most 0, and log_s() the logarithm of s. Most use gamma = 2.
+template <class T, class Scalar, class LogS, class ExpOf>
+static inline CONDINST_HOST_DEVICE T power_of(T s, Scalar gamma, const LogS& log_s, const ExpOf& exp_of) {
+  if (gamma == 2) {
+    return s * s;
+  }
+  if (gamma == 1) {
+    return s;
+  }
+  return gamma == 0 ? s * 0 + 1 : exp_of(gamma * log_s());
+}
 
 }  // namespace condinst::sigmoid_focal_loss

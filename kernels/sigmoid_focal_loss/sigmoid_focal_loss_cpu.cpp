@@ -5,7 +5,6 @@
 
 #include "../common/loss_cpu.h"
 #include "../common/simd_math.h"
-#include "sigmoid_focal_loss_math.h"
 
 namespace condinst::sigmoid_focal_loss {
 namespace CONDINST_ISA {

@@ -1,12 +1,12 @@
-"""The kernel of `condinst.ops.sigmoid_focal_loss` in Triton; formulas as in sigmoid_focal_loss_math.h.
+"""The kernel of `condinst.ops.sigmoid_focal_loss` in Triton; formulas as in sigmoid_focal_loss.h.
 
-Arguments as in centerness_loss_triton.py. What is the same for all calls of a model is a constant.
+Arguments as in common/loss_triton.py. What is the same for all calls of a model is a constant.
 """
 
 import triton
 import triton.language as tl
 
-from ..centerness_loss.centerness_loss_triton import factors, logistic, write_losses
+from ..common.loss_triton import factors, logistic, write_losses
 
 
 @triton.jit

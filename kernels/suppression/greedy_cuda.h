@@ -59,17 +59,17 @@ __global__ void __launch_bounds__(kGreedyThreads) suppress_groups(Sorted sorted,
 
       if (thread == 0) {
         uint64_t gone = 0;
-        int found = 0;
+        int kept = 0;
         for (int candidate = 0; candidate < kTile; ++candidate) {
           if (alive[candidate] && (gone >> candidate & 1) == 0) {
-            survivors[found++] = candidate;
+            survivors[kept++] = candidate;
             const Pack<uint16_t, kParts> parts = suppressed[candidate];
             for (int i = 0; i < kParts; ++i) {
               gone |= static_cast<uint64_t>(parts.values[i]) << (kPartners * i);
             }
           }
         }
-        num_survivors = found;
+        num_survivors = kept;
         for (int candidate = 0; candidate < kTile; ++candidate) {
           if ((gone >> candidate & 1) != 0) {
             sorted.removed[tile + candidate] = 1;

@@ -142,6 +142,7 @@ def test_without_the_library_the_reference_works_and_the_table_says_why(tmp_path
 def test_kernels_are_a_package() -> None:
     """By the package_dir mapping of pyproject.toml, which mypy does not know."""
     assert importlib.import_module("condinst.kernels.dice_loss").__doc__
+    assert all((path.parent / "__init__.py").exists() for path in (ROOT / "kernels").glob("*/*.py"))
 
 
 def test_a_source_archive_would_hold_what_the_build_reads() -> None:

@@ -1,6 +1,6 @@
 """Runs the CUDA sources on the CPU: the tests of the operators, in a process whose backend "cpp" is the CUDA code.
 
-`make build` puts the library there; kernels/cuda_on_host says how it works.
+`make build` puts the library there; tests/cuda_on_host says how it works.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from condinst.testing.specs import SPECS
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "build/cuda_on_host/libcondinst_ops_cuda_on_host.so"
-SHIM = ROOT / "kernels/cuda_on_host"
+SHIM = ROOT / "tests/cuda_on_host"
 
 # One block per mask and tens of thousands of masks, for conversions that are nvcc's on a GPU and simd.h's here.
 NOT_HERE = "every_half_precision or rounded_to_nearest or gpu"
@@ -120,7 +120,7 @@ def mistakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert compiler is not None
     program = tmp_path_factory.mktemp("mistakes") / "mistakes"
     sources = [ROOT / "tests/ops/cuda_on_host_mistakes.cpp", SHIM / "cuda_on_host.cpp"]
-    options = ["-std=c++17", "-O1", "-Wno-psabi", "-DCONDINST_CUDA_ON_HOST", "-DCONDINST_ISA=baseline"]
+    options = ["-std=c++17", "-O1", "-Wno-psabi", f"-I{SHIM}", "-DCONDINST_CUDA_ON_HOST", "-DCONDINST_ISA=baseline"]
     subprocess.run([compiler, *options, *sources, "-o", program], check=True)
     return program
 

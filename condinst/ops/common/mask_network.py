@@ -25,7 +25,7 @@ UPSAMPLE_FACTORS = (1, 2, 4)
 
 MAX_LAYERS = 4
 MAX_CHANNELS = 16
-"""Of hidden layers and of features; kernels/dynamic_mask_head/dynamic_mask_head_math.h says the same."""
+"""Of hidden layers and of features; kernels/mask_network/mask_network_math.h says the same."""
 
 
 def num_mask_head_params(in_channels: int, channels: int, num_layers: int) -> int:

@@ -13,7 +13,7 @@ from condinst.backends.triton import float64_reason
 from . import mask_network
 
 if TYPE_CHECKING:
-    from condinst.kernels.dynamic_mask_head.specialization import Specialization
+    from condinst.kernels.mask_network.specialization import Specialization
 
 NUM_CHUNKS = 16
 """Parts of a map that are summed apart: enough programs for a GPU, and memory that does not grow with the map."""
@@ -102,7 +102,7 @@ class Instances:
 def prepare(*arguments: *Arguments) -> Instances:
     """The arguments of ``torch.ops.condinst_triton.dynamic_mask_head`` as the kernels take them."""
     # here, as the package is to be of use without the kernels, too
-    from condinst.kernels.dynamic_mask_head.specialization import COORDINATES, Specialization
+    from condinst.kernels.mask_network.specialization import COORDINATES, Specialization
 
     features, params, locations, image_indices, sizes, stride, num_layers, channels, coordinates, use, factor = (
         arguments

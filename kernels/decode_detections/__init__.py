@@ -1,1 +1,0 @@
-"""The kernels of `condinst.ops.decode_detections`."""

@@ -1,1 +1,0 @@
-"""The kernels of `condinst.ops.select_top_locations`."""
