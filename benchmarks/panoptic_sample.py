@@ -20,7 +20,6 @@ from condinst.data.panoptic import CocoPanoptic
 from condinst.evaluation.categories import match_panoptic_categories
 from condinst.evaluation.panoptic import evaluate_panoptic
 from condinst.models import CondInst
-from condinst.models.predictions import predict
 from condinst.visualization import draw_panoptic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +42,7 @@ def main() -> None:
 def _side_by_side(data: CocoPanoptic, index: int, model: CondInst) -> Image.Image:
     """The truth on the left, the model's segments on the right."""
     truth = draw_panoptic(data.image(index), *data.segments(index), data.class_names + data.stuff_names)
-    panoptic = predict(model, data.image_path(index)).panoptic
+    panoptic = model.predict(data.image_path(index)).panoptic
     assert panoptic is not None
     found = panoptic.plot()
     picture = Image.new("RGB", (2 * truth.width + GAP, truth.height), "white")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from .. import ops
+from ..data.images import ImageSource, read_image
 from ..data.resize import network_size, resize_image
 from ..distributed import mean_over_processes
 from .backbones import make_backbone
@@ -25,6 +26,7 @@ from .losses import (
 )
 from .necks import make_neck
 from .panoptic import with_panoptic
+from .predictions import Predictions, make_predictions
 from .preprocessing import (
     Targets,
     check_images,
@@ -35,8 +37,8 @@ from .preprocessing import (
 )
 from .results import MASK_FORMATS, ImageSizes, with_masks, with_rles
 
-if TYPE_CHECKING:
-    from .predictions import Predictions
+SourceT = TypeVar("SourceT", bound=ImageSource)
+"""One type of images in a list: type checkers take a list of paths for no list of a union."""
 
 
 class CondInst(nn.Module):
@@ -132,25 +134,51 @@ class CondInst(nn.Module):
         """Where the weights are."""
         return self.pixel_mean.device
 
+    @overload
     def predict(
-        self, source: Any, *, score_threshold: float | None = None, panoptic: bool = True
+        self, source: list[SourceT], *, score_threshold: float | None = None, panoptic: bool = True
+    ) -> list[Predictions]: ...
+
+    @overload
+    def predict(
+        self, source: ImageSource, *, score_threshold: float | None = None, panoptic: bool = True
+    ) -> Predictions: ...
+
+    def predict(
+        self, source: ImageSource | list[SourceT], *, score_threshold: float | None = None, panoptic: bool = True
     ) -> Predictions | list[Predictions]:
-        """Segment one image, or a list of them, and get something to look at and to save.
+        """Segments one image, or the images of a list one after the other, for users to look at and to save.
 
         Args:
             source: a path, PIL image, uint8 array [H, W, 3] or tensor [3, H, W]; or a list of these.
-            score_threshold: drop detections that score lower; by default the config's `score_threshold` alone counts.
-            panoptic: let a `panoptic` model merge its instances with stuff, too.
+            score_threshold: drops objects whose reported score is at or below it. The model itself drops those at or
+                below `config.score_threshold`, so this one cannot be lower. It has no influence on the panoptic
+                result, which has `config.panoptic_score_threshold`.
+            panoptic: whether a `panoptic` model also merges its instances with stuff.
 
         Returns:
             `Predictions`, or a list of them for a list. The model's mode is left as it was.
 
         Raises:
-            ValueError: an image that cannot be read, with its name.
+            ValueError: an image that cannot be read, or a threshold outside config.score_threshold .. 1.
         """
-        from .predictions import predict
-
-        return predict(self, source, score_threshold=score_threshold, panoptic=panoptic)
+        config = self.config
+        lowest = config.score_threshold
+        if score_threshold is not None and not lowest <= score_threshold <= 1:
+            raise ValueError(
+                f"score_threshold: expected {lowest:.4g} (the model's own) to 1, got {score_threshold};"
+                " condinst.load(..., score_threshold=...) sets the model's"
+            )
+        if isinstance(source, list):
+            return [self.predict(image, score_threshold=score_threshold, panoptic=panoptic) for image in source]
+        image = read_image(source)
+        was_training = self.training
+        self.eval()
+        try:
+            (result,) = self([image.to(self.device)], mask_format="rle", panoptic=panoptic and config.panoptic)
+        finally:
+            self.train(was_training)
+        return make_predictions(image, result, config, score_threshold)
 
     def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, dict[str, Tensor]]:
         """The network without its dynamic part.
