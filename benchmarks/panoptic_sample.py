@@ -60,11 +60,10 @@ def _side_by_side(data: CocoPanoptic, index: int, model: CondInst) -> Image.Imag
     """The truth on the left, the model's segments on the right."""
     from PIL import Image
 
-    from condinst.models.predictions import predict
     from condinst.visualization import draw_panoptic
 
     truth = draw_panoptic(data.image(index), *data.segments(index), data.class_names + data.stuff_names)
-    panoptic = predict(model, data.image_path(index)).panoptic
+    panoptic = model.predict(data.image_path(index)).panoptic
     assert panoptic is not None
     found = panoptic.plot()
     picture = Image.new("RGB", (2 * truth.width + GAP, truth.height), "white")

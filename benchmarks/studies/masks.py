@@ -19,8 +19,7 @@ from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
 from condinst.benchmarking.results import Row, make_rows, times_text
 from condinst.benchmarking.timing import Call, clock_for, take_turns
 from condinst.data.images import read_image
-from condinst.data.resize import network_size, resize_image
-from condinst.models.preprocessing import make_batch
+from condinst.models.preprocessing import ImageBatch
 from condinst.ops import EncodedMasks
 from condinst.ops.masks_to_image.reference import masks_to_image as reference_image
 from condinst.ops.masks_to_rle.spec import SPEC
@@ -44,7 +43,7 @@ def model_case(model: CondInst, source: Path) -> Case:
     """What a model gives for an image."""
     batch, network = _batch(model, read_image(source))
     with torch.no_grad():
-        _, _, logits = model.detect(batch)
+        logits = _mask_logits(model, batch)
     sizes = {"mask_stride": model.config.mask_output_stride, "network_size": network, "output_size": network}
     return Case(f"{len(logits)} of a model, {network[0]} x {network[1]}", logits, {**sizes, "threshold": 0.5})
 
@@ -130,7 +129,8 @@ def measure_groups(model: CondInst, source: Path, *, rounds: int = 31) -> list[R
     """
     batch, network = _batch(model, read_image(source))
     with torch.no_grad():
-        found, _, mask_logits = model.find(batch)
+        detections = model.detect(model.network(batch.pixels), batch)
+    count = int(detections.counts[0])
     sizes: dict[str, Any] = {
         "mask_stride": model.config.mask_output_stride,
         "network_size": network,
@@ -140,13 +140,11 @@ def measure_groups(model: CondInst, source: Path, *, rounds: int = 31) -> list[R
     def call(group: int) -> Call:
         def run() -> None:
             with torch.no_grad():
-                for own in torch.arange(len(found.scores), device=model.device).split(group):
-                    logits = mask_logits(found.image_indices[own], found.location_indices[own])
-                    ops.masks_to_rle(logits, **sizes)
+                for places in detections.list_places(0, count).split(group):
+                    ops.masks_to_rle(detections.mask_logits(places), **sizes)
 
         return run
 
-    count = len(found.scores)
     calls = {TOGETHER: call(count), **{f"{group} at a time": call(group) for group in (64, 16, 8)}}
     sample = f"{count} of a model, {network[0]} x {network[1]}"
     return _take_turns(model, "head + masks_to_rle", sample, calls, baseline=TOGETHER, rounds=rounds)
@@ -198,18 +196,22 @@ def _call_on_file(name: str, path: Path, sizes: dict[str, Any]) -> Call:
     return _call(name, torch.load(path, weights_only=True), sizes)
 
 
-def _batch(model: CondInst, image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+def _batch(model: CondInst, image: Tensor) -> tuple[ImageBatch, tuple[int, int]]:
     """The image as the network sees it, and its (height, width) without padding."""
-    config = model.config
-    network = network_size(image.shape[1], image.shape[2], config.min_size_test, config.max_size_test)
-    resized = resize_image(image.to(model.device), network)
-    return make_batch([resized], config, model.pixel_mean, model.pixel_std), network
+    batch = model.preprocess([image.to(model.device)])
+    return batch, batch.network_sizes[0]
+
+
+def _mask_logits(model: CondInst, batch: ImageBatch) -> Tensor:
+    """The mask logits [K, h, w] of all detections in one image."""
+    detections = model.detect(model.network(batch.pixels), batch)
+    return detections.mask_logits(detections.list_places(0, int(detections.counts[0])))
 
 
 def _predict_by_pixels(model: CondInst, image: Tensor) -> list[dict[str, Any]]:
     batch, network = _batch(model, image)
     with torch.no_grad():
-        _, _, logits = model.detect(batch)
+        logits = _mask_logits(model, batch)
         masks = reference_image(
             logits,
             mask_stride=model.config.mask_output_stride,

@@ -21,6 +21,7 @@ from condinst.geometry import boxes_of_masks
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 from condinst.models.heads import HeadOutputs
+from condinst.models.network import NetworkOutputs, make_locations
 
 KERNELS, REFERENCE = "kernels", "reference"
 BACKENDS = {KERNELS: "auto", REFERENCE: "reference"}
@@ -109,20 +110,23 @@ class RecordedNetwork(CondInst):
         self.level_sizes: list[tuple[int, int]] = recorded.pop("level_sizes")
         self.leaves: dict[str, Tensor] = {name: value.requires_grad_() for name, value in recorded.items()}
 
-    def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, dict[str, Tensor]]:
+    def network(self, pixels: Tensor) -> NetworkOutputs:
         """The recorded outputs, whatever the batch is; without the pyramid."""
         outputs = dict(self.leaves)
         mask_features = outputs.pop("mask_features")
-        return HeadOutputs(**outputs, level_sizes=self.level_sizes), mask_features, {}
+        head = HeadOutputs(**outputs, level_sizes=self.level_sizes)
+        return NetworkOutputs(
+            head, make_locations(head.level_sizes, self.config, pixels.device), mask_features, pyramid={}
+        )
 
 
 def record_outputs(config: CondInstConfig, size: tuple[int, int], device: torch.device, path: Path) -> None:
     """Write what the network gives for the scene to a file, for `RecordedNetwork`."""
     model = make_model(config, device)
-    batch, _ = model.training_batch(*make_scene(size, config.num_classes, device), resize=False)
+    batch = model.preprocess(*make_scene(size, config.num_classes, device), resize=False)
     with torch.no_grad():
-        outputs, mask_features, _ = model.features(batch)
-    torch.save({**vars(outputs), "mask_features": mask_features}, path)
+        outputs = model.network(batch.pixels)
+    torch.save({**vars(outputs.head), "mask_features": outputs.mask_features}, path)
 
 
 def step_call(config: CondInstConfig, size: tuple[int, int], device: torch.device, variant: str) -> Step:
@@ -229,5 +233,6 @@ def measure_training_step(
 def _num_locations(config: CondInstConfig, size: tuple[int, int], device: torch.device, path: Path) -> int:
     """The number of locations that feed the mask loss."""
     model = RecordedNetwork(config, path, device)
-    batch, targets = model.training_batch(*make_scene(size, config.num_classes, device), resize=False)
-    return len(model.losses(batch, targets)[1].object_indices)
+    batch = model.preprocess(*make_scene(size, config.num_classes, device), resize=False)
+    assert batch.targets is not None
+    return len(model.detection_loss(model.network(batch.pixels).head, batch.targets)[1].object_indices)

@@ -23,6 +23,7 @@ from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 from condinst.models.config_files import load_config
 from condinst.models.heads import HeadOutputs
+from condinst.models.network import mask_head_shape
 from condinst.ops.dynamic_mask_head.spec import mask_head_args
 
 OP, STUDY = "whole model", "models"
@@ -69,9 +70,9 @@ def multiply_adds(config: CondInstConfig, size: tuple[int, int]) -> int:
         model, batch = CondInst(config).eval(), torch.empty(1, 3, height, width)
     deformable = {torch.ops.torchvision.deform_conv2d: _deformable_flops}
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=deformable) as counter:
-        _, _, pyramid = model.features(batch)
+        outputs = model.network(batch)
         if config.panoptic:
-            model.semantic_logits(pyramid)
+            model.semantic_logits(outputs)
     biases = config.mask_head_channels * (config.mask_head_layers - 1) + 1
     pixels = (height // config.mask_feature_stride) * (width // config.mask_feature_stride)
     return counter.get_total_flops() // 2 + NUM_INSTANCES * pixels * (config.num_mask_head_params - biases)
@@ -84,7 +85,7 @@ def _deformable_flops(input_shape: list[int], weight_shape: list[int], *_: Any, 
 
 def mask_head_call(model: CondInst, size: tuple[int, int]) -> Callable[[], Tensor]:
     """The dynamic mask heads of 100 instances on an input of this (height, width), and their sigmoid in place."""
-    config, options = model.config, model.mask_head_options()
+    config, options = model.config, mask_head_shape(model.config).as_keywords()
     height, width = padded_size(config, size)
     cells = height // config.mask_feature_stride, width // config.mask_feature_stride
     channels = config.mask_feature_channels if config.mask_head_features else 0

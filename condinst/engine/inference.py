@@ -14,7 +14,7 @@ from condinst.data.images import read_image
 from condinst.files import atomic_write, write_json
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
-from condinst.models.predictions import Predictions, predict
+from condinst.models.predictions import Predictions
 from condinst.progress import progress_bar
 
 TASKS = ("instance", "panoptic")
@@ -140,7 +140,7 @@ def _segment(model: CondInst, path: Path, score_threshold: float | None, panopti
     except ValueError as error:
         return str(error).removeprefix(f"{path}: ")
     try:
-        return predict(model, image, score_threshold=score_threshold, panoptic=panoptic)
+        return model.predict(image, score_threshold=score_threshold, panoptic=panoptic)
     except torch.OutOfMemoryError as error:
         return str(error).partition("\n")[0]
 

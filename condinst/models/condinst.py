@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-from .. import ops
+from ..data.images import ImageSource, read_image
 from ..data.resize import network_size, resize_image
-from ..distributed import mean_over_processes
 from .backbones import make_backbone
 from .config import CondInstConfig
-from .detections import Detections, Locations, MaskLogits, make_locations, select_detections
-from .heads import FCOSHead, HeadOutputs, MaskBranch, SemanticBranch
-from .losses import (
-    DetectionLoss,
-    MaskLocations,
-    at_locations,
-    panoptic_loss,
-    semantic_loss,
-)
+from .detections import Detections, select_detections
+from .heads import FCOSHead, MaskBranch, SemanticBranch
+from .losses import DetectionLoss, mask_loss, panoptic_loss, semantic_loss
 from .necks import make_neck
-from .panoptic import with_panoptic
+from .network import NetworkOutputs, make_locations
+from .panoptic import merge_panoptic
+from .predictions import Predictions, make_predictions
 from .preprocessing import (
+    ImageBatch,
     Targets,
     check_images,
     check_targets,
     join_targets,
     make_batch,
+    make_extents,
     resize_target,
 )
-from .results import MASK_FORMATS, ImageSizes, with_masks, with_rles
+from .results import MASK_FORMATS, drop_invisible, encode_masks, make_results
 
-if TYPE_CHECKING:
-    from .predictions import Predictions
+SourceT = TypeVar("SourceT", bound=ImageSource)
+"""One type of images in a list: type checkers take a list of paths for no list of a union."""
 
 
 class CondInst(nn.Module):
@@ -70,17 +67,41 @@ class CondInst(nn.Module):
         self.pixel_std = torch.tensor(self.config.pixel_std, dtype=torch.float32).reshape(3, 1, 1)
         self.detection_loss.reset_constants()
 
+    @overload
     def forward(
         self,
         images: Sequence[Tensor],
-        targets: Sequence[dict[str, Any]] | None = None,
+        targets: Sequence[Mapping[str, Any]],
+        *,
+        resize: bool = True,
+    ) -> dict[str, Tensor]: ...
+
+    @overload
+    def forward(
+        self,
+        images: Sequence[Tensor],
+        targets: None = None,
         *,
         resize: bool = True,
         output_sizes: Sequence[tuple[int, int]] | None = None,
         mask_format: str = "bool",
         panoptic: bool = False,
-    ) -> Any:
+    ) -> list[dict[str, Any]]: ...
+
+    def forward(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        resize: bool = True,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+        mask_format: str = "bool",
+        panoptic: bool = False,
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Losses in training mode, detections in eval mode.
+
+        Training goes ``preprocess -> network -> losses``, inference ``preprocess -> network -> detect -> mask logits
+        -> encode -> results``.
 
         Args:
             images: [3, H_i, W_i] RGB tensors of any sizes, uint8 or floating in 0..1, on any device.
@@ -88,9 +109,9 @@ class CondInst(nn.Module):
                 `labels` [G] int64 in 0 .. num_classes - 1, `masks` [G, H_i, W_i] bool. G may be 0. With
                 ``resize=False`` masks may also be COCO run lengths in a list `rles`. A `panoptic` model also needs
                 `semantic` [H_i, W_i] integers: panoptic labels, -1 where there is none.
-            resize: bring images (and targets) to the network size of the config, in training to a random one of
-                `min_size_train`; False takes them as they are.
-            output_sizes: in eval, (height, width) of the results of each image instead of the image's own.
+            resize: brings images (and targets) to the network size of the config, `min_size_test` and `max_size_test`;
+                False takes them as they are. Random sizes are the work of `TrainingTransform`.
+            output_sizes: in eval, (height, width) of the results of each image instead of those of the image.
             mask_format: in eval, "bool" for masks as pixels, or "rle" for COCO run lengths in their place, in memory
                 that does not grow with pixels times objects.
             panoptic: in eval, also merge instances and stuff (section 3.4); for `panoptic` models.
@@ -115,207 +136,160 @@ class CondInst(nn.Module):
                 raise ValueError("targets: expected one dict per image in training mode, got None")
             if output_sizes is not None:
                 raise ValueError("output_sizes: only for inference, and the model is in training mode")
-            return self._losses(images, targets, resize)
-        if output_sizes is None:
-            output_sizes = [(image.shape[1], image.shape[2]) for image in images]
-        elif len(output_sizes) != len(images):
+            batch = self.preprocess(images, targets, resize=resize)
+            assert batch.targets is not None
+            return self.losses(self.network(batch.pixels), batch.targets)
+
+        if output_sizes is not None and len(output_sizes) != len(images):
             raise ValueError(f"output_sizes: expected one per image ({len(images)}), got {len(output_sizes)}")
         if mask_format not in MASK_FORMATS:
             raise ValueError(f"mask_format: expected one of {', '.join(MASK_FORMATS)}; got {mask_format!r}")
         if panoptic and self.semantic_branch is None:
             raise ValueError(f"panoptic: expected a model with a semantic branch, and {self.config.name} has none")
+        if not images:
+            return []
         with torch.no_grad():
-            return self._detect(images, resize, output_sizes, mask_format, panoptic)
+            batch = self.preprocess(images, resize=resize, output_sizes=output_sizes)
+            outputs = self.network(batch.pixels)
+            detections = drop_invisible(self.detect(outputs, batch), batch)
+            masks = encode_masks(detections, batch, mask_format, self.config)  # of the mask logits of a few at a time
+            results = make_results(detections, masks, batch)
+            if panoptic:
+                segments = merge_panoptic(detections, self.semantic_logits(outputs), batch, self.config)
+                results = [{**result, "panoptic": merged} for result, merged in zip(results, segments, strict=True)]
+        return results
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.pixel_mean.device
 
+    @overload
     def predict(
-        self, source: Any, *, score_threshold: float | None = None, panoptic: bool = True
+        self, source: list[SourceT], *, score_threshold: float | None = None, panoptic: bool = True
+    ) -> list[Predictions]: ...
+
+    @overload
+    def predict(
+        self, source: ImageSource, *, score_threshold: float | None = None, panoptic: bool = True
+    ) -> Predictions: ...
+
+    def predict(
+        self, source: ImageSource | list[SourceT], *, score_threshold: float | None = None, panoptic: bool = True
     ) -> Predictions | list[Predictions]:
-        """Segment one image, or a list of them, and get something to look at and to save.
+        """Segments one image, or the images of a list one after the other, for users to look at and to save.
 
         Args:
             source: a path, PIL image, uint8 array [H, W, 3] or tensor [3, H, W]; or a list of these.
-            score_threshold: drop detections that score lower; by default the config's `score_threshold` alone counts.
-            panoptic: let a `panoptic` model merge its instances with stuff, too.
+            score_threshold: drops objects whose reported score is at or below it. The model itself drops those at or
+                below `config.score_threshold`, so this one cannot be lower. It has no influence on the panoptic
+                result, which has `config.panoptic_score_threshold`.
+            panoptic: whether a `panoptic` model also merges its instances with stuff.
 
         Returns:
             `Predictions`, or a list of them for a list. The model's mode is left as it was.
 
         Raises:
-            ValueError: an image that cannot be read, with its name.
+            ValueError: an image that cannot be read, or a threshold outside config.score_threshold .. 1.
         """
-        from .predictions import predict
+        config = self.config
+        lowest = config.score_threshold
+        if score_threshold is not None and not lowest <= score_threshold <= 1:
+            raise ValueError(
+                f"score_threshold: expected {lowest:.4g} (the model's own) to 1, got {score_threshold};"
+                " condinst.load(..., score_threshold=...) sets the model's"
+            )
+        if isinstance(source, list):
+            return [self.predict(image, score_threshold=score_threshold, panoptic=panoptic) for image in source]
+        image = read_image(source)
+        was_training = self.training
+        self.eval()
+        try:
+            (result,) = self([image.to(self.device)], mask_format="rle", panoptic=panoptic and config.panoptic)
+        finally:
+            self.train(was_training)
+        return make_predictions(image, result, config, score_threshold)
 
-        return predict(self, source, score_threshold=score_threshold, panoptic=panoptic)
-
-    def features(self, batch: Tensor) -> tuple[HeadOutputs, Tensor, dict[str, Tensor]]:
-        """The network without its dynamic part.
+    def preprocess(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        resize: bool = True,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> ImageBatch:
+        """Resizes, normalises and pads images, and brings their objects along.
 
         Args:
-            batch: [B, 3, H, W] normalised and padded images.
-
-        Returns:
-            Predictions at all locations, mask features [B, C, H/8, W/8], and the pyramid, by the names of its levels.
+            images: at least one; see `forward`, as for the other arguments.
+            targets: None where there are none.
+            resize: see `forward`.
+            output_sizes: by default those of `images`.
         """
-        stages = self.backbone(batch)
         config = self.config
+        if targets is not None:
+            if not images:
+                raise ValueError("images: expected at least one image in training mode, got none")
+            check_targets(targets, images, config)
+            if resize and any("rles" in target for target in targets):
+                raise ValueError("targets: 'rles' are for resize=False; to be resized, masks must be pixels ('masks')")
+        image_sizes = [(image.shape[1], image.shape[2]) for image in images]
+        network_sizes = image_sizes
+        if resize:
+            network_sizes = [network_size(*size, config.min_size_test, config.max_size_test) for size in image_sizes]
+            images = [resize_image(image, size) for image, size in zip(images, network_sizes, strict=True)]
+            if targets is not None:
+                targets = [resize_target(*each) for each in zip(targets, image_sizes, network_sizes, strict=True)]
+        pixels = make_batch(images, config, self.pixel_mean, self.pixel_std)
+        output_sizes = image_sizes if output_sizes is None else list(output_sizes)
+        return ImageBatch(
+            pixels=pixels,
+            network_sizes=network_sizes,
+            output_sizes=output_sizes,
+            network_extents=make_extents(network_sizes, self.device),
+            output_extents=make_extents(output_sizes, self.device),
+            targets=None
+            if targets is None
+            else join_targets(targets, (pixels.shape[2], pixels.shape[3]), config, self.device),
+        )
+
+    def network(self, pixels: Tensor) -> NetworkOutputs:
+        """Everything that does not depend on what is detected: backbone, neck, head and mask branch.
+
+        Args:
+            pixels: [B, 3, H, W] normalised and padded images.
+        """
+        config = self.config
+        stages = self.backbone(pixels)
         names = config.fpn_levels[: len(config.fpn_in_features)]
         chosen = OrderedDict((name, stages[stage]) for name, stage in zip(names, config.fpn_in_features, strict=True))
         pyramid = self.neck(chosen)
-        mask_levels = [pyramid[name] for name in config.mask_branch_in_features]
-        outputs = self.head([pyramid[name] for name in config.head_in_features])
-        return outputs, self.mask_branch(mask_levels), pyramid
+        head = self.head([pyramid[name] for name in config.head_in_features])
+        return NetworkOutputs(
+            head=head,
+            locations=make_locations(head.level_sizes, config, pixels.device),
+            mask_features=self.mask_branch([pyramid[name] for name in config.mask_branch_in_features]),
+            pyramid=pyramid,
+        )
 
-    def mask_head_options(self) -> dict[str, Any]:
-        """Keyword arguments of `ops.dynamic_mask_head` and `ops.dynamic_mask_loss`: the shape of the dynamic head."""
-        config = self.config
-        return {
-            "feature_stride": config.mask_feature_stride,
-            "num_layers": config.mask_head_layers,
-            "channels": config.mask_head_channels,
-            "coordinates": config.mask_head_coordinates,
-            "use_features": config.mask_head_features,
-            "upsample_factor": config.mask_feature_stride // config.mask_output_stride,
-        }
-
-    def detect(self, batch: Tensor) -> tuple[Detections, Locations, Tensor]:
-        """Detections of a normalised, padded batch [B, 3, H, W] in network pixels, and their mask logits [K, h, w]."""
-        found, locations, mask_logits = self.find(batch)
-        return found, locations, mask_logits(found.image_indices, found.location_indices)
-
-    def find(
-        self, batch: Tensor, sizes: Sequence[tuple[int, int]] | None = None
-    ) -> tuple[Detections, Locations, MaskLogits]:
-        """As `detect`, with a function in place of the logits: (image, location) indices [k] to logits [k, h, w].
-
-        Args:
-            batch: [B, 3, H, W].
-            sizes: (height, width) of each image without its padding, for `clip_boxes`; (H, W) by default.
-        """
-        outputs, mask_features, _ = self.features(batch)
-        return self._find(outputs, mask_features, sizes or [(batch.shape[2], batch.shape[3])] * len(batch))
-
-    def _find(
-        self, outputs: HeadOutputs, mask_features: Tensor, sizes: Sequence[tuple[int, int]]
-    ) -> tuple[Detections, Locations, MaskLogits]:
-        locations = make_locations(outputs.level_sizes, self.config, mask_features.device)
-
-        def mask_logits(image: Tensor, location: Tensor) -> Tensor:
-            return ops.dynamic_mask_head(
-                mask_features,
-                outputs.mask_head_params[image, location],
-                locations.points[location],
-                image,
-                locations.sizes_of_interest[location],
-                **self.mask_head_options(),
-            )
-
-        return select_detections(outputs, self.config, mask_logits, sizes), locations, mask_logits
-
-    def semantic_logits(self, pyramid: dict[str, Tensor]) -> Tensor:
+    def semantic_logits(self, outputs: NetworkOutputs) -> Tensor:
         """The semantic branch of a `panoptic` model: [B, channels, H, W] at its stride, things first."""
         assert self.semantic_branch is not None
-        return self.semantic_branch([pyramid[name] for name in self.config.panoptic_in_features])
+        return self.semantic_branch([outputs.pyramid[name] for name in self.config.panoptic_in_features])
 
-    def _detect(
-        self,
-        images: Sequence[Tensor],
-        resize: bool,
-        output_sizes: Sequence[tuple[int, int]],
-        mask_format: str,
-        panoptic: bool,
-    ) -> list[dict[str, Any]]:
-        if not images:
-            return []
+    def detect(self, outputs: NetworkOutputs, batch: ImageBatch) -> Detections:
+        """The detections of each image in network pixels, those beside the image included; see `Detections`."""
+        return select_detections(outputs, self.config, batch.network_extents)
+
+    def losses(self, outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of a batch with these objects, see `forward`."""
         config = self.config
-        if resize:
-            images = [
-                resize_image(
-                    image, network_size(image.shape[1], image.shape[2], config.min_size_test, config.max_size_test)
-                )
-                for image in images
-            ]
-        sizes = [
-            ImageSizes(network=(image.shape[1], image.shape[2]), output=output)
-            for image, output in zip(images, output_sizes, strict=True)
-        ]
-        batch = make_batch(images, config, self.pixel_mean, self.pixel_std)
-        outputs, mask_features, pyramid = self.features(batch)
-        found, _, mask_logits = self._find(outputs, mask_features, [size.network for size in sizes])
-        make_result = with_rles if mask_format == "rle" else with_masks
-        results = []
-        for index, size in enumerate(sizes):
-            own = torch.nonzero(found.image_indices == index).squeeze(1)
-            results.append(make_result(found, own, mask_logits, size, config))
-        if panoptic:
-            with_panoptic(results, found, mask_logits, self.semantic_logits(pyramid), sizes, config)
-        return results
-
-    def _losses(self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]], resize: bool) -> dict[str, Tensor]:
-        batch, joined = self.training_batch(images, targets, resize=resize)
-        return self.losses(batch, joined)[0]
-
-    def training_batch(
-        self, images: Sequence[Tensor], targets: Sequence[dict[str, Any]], *, resize: bool = True
-    ) -> tuple[Tensor, Targets]:
-        """The normalised, padded batch [B, 3, H, W] and its objects in network pixels."""
-        config = self.config
-        if not images:
-            raise ValueError("images: expected at least one image in training mode, got none")
-        check_targets(targets, images, config)
-        if resize:
-            if any("rles" in target for target in targets):
-                raise ValueError("targets: 'rles' are for resize=False; to be resized, masks must be pixels ('masks')")
-            resized = []
-            for image, target in zip(images, targets, strict=True):
-                shortest = config.min_size_train[int(torch.randint(len(config.min_size_train), ()))]
-                size = network_size(image.shape[1], image.shape[2], shortest, config.max_size_train)
-                old = (image.shape[1], image.shape[2])
-                resized.append((resize_image(image, size), resize_target(target, old, size)))
-            images, targets = [image for image, _ in resized], [target for _, target in resized]
-        batch = make_batch(images, config, self.pixel_mean, self.pixel_std)
-        return batch, join_targets(targets, (batch.shape[2], batch.shape[3]), config, self.device)
-
-    def losses(self, batch: Tensor, targets: Targets) -> tuple[dict[str, Tensor], MaskLocations]:
-        """The losses of a batch made by `training_batch`, and the locations that fed `loss_mask`."""
-        config = self.config
-        outputs, mask_features, pyramid = self.features(batch)
-        locations = make_locations(outputs.level_sizes, config, batch.device)
-        losses, chosen = self.detection_loss(outputs, locations, targets)
-        mask_loss = self._mask_loss(outputs, mask_features, locations, chosen, targets)
-        losses["loss_mask"] = config.mask_loss_weight * mask_loss
+        losses, chosen = self.detection_loss(outputs.head, targets)
+        losses["loss_mask"] = config.mask_loss_weight * mask_loss(outputs, chosen, targets, config)
         if config.semantic_loss:
-            logits = self.mask_branch.semantic_logits(pyramid[config.mask_branch_in_features[0]])
+            logits = self.mask_branch.semantic_logits(outputs.pyramid[config.mask_branch_in_features[0]])
             losses["loss_semantic"] = config.semantic_loss_weight * semantic_loss(logits, targets, config)
         if config.panoptic:
-            loss = panoptic_loss(self.semantic_logits(pyramid), targets, config)
+            loss = panoptic_loss(self.semantic_logits(outputs), targets, config)
             losses["loss_panoptic"] = config.panoptic_loss_weight * loss
-        return losses, chosen
-
-    def _mask_loss(
-        self,
-        outputs: HeadOutputs,
-        mask_features: Tensor,
-        locations: Locations,
-        chosen: MaskLocations,
-        targets: Targets,
-    ) -> Tensor:
-        """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
-        loss = ops.dynamic_mask_loss(
-            mask_features,
-            at_locations(outputs.mask_head_params, chosen.image_indices, chosen.location_indices),
-            locations.points[chosen.location_indices],
-            chosen.image_indices,
-            locations.sizes_of_interest[chosen.location_indices],
-            targets.masks,
-            chosen.object_indices,
-            **self.mask_head_options(),
-        )
-        # the mean over all processes: DDP averages what each of them gives
-        count = loss.new_full((), len(chosen.object_indices))
-        mean = mean_over_processes(count)
-        return loss * (count / torch.where(mean > 0, mean, 1))
+        return losses

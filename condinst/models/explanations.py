@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from condinst.ops.common.mask_network import MaskHeadShape
+
 from .. import ops
 from ..data.images import ImageSource, read_image
 from ..data.resize import network_size, resize_image
 from ..geometry import pixel_locations
-from .preprocessing import make_batch
+from .results import drop_invisible
 
 if TYPE_CHECKING:
     from .condinst import CondInst
@@ -32,7 +34,7 @@ class Explanation:
         num_instances: how many there are in the image.
         class_name: of the instance; the label itself where the model has no names.
         score: reported score.
-        box: float32 [4] (x1, y1, x2, y2); None from a model that finds instances without boxes.
+        box: float32 [4] (x1, y1, x2, y2); None from a model that detects instances without boxes.
         location: float32 [2] (x, y), the location that generated the filters.
         mask_stride: pixels per cell of `logits`.
         feature_stride: pixels per cell of `inputs` and `activations`.
@@ -69,7 +71,7 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
     Raises:
         ValueError: an image that cannot be read, no such instance, or a mask head that lacks one of the two inputs.
     """
-    config, options = model.config, model.mask_head_options()
+    config = model.config
     if config.mask_head_coordinates == "none" or not config.mask_head_features:
         raise ValueError(f"model: expected a mask head on coordinates and features to compare them, got {config.name}")
     pixels = read_image(image)
@@ -79,57 +81,53 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
     model.eval()
     try:
         with torch.no_grad():
-            batch = make_batch([pixels], config, model.pixel_mean, model.pixel_std)
-            found, locations, _ = model.find(batch, [size])
-            _, mask_features, _ = model.features(batch)
+            batch = model.preprocess([pixels], resize=False)
+            detections = drop_invisible(model.detect(model.network(batch.pixels), batch), batch)
     finally:
         model.train(was_training)
-    shown = torch.arange(len(found.scores), device=batch.device)
-    if found.boxes is not None:  # results leave out what lies in the padding
-        limit = found.boxes.new_tensor([size[1], size[0], size[1], size[0]])
-        x1, y1, x2, y2 = torch.minimum(found.boxes.clamp(min=0), limit).unbind(1)
-        shown = shown[(x2 > x1) & (y2 > y1)]
-    if not 0 <= instance < len(shown):
-        there_are = f"0..{len(shown) - 1}, the rank by score of {len(shown)}" if len(shown) else "an image with"
-        raise ValueError(f"instance: expected {there_are} instances found by {config.name}, got {instance}")
+    count = int(detections.counts[0])
+    if not 0 <= instance < count:
+        instances = f"0..{count - 1}, the rank by score of {count}" if count else "an image with"
+        raise ValueError(f"instance: expected {instances} instances found by {config.name}, got {instance}")
 
-    index = shown[instance]
-    location = locations.points[found.location_indices[index]]
-    interest = locations.sizes_of_interest[found.location_indices[index]]
-    features = mask_features[0].float()  # [C, h', w']
+    index = detections.location_indices[0, instance]
+    location = detections.locations.points[index]
+    interest = detections.locations.sizes_of_interest[index]
+    features = detections.mask_features[0].float()  # [C, h', w']
     height, width = features.shape[1:]
-    points = pixel_locations(height, width, config.mask_feature_stride, features.device)
-    distances = points if options["coordinates"] == "absolute" else location - points
+    shape = detections.mask_head
+    points = pixel_locations(height, width, shape.feature_stride, features.device)
+    distances = points if shape.coordinates == "absolute" else location - points
     coordinates = (distances / interest).T.reshape(2, height, width)
     both = torch.cat([coordinates, features])
     only_coordinates = torch.cat([coordinates, torch.zeros_like(features)])
     only_features = torch.cat([torch.zeros_like(coordinates), features])
     layers = _run_layers(
         torch.stack([only_coordinates, only_features, both]),
-        found.mask_head_params[index].float(),
-        options["num_layers"],
-        options["channels"],
+        detections.mask_head_params[0, index].float(),
+        shape,
     )
-    label = int(found.labels[index])
+    label = int(detections.labels[0, instance])
     return Explanation(
         image=pixels.cpu(),
         instance=instance,
-        num_instances=len(shown),
+        num_instances=count,
         class_name=config.class_names[label] if config.class_names else str(label),
-        score=float(found.scores[index]),
-        box=None if found.boxes is None else found.boxes[index].cpu(),
+        score=float(detections.scores[0, instance]),
+        box=None if detections.boxes is None else detections.boxes[0, instance].cpu(),
         location=location.cpu(),
         mask_stride=config.mask_output_stride,
-        feature_stride=config.mask_feature_stride,
-        logits=ops.aligned_bilinear(layers[-1][:, 0], options["upsample_factor"]).cpu(),
+        feature_stride=shape.feature_stride,
+        logits=ops.aligned_bilinear(layers[-1][:, 0], shape.upsample_factor).cpu(),
         inputs=both.cpu(),
         activations=[layer[INPUTS.index("both")].cpu() for layer in layers],
     )
 
 
-def _run_layers(x: Tensor, params: Tensor, num_layers: int, channels: int) -> list[Tensor]:
+def _run_layers(x: Tensor, params: Tensor, shape: MaskHeadShape) -> list[Tensor]:
     """What each layer of a mask head [P] gives for inputs [N, C, H, W]: [N, channels, H, W], the last [N, 1, H, W]."""
-    widths = [x.shape[1]] + [channels] * (num_layers - 1) + [1]
+    num_layers = shape.num_layers
+    widths = [x.shape[1]] + [shape.channels] * (num_layers - 1) + [1]
     shapes = list(zip(widths[1:], widths[:-1], strict=True))  # (out, in)
     parts = params.split([rows * columns for rows, columns in shapes] + widths[1:])
     outputs = []

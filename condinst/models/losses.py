@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from .. import ops
 from ..distributed import mean_over_processes
 from .config import CondInstConfig
-from .detections import Locations
 from .heads import HeadOutputs
+from .network import NetworkOutputs, mask_head_shape
 from .preprocessing import Targets
 
 
@@ -51,9 +51,7 @@ class DetectionLoss(nn.Module):
         """Starts the moving average of positives anew; AdelaiDet starts it at 100 and does not save it."""
         self.moving_num_positives = torch.tensor(100.0)
 
-    def forward(
-        self, outputs: HeadOutputs, locations: Locations, targets: Targets
-    ) -> tuple[dict[str, Tensor], MaskLocations]:
+    def forward(self, outputs: HeadOutputs, targets: Targets) -> tuple[dict[str, Tensor], MaskLocations]:
         """`loss_cls`, `loss_box` and `loss_centerness`, and the locations for the mask loss."""
         config = self.config
         assigned = ops.fcos_targets(
@@ -139,6 +137,24 @@ def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor
     The same as ``values[image_indices, location_indices]``, whose gradient on the CPU differs from run to run.
     """
     return values.flatten(0, 1).index_select(0, image_indices * values.shape[1] + location_indices)
+
+
+def mask_loss(outputs: NetworkOutputs, chosen: MaskLocations, targets: Targets, config: CondInstConfig) -> Tensor:
+    """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
+    loss = ops.dynamic_mask_loss(
+        outputs.mask_features,
+        at_locations(outputs.head.mask_head_params, chosen.image_indices, chosen.location_indices),
+        outputs.locations.points[chosen.location_indices],
+        chosen.image_indices,
+        outputs.locations.sizes_of_interest[chosen.location_indices],
+        targets.masks,
+        chosen.object_indices,
+        **mask_head_shape(config).as_keywords(),
+    )
+    # the mean over all processes: DDP averages what each of them gives
+    count = loss.new_full((), len(chosen.object_indices))
+    mean = mean_over_processes(count)
+    return loss * (count / torch.where(mean > 0, mean, 1))
 
 
 def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> Tensor:

@@ -12,44 +12,33 @@ from condinst.ops import PanopticMaps
 
 from .. import ops
 from .config import CondInstConfig
-from .detections import Detections, MaskLogits
-from .results import ImageSizes, on_the_image
+from .detections import Detections
+from .preprocessing import ImageBatch
 
 
-def with_panoptic(
-    results: list[dict[str, Any]],
-    found: Detections,
-    mask_logits: MaskLogits,
-    semantic_logits: Tensor,
-    sizes: Sequence[ImageSizes],
-    config: CondInstConfig,
-) -> None:
-    """Adds `panoptic` to the results of a batch, see `CondInst.forward`.
+def merge_panoptic(
+    detections: Detections, semantic_logits: Tensor, batch: ImageBatch, config: CondInstConfig
+) -> list[dict[str, Any]]:
+    """The panoptic result of each image, see `CondInst.forward`.
 
     Args:
-        results: of each image.
-        found: the detections of the batch; those that the results leave out are left out here, too.
-        mask_logits: gives the logits of their masks; asked for the confident ones only.
+        detections: those that are visible; only confident ones get a mask.
         semantic_logits: [B, channels, h, w] of the semantic branch.
-        sizes: of each image.
+        batch: the images.
         config: of the model.
     """
-    confident = found.scores >= config.panoptic_score_threshold
-    merged = torch.cat(
-        [
-            on_the_image(found, torch.nonzero(confident & (found.image_indices == index)).squeeze(1), size)[0]
-            for index, size in enumerate(sizes)
-        ]
+    confident = detections.keep(detections.scores >= config.panoptic_score_threshold)
+    places = torch.cat([confident.list_places(*pair) for pair in enumerate(confident.counts.tolist())])  # [k]
+    scores, labels, images = (
+        values.flatten()[places] for values in (confident.scores, confident.labels, confident.image_indices)
     )
-    images, scores, labels = found.image_indices[merged], found.scores[merged], found.labels[merged]
-    output_sizes = [size.output for size in sizes]
     maps = ops.panoptic_merge(
-        mask_logits(images, found.location_indices[merged]),
+        confident.mask_logits(places),
         scores,
         images,
         semantic_logits,
-        network_sizes=[size.network for size in sizes],
-        output_sizes=output_sizes,
+        network_sizes=batch.network_sizes,
+        output_sizes=batch.output_sizes,
         num_thing_channels=config.num_thing_channels,
         mask_stride=config.mask_output_stride,
         semantic_stride=config.panoptic_stride,
@@ -58,9 +47,7 @@ def with_panoptic(
         overlap_threshold=config.panoptic_overlap_threshold,
         stuff_area_limit=config.stuff_area_limit,
     )
-    named = name_segments(maps, scores, labels, images, output_sizes=output_sizes, num_classes=config.num_classes)
-    for result, panoptic in zip(results, named, strict=True):
-        result["panoptic"] = panoptic
+    return name_segments(maps, scores, labels, images, output_sizes=batch.output_sizes, num_classes=config.num_classes)
 
 
 def name_segments(
@@ -76,10 +63,10 @@ def name_segments(
 
     Args:
         maps: of B images and K instances.
-        scores: [K] as given to the operator.
+        scores: [K] the input of the operator.
         labels: [K] the class of each instance.
-        image_indices: [K] as given to the operator.
-        output_sizes: (height, width) of each image, as given to the operator.
+        image_indices: [K] the input of the operator.
+        output_sizes: (height, width) of each image, the input of the operator.
         num_classes: of things; stuff has the labels from there on.
 
     Returns:
@@ -103,8 +90,8 @@ def name_segments(
                 segments[first_stuff + stuff] = {"label": num_classes + stuff, "isthing": False, "area": area}
         renamed = torch.zeros(first_stuff + len(stuff_areas), dtype=torch.int32)
         renamed[list(segments)] = torch.arange(1, len(segments) + 1, dtype=torch.int32)
-        own = maps.ids[index, : size[0], : size[1]]
-        ids = renamed.to(own.device).index_select(0, own.flatten()).reshape(own.shape)
+        image_ids = maps.ids[index, : size[0], : size[1]]
+        ids = renamed.to(image_ids.device).index_select(0, image_ids.flatten()).reshape(image_ids.shape)
         infos = [{"id": segment_id, **info} for segment_id, info in enumerate(segments.values(), start=1)]
         results.append({"ids": ids, "segments_info": infos})
     return results

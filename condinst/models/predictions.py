@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.images import ImageSource, read_image
 from ..data.rles import mask_pixels, rle_to_json
 from ..visualization import draw_predictions, mask_polygons
+from .config import CondInstConfig
 from .panoptic_prediction import PanopticPrediction
-
-if TYPE_CHECKING:
-    from .condinst import CondInst
 
 
 @dataclass(eq=False, repr=False)
@@ -121,73 +118,36 @@ class Predictions:
         ]
 
 
-@overload
-def predict(
-    model: CondInst, source: list[ImageSource], *, score_threshold: float | None = None, panoptic: bool = True
-) -> list[Predictions]: ...
-
-
-@overload
-def predict(
-    model: CondInst, source: ImageSource, *, score_threshold: float | None = None, panoptic: bool = True
-) -> Predictions: ...
-
-
-def predict(
-    model: CondInst,
-    source: ImageSource | list[ImageSource],
-    *,
-    score_threshold: float | None = None,
-    panoptic: bool = True,
-) -> Predictions | list[Predictions]:
-    """Segments an image, or one image after the other of a list.
+def make_predictions(
+    image: Tensor, result: dict[str, Any], config: CondInstConfig, score_threshold: float | None = None
+) -> Predictions:
+    """The result of `CondInst.forward` for one image, on the CPU and with the names of the config.
 
     Args:
-        model: stays in the mode and on the device it has.
-        source: whatever `read_image` takes, or a list of that.
-        score_threshold: drops objects whose reported score is at or below it. The model itself has dropped
-            those at or below `config.score_threshold`, so this one cannot be lower. `panoptic` knows nothing of it:
-            the merge has `config.panoptic_score_threshold`.
-        panoptic: False leaves out the panoptic result that a `panoptic` model gives, and the time that it takes.
-
-    Raises:
-        ValueError: an image that cannot be read, or a threshold outside config.score_threshold .. 1.
+        image: uint8 [3, H, W] RGB.
+        result: with `rles`; its `panoptic`, if it has one, is taken over as it is.
+        config: of the model that made the result.
+        score_threshold: drops objects that score at or below it.
     """
-    config = model.config
-    lowest = config.score_threshold
-    if score_threshold is not None and not lowest <= score_threshold <= 1:
-        raise ValueError(
-            f"score_threshold: expected {lowest:.4g} (the model's own) to 1, got {score_threshold};"
-            " condinst.load(..., score_threshold=...) sets the model's"
-        )
-    if isinstance(source, list):
-        return [predict(model, one, score_threshold=score_threshold, panoptic=panoptic) for one in source]
-    image = read_image(source)
-    panoptic = panoptic and config.panoptic
-    was_training = model.training
-    model.eval()
-    try:
-        (found,) = model([image.to(model.device)], mask_format="rle", panoptic=panoptic)
-    finally:
-        model.train(was_training)
-    kept = torch.arange(len(found["scores"]), device=model.device)
+    kept = torch.arange(len(result["scores"]), device=result["scores"].device)
     if score_threshold is not None:
-        kept = kept[found["scores"] > score_threshold]
+        kept = kept[result["scores"] > score_threshold]
+    panoptic = result.get("panoptic")
     return Predictions(
         image=image,
-        boxes=found["boxes"][kept].cpu(),
-        scores=found["scores"][kept].cpu(),
-        labels=found["labels"][kept].cpu(),
-        rles=[rle_to_json(found["rles"][index]) for index in kept.tolist()],
+        boxes=result["boxes"][kept].cpu(),
+        scores=result["scores"][kept].cpu(),
+        labels=result["labels"][kept].cpu(),
+        rles=[rle_to_json(result["rles"][index]) for index in kept.tolist()],
         class_names=config.class_names,
         category_ids=config.category_ids,
-        panoptic=PanopticPrediction(
+        panoptic=None
+        if panoptic is None
+        else PanopticPrediction(
             image=image,
-            ids=found["panoptic"]["ids"].cpu(),
-            segments_info=found["panoptic"]["segments_info"],
+            ids=panoptic["ids"].cpu(),
+            segments_info=panoptic["segments_info"],
             names=config.panoptic_names,
             category_ids=config.panoptic_category_ids,
-        )
-        if panoptic
-        else None,
+        ),
     )

@@ -42,6 +42,33 @@ class Targets:
     semantic_labels: Tensor | None
 
 
+@dataclass
+class ImageBatch:
+    """Images as the network sees them, and their sizes.
+
+    Args:
+        pixels: [B, 3, H, W] normalised and padded on the right and bottom.
+        network_sizes: (height, width) of each image without the padding.
+        output_sizes: (height, width) of the results of each image.
+        network_extents: [B, 4] float32 (width, height, width, height) by `network_sizes`, on the device of `pixels`.
+        output_extents: [B, 4] float32, the same by `output_sizes`.
+        targets: the objects, in training.
+    """
+
+    pixels: Tensor
+    network_sizes: list[tuple[int, int]]
+    output_sizes: list[tuple[int, int]]
+    network_extents: Tensor
+    output_extents: Tensor
+    targets: Targets | None = None
+
+
+def make_extents(sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """The largest box (width, height, width, height) in each (height, width): [B, 4] float32."""
+    extents = [(width, height, width, height) for height, width in sizes]
+    return torch.tensor(extents, dtype=torch.float32, device=device).reshape(-1, 4)
+
+
 def check_images(images: Sequence[Tensor]) -> None:
     """Raise unless `images` is a list of [3, H, W] RGB tensors, uint8 or floating in 0..1 without NaN."""
     if isinstance(images, Tensor) or not isinstance(images, Sequence):
@@ -154,7 +181,7 @@ def make_batch(images: Sequence[Tensor], config: CondInstConfig, mean: Tensor, s
     return batch
 
 
-def resize_target(target: dict[str, Tensor], old: tuple[int, int], new: tuple[int, int]) -> dict[str, Tensor]:
+def resize_target(target: Mapping[str, Any], old: tuple[int, int], new: tuple[int, int]) -> dict[str, Tensor]:
     """Brings boxes and masks of one image from size `old` (height, width) to `new`."""
     scale = target["boxes"].new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
     masks = target["masks"]
@@ -181,9 +208,9 @@ def join_targets(
     semantic = config.semantic_loss
     strides = [config.mask_output_stride] + [config.mask_feature_stride] * semantic
     parts = [
-        _of_rles(target["rles"], strides, size)
+        _sample_rles(target["rles"], strides, size)
         if "rles" in target
-        else _of_masks(target["masks"], strides, size, device)
+        else _sample_masks(target["masks"], strides, size, device)
         for target in targets
     ]
     counts = torch.tensor([len(target["labels"]) for target in targets])
@@ -202,20 +229,20 @@ def join_targets(
 def _semantic_labels(targets: Sequence[Mapping[str, Any]], stride: int, size: tuple[int, int]) -> Tensor:
     """The labels of all images at a stride; -1 in the padding."""
     labels = torch.full((len(targets), size[0] // stride, size[1] // stride), -1)
-    for own, target in zip(labels, targets, strict=True):
+    for image_labels, target in zip(labels, targets, strict=True):
         sampled = target["semantic"][stride // 2 :: stride, stride // 2 :: stride]
-        own[: sampled.shape[0], : sampled.shape[1]] = sampled
+        image_labels[: sampled.shape[0], : sampled.shape[1]] = sampled
     return labels
 
 
-def _of_rles(
+def _sample_rles(
     rles: Sequence[dict[str, Any]], strides: Sequence[int], size: tuple[int, int]
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     centers, areas = mass_centers(rles)
     return centers, [sample_masks(rles, stride, size) for stride in strides], areas
 
 
-def _of_masks(
+def _sample_masks(
     masks: Tensor, strides: Sequence[int], size: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     masks = masks.to(device, torch.bool)

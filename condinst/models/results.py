@@ -1,93 +1,125 @@
-"""From detections in network pixels to the results of an image at its own size (numerics 1.11)."""
+"""From detections in network pixels to the results of each image at its own size (numerics 1.11)."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from condinst.ops import EncodedMasks
+
 from .. import ops
 from ..geometry import boxes_of_masks
 from .config import CondInstConfig
-from .detections import MASKS_AT_ONCE, Detections, MaskLogits
+from .detections import MASKS_AT_ONCE, Detections
+from .preprocessing import ImageBatch
 
 MASK_FORMATS = ("bool", "rle")
 
 
-class ImageSizes(NamedTuple):
-    """(height, width) of an image as the network saw it, without padding, and of its results."""
+def drop_invisible(detections: Detections, batch: ImageBatch) -> Detections:
+    """The detections whose box has an area on its image; all of them where there are no boxes."""
+    if detections.boxes is None:
+        return detections
+    boxes = scale_boxes(detections.boxes, batch)
+    return detections.keep((boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1]))
 
-    network: tuple[int, int]
-    output: tuple[int, int]
+
+def scale_boxes(boxes: Tensor, batch: ImageBatch) -> Tensor:
+    """Brings boxes [B, K, 4] (x1, y1, x2, y2) from network pixels to pixels of the results, clipped to these."""
+    scales = (batch.output_extents.double() / batch.network_extents.double()).to(boxes.dtype)  # [B, 4]
+    return torch.minimum((boxes * scales[:, None]).clamp(min=0), batch.output_extents[:, None])
 
 
-def with_masks(
-    found: Detections, own: Tensor, mask_logits: MaskLogits, sizes: ImageSizes, config: CondInstConfig
-) -> dict[str, Any]:
-    """The result of one image with masks [K, H, W] bool.
+def encode_masks(
+    detections: Detections, batch: ImageBatch, mask_format: str, config: CondInstConfig
+) -> list[Tensor | EncodedMasks]:
+    """From mask logits to the masks of each image at the size of its results, `MASKS_AT_ONCE` instances at a time.
+
+    The counts are read here, which is the first time that inference waits for the device.
 
     Args:
-        found: the detections of a batch.
-        own: [K] which of them are in the image.
-        mask_logits: gives the logits of their masks.
-        sizes: of the image.
+        detections: those that are visible.
+        batch: their images.
+        mask_format: "bool" for [K, H, W] bool; "rle" for run lengths, in memory that does not grow with pixels times
+            objects.
         config: of the model.
     """
-    own, boxes = on_the_image(found, own, sizes)
-    masks = torch.empty(len(own), *sizes.output, dtype=torch.bool, device=own.device)
-    for start in range(0, len(own), MASKS_AT_ONCE):
-        chunk = own[start : start + MASKS_AT_ONCE]
-        logits = mask_logits(found.image_indices[chunk], found.location_indices[chunk])
-        masks[start : start + MASKS_AT_ONCE] = ops.masks_to_image(logits, **_options(sizes, config))
-    if boxes is None:
-        visible = masks.flatten(1).any(dim=1)
-        own, masks = own[visible], masks[visible]
-        boxes = boxes_of_masks(masks)
-    return {"boxes": boxes, "scores": found.scores[own], "labels": found.labels[own], "masks": masks}
+    encode = _encode_rles if mask_format == "rle" else _encode_pixels
+    return [
+        encode(
+            detections,
+            detections.list_places(image, count),
+            {
+                "mask_stride": config.mask_output_stride,
+                "network_size": batch.network_sizes[image],
+                "output_size": batch.output_sizes[image],
+                "threshold": config.mask_threshold,
+            },
+        )
+        for image, count in enumerate(detections.counts.tolist())
+    ]
 
 
-def with_rles(
-    found: Detections, own: Tensor, mask_logits: MaskLogits, sizes: ImageSizes, config: CondInstConfig
-) -> dict[str, Any]:
-    """The same with run lengths. Few logits exist together and nothing has the size of the image."""
-    own, boxes = on_the_image(found, own, sizes)
-    rles: list[dict[str, Any]] = []
-    boxes_of_rles = [torch.zeros(0, 4)]
-    for chunk in own.split(MASKS_AT_ONCE):
-        if len(chunk):
-            logits = mask_logits(found.image_indices[chunk], found.location_indices[chunk])
-            encoded = ops.masks_to_rle(logits, **_options(sizes, config))
-            rles += encoded.rles
-            boxes_of_rles.append(encoded.boxes)
-    if boxes is None:
-        boxes = torch.cat(boxes_of_rles).to(found.scores)
-        visible = boxes[:, 2] > boxes[:, 0]
-        own, boxes = own[visible], boxes[visible]
-        rles = [rle for rle, is_visible in zip(rles, visible.tolist(), strict=True) if is_visible]
-    return {"boxes": boxes, "scores": found.scores[own], "labels": found.labels[own], "rles": rles}
+def _encode_pixels(detections: Detections, places: Tensor, options: dict[str, Any]) -> Tensor:
+    masks = torch.empty(len(places), *options["output_size"], dtype=torch.bool, device=places.device)
+    for start in range(0, len(places), MASKS_AT_ONCE):
+        logits = detections.mask_logits(places[start : start + MASKS_AT_ONCE])
+        masks[start : start + MASKS_AT_ONCE] = ops.masks_to_image(logits, **options)
+    return masks
 
 
-def on_the_image(found: Detections, own: Tensor, sizes: ImageSizes) -> tuple[Tensor, Tensor | None]:
-    """Those of an image's detections whose box has an area on it, and these boxes; None where there are no boxes."""
-    if found.boxes is None:
-        return own, None
-    boxes = scale_boxes(found.boxes[own], sizes.network, sizes.output)
-    visible = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    return own[visible], boxes[visible]
+def _encode_rles(detections: Detections, places: Tensor, options: dict[str, Any]) -> EncodedMasks:
+    chunks = [
+        ops.masks_to_rle(detections.mask_logits(chunk), **options)
+        for chunk in places.split(MASKS_AT_ONCE)
+        if len(chunk)
+    ]
+    return EncodedMasks(
+        rles=[rle for chunk in chunks for rle in chunk.rles],
+        areas=torch.cat([torch.zeros(0, dtype=torch.int64), *(chunk.areas for chunk in chunks)]),
+        boxes=torch.cat([torch.zeros(0, 4), *(chunk.boxes for chunk in chunks)]),
+    )
 
 
-def _options(sizes: ImageSizes, config: CondInstConfig) -> dict[str, Any]:
-    return {
-        "mask_stride": config.mask_output_stride,
-        "network_size": sizes.network,
-        "output_size": sizes.output,
-        "threshold": config.mask_threshold,
-    }
+def make_results(
+    detections: Detections, masks: Sequence[Tensor | EncodedMasks], batch: ImageBatch
+) -> list[dict[str, Any]]:
+    """The results of each image, see `CondInst.forward`: the detections without the free places.
+
+    Args:
+        detections: those that are visible.
+        masks: of each image, by `encode_masks`.
+        batch: the images.
+    """
+    boxes = None if detections.boxes is None else scale_boxes(detections.boxes, batch)
+    results = []
+    for image, encoded in enumerate(masks):
+        count = len(encoded if isinstance(encoded, Tensor) else encoded.rles)
+        result: dict[str, Any] = {
+            "boxes": None if boxes is None else boxes[image, :count],
+            "scores": detections.scores[image, :count],
+            "labels": detections.labels[image, :count],
+        }
+        if isinstance(encoded, Tensor):
+            result["masks"] = encoded
+        else:
+            result["rles"] = encoded.rles
+        results.append(result if boxes is not None else _add_boxes(result, encoded))
+    return results
 
 
-def scale_boxes(boxes: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Brings boxes [K, 4] (x1, y1, x2, y2) from an image of size `old` (height, width) to `new`, clipped to it."""
-    scale = boxes.new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
-    limit = boxes.new_tensor([new[1], new[0]]).repeat(2)
-    return torch.minimum((boxes * scale).clamp(min=0), limit)
+def _add_boxes(result: dict[str, Any], encoded: Tensor | EncodedMasks) -> dict[str, Any]:
+    """The result of a model without boxes: the boxes are those of the masks, and empty masks are left out."""
+    if isinstance(encoded, Tensor):
+        is_visible = encoded.flatten(1).any(dim=1)
+        masks = encoded[is_visible]
+        added: dict[str, Any] = {"boxes": boxes_of_masks(masks), "masks": masks}
+    else:
+        boxes = encoded.boxes.to(result["scores"])
+        is_visible = boxes[:, 2] > boxes[:, 0]
+        rles = [rle for rle, visible in zip(encoded.rles, is_visible.tolist(), strict=True) if visible]
+        added = {"boxes": boxes[is_visible], "rles": rles}
+    return {**result, "scores": result["scores"][is_visible], "labels": result["labels"][is_visible], **added}

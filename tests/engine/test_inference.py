@@ -57,7 +57,7 @@ def test_results(model: condinst.CondInst, tmp_path: Path) -> None:
         "id": 2, "file_name": "b.jpg", "path": str(paths[1]), "height": 20, "width": 50, "overlay": "b.png",
     }  # fmt: skip
     results = _read(out / "predictions.json")
-    expected = [*model.predict(paths[0]).to_coco(1), *model.predict(paths[1]).to_coco(2)]  # type: ignore[union-attr]
+    expected = [*model.predict(paths[0]).to_coco(1), *model.predict(paths[1]).to_coco(2)]
     assert results == expected and len(results) > 0
     assert (summary.images, summary.detections, summary.failed) == (2, len(results), [])
     assert summary.seconds_per_image == summary.seconds / 2 > 0
@@ -142,7 +142,7 @@ def test_image_that_does_not_fit_in_gpu_memory_is_left_out(
     def no_memory(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 80 GiB")
 
-    monkeypatch.setattr(inference, "predict", no_memory)
+    monkeypatch.setattr(condinst.CondInst, "predict", no_memory)
     summary = predict_files(model, [_image(tmp_path / "a.png")], tmp_path / "out", progress=False)
     assert summary.failed == [(tmp_path / "a.png", "CUDA out of memory.")]
     assert summary.seconds_per_image == 0
@@ -249,7 +249,7 @@ def test_instances_of_a_panoptic_model(panoptic_model: condinst.CondInst, tmp_pa
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.png", "images.json", "predictions.json"]
     assert summary.detections > 0 and (summary.things, summary.stuff) == (0, 0)
     with Image.open(tmp_path / "out" / "a.png") as overlay:
-        assert overlay.tobytes() == panoptic_model.predict(path).plot().tobytes()  # type: ignore[union-attr]
+        assert overlay.tobytes() == panoptic_model.predict(path).plot().tobytes()
 
 
 def test_interrupted_panoptic_run_keeps_what_is_done(

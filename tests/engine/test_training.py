@@ -277,14 +277,14 @@ def test_mixed_precision_leaves_boxes_alone(
     tmp_path: Path, data: CocoInstances, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[torch.Tensor]] = {}
-    original = condinst.CondInst.training_batch
+    original = condinst.CondInst.preprocess
     for precision in ("32-true", "bf16-mixed"):
 
         def record(model: Any, images: Any, targets: Any, **options: Any) -> Any:
             seen.setdefault(precision, []).extend(target["boxes"] for target in targets)  # noqa: B023
             return original(model, images, targets, **options)
 
-        monkeypatch.setattr(condinst.CondInst, "training_batch", record)
+        monkeypatch.setattr(condinst.CondInst, "preprocess", record)
         config = dataclasses.replace(SHORT, steps=2, precision=precision)
         train(make_student(), config, data, tmp_path / precision, progress=False)
     assert len(seen["32-true"]) == 4

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from condinst import CondInst, ops
 from condinst.models.checkpoints.adelaidet import rename_key
-from condinst.models.detections import make_locations
+from condinst.models.network import make_locations
 
 Golden = dict[str, np.ndarray]
 

@@ -10,7 +10,8 @@ import torch
 
 from condinst import CondInst, load, save_checkpoint
 from condinst.data.rles import encode_masks
-from condinst.models.preprocessing import make_batch
+from condinst.models.detections import Detections
+from condinst.models.losses import MaskLocations
 from condinst.ops import aligned_bilinear
 from tests.models.tiny import make_image, make_model, make_target
 
@@ -27,6 +28,22 @@ def check_detections(result: dict[str, torch.Tensor], height: int, width: int, n
     assert ((x1 >= 0) & (y1 >= 0) & (x2 <= width) & (y2 <= height) & (x1 < x2) & (y1 < y2)).all()
     assert ((result["labels"] >= 0) & (result["labels"] < num_classes)).all()
     assert torch.equal(result["scores"], result["scores"].sort(descending=True).values)
+
+
+def detect(model: CondInst, images: list[torch.Tensor]) -> Detections:
+    """What a model detects in images as they are."""
+    batch = model.preprocess(images, resize=False)
+    with torch.no_grad():
+        return model.detect(model.network(batch.pixels), batch)
+
+
+def choose_mask_locations(
+    model: CondInst, images: list[torch.Tensor], targets: list[dict[str, torch.Tensor]]
+) -> MaskLocations:
+    """The locations that feed the mask loss of a training step."""
+    batch = model.preprocess(images, targets)
+    assert batch.targets is not None
+    return model.detection_loss(model.network(batch.pixels).head, batch.targets)[1]
 
 
 def test_batch_of_different_sizes() -> None:
@@ -144,13 +161,14 @@ def test_coordinates_alone(tmp_path: Path) -> None:
     """Table 3: masks are a function of the place alone, and nothing of the mask branch is built, trained or saved."""
     model = make_model(mask_head_features=False, mask_head_layers=1)
     assert list(model.mask_branch.parameters()) == [] and model.head.controller.out_channels == 3
-    batch = make_batch([make_image(64, 96)], model.config, model.pixel_mean, model.pixel_std)
-    with torch.no_grad():
-        found, locations, logits = model.detect(batch)
-    own = found.mask_head_params, locations.points[found.location_indices]
-    sizes = locations.sizes_of_interest[found.location_indices]
+    detections = detect(model, [make_image(64, 96)])
+    logits = detections.mask_logits(detections.list_places(0, 20))
+    index, locations = detections.location_indices[0, :20], detections.locations
+    filters, points, sizes = (
+        values[index] for values in (detections.mask_head_params[0], locations.points, locations.sizes_of_interest)
+    )
     y, x = torch.meshgrid(torch.arange(8.0) * 8 + 4, torch.arange(12.0) * 8 + 4, indexing="ij")
-    for (a, b, c), (px, py), size, mask in zip(*own, sizes, logits, strict=True):
+    for (a, b, c), (px, py), size, mask in zip(filters, points, sizes, logits, strict=True):
         plane = a * (px - x) / size + b * (py - y) / size + c
         torch.testing.assert_close(mask, aligned_bilinear(plane[None], 2)[0], rtol=1e-5, atol=1e-5)
 
@@ -183,11 +201,13 @@ def test_inference_without_boxes(nms: str, poisoned_memory: None) -> None:
             rows, columns = torch.nonzero(mask, as_tuple=True)
             assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
 
-    found, _, logits = model.detect(make_batch(images, model.config, model.pixel_mean, model.pixel_std))
-    masks = (logits.sigmoid() > 0.5).flatten(1).double()
+    detections = detect(model, images)
+    taken = detections.is_taken
+    masks = (detections.mask_logits(taken.flatten().nonzero().squeeze(1)).sigmoid() > 0.5).flatten(1).double()
+    labels, indices = detections.labels[taken], detections.image_indices[taken]
     overlaps = masks @ masks.T
     iou = overlaps / (overlaps.diagonal()[:, None] + overlaps.diagonal() - overlaps)
-    rivals = (found.labels[:, None] == found.labels) & (found.image_indices[:, None] == found.image_indices)
+    rivals = (labels[:, None] == labels) & (indices[:, None] == indices)
     assert len(iou) > 6 and (nms == "matrix" or iou.fill_diagonal_(0)[rivals].max() <= 0.5)
 
 
@@ -243,8 +263,7 @@ def test_an_object_with_an_empty_mask_changes_nothing() -> None:
 def test_mask_loss_locations(overrides: dict[str, Any], expected: int | None) -> None:
     model = make_model(**overrides).train()
     targets = [make_target(64, 96, [(4, 4, 60, 60), (30, 20, 94, 62)])]
-    batch, joined = model.training_batch([make_image(64, 96)], targets)
-    _, chosen = model.losses(batch, joined)
+    chosen = choose_mask_locations(model, [make_image(64, 96)], targets)
     assert len(chosen.image_indices) == expected if expected else len(chosen.image_indices) > 7
     assert set(chosen.object_indices.tolist()) <= {0, 1}
     if overrides["mask_loss_locations"] == "top":
@@ -254,16 +273,17 @@ def test_mask_loss_locations(overrides: dict[str, Any], expected: int | None) ->
 def test_top_locations_when_only_the_last_image_has_objects() -> None:
     model = make_model(mask_loss_locations="top", mask_loss_top_per_image=1).train()
     targets = [make_target(64, 64, []), make_target(64, 64, []), make_target(64, 64, [(20, 20, 44, 44)])]
-    batch, joined = model.training_batch([make_image(64, 64, seed) for seed in range(3)], targets)
-    _, chosen = model.losses(batch, joined)
+    chosen = choose_mask_locations(model, [make_image(64, 64, seed) for seed in range(3)], targets)
     assert chosen.image_indices.tolist() == [2]
 
 
 def test_training_resizes_images_and_targets() -> None:
-    model = make_model(min_size_train=(96,), max_size_train=200).train()
-    batch, joined = model.training_batch([make_image(48, 60)], [make_target(48, 60, [(10, 10, 30, 40)])])
-    assert batch.shape == (1, 3, 96, 128)
-    assert joined.boxes[0].tolist() == [20.0, 20.0, 60.0, 80.0] and int(joined.masks.sum()) == 10 * 15
+    """To the size of inference, whatever sizes `TrainingTransform` draws from."""
+    model = make_model(min_size_test=96, max_size_test=200, min_size_train=(32, 40)).train()
+    batch = model.preprocess([make_image(48, 60)], [make_target(48, 60, [(10, 10, 30, 40)])])
+    assert batch.pixels.shape == (1, 3, 96, 128) and batch.network_sizes == [(96, 120)]
+    assert batch.targets is not None and int(batch.targets.masks.sum()) == 10 * 15
+    assert batch.targets.boxes[0].tolist() == [20.0, 20.0, 60.0, 80.0]
 
 
 def test_targets_as_run_lengths_and_weights_of_losses() -> None:

@@ -9,7 +9,6 @@ import torch
 
 import condinst
 from condinst.models.explanations import INPUTS, explain_instance
-from condinst.models.preprocessing import make_batch
 from tests.models.tiny import make_image, make_model
 
 NUCLEI = Path(__file__).parents[2] / "examples" / "nuclei"
@@ -20,15 +19,25 @@ def test_both_inputs_give_the_mask_of_the_model(instance: int) -> None:
     model = condinst.load("condinst_nano", min_size_test=192, max_size_test=192)
     found = explain_instance(model, NUCLEI / "33a5b0ff232b4257.jpg", instance)
     with torch.no_grad():
-        detections, _, logits = model.detect(make_batch([found.image], model.config, model.pixel_mean, model.pixel_std))
+        batch = model.preprocess([found.image], resize=False)
+        detections = model.detect(model.network(batch.pixels), batch)
+        logits = detections.mask_logits(detections.list_places(0, instance + 1))
     torch.testing.assert_close(found.logits[INPUTS.index("both")], logits[instance], rtol=1e-5, atol=1e-4)
-    assert found.class_name == "nucleus" and found.score == float(detections.scores[instance])
+    assert found.class_name == "nucleus" and found.score == float(detections.scores[0, instance])
     assert found.box is not None and detections.boxes is not None
-    assert torch.equal(found.box, detections.boxes[instance])
+    assert torch.equal(found.box, detections.boxes[0, instance])
     assert found.num_instances == len(model.predict(NUCLEI / "33a5b0ff232b4257.jpg"))
     # of these nuclei, each kind of input alone gives another mask
     masks = found.logits > 0
     assert (masks[0] != masks[2]).any() and (masks[1] != masks[2]).any()
+
+
+def test_the_network_runs_once() -> None:
+    model = make_model()
+    calls = []
+    model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    explain_instance(model, make_image(60, 50))
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("coordinates", ["relative", "absolute"])

@@ -16,7 +16,7 @@ from torch import Tensor
 import condinst
 from condinst import ops
 from condinst.backends import registry
-from condinst.models.preprocessing import make_batch
+from condinst.models.detections import Detections
 from tests.goldens.recipe import load_golden, load_recorded
 from tests.goldens.rounding import ReluSides, Reordered
 from tests.goldens.training import (
@@ -76,6 +76,13 @@ def pair(ours: tuple[Tensor, Tensor, Tensor], theirs: tuple[Tensor, Tensor, Tens
     return pairs
 
 
+def detect(model: condinst.CondInst, images: list[Tensor]) -> Detections:
+    """What a model detects in images as they are."""
+    batch = model.preprocess(images, resize=False)
+    with torch.no_grad():
+        return model.detect(model.network(batch.pixels), batch)
+
+
 @each_place
 @each_inference
 def test_inference(device: str, backend: str, name: str) -> None:
@@ -102,15 +109,17 @@ def test_inference(device: str, backend: str, name: str) -> None:
 def test_mask_logits(device: str, backend: str, name: str) -> None:
     golden = load_golden(name)
     model = load_recorded(golden, device)
-    batch = make_batch([torch.from_numpy(golden["image_rgb"])], model.config, model.pixel_mean, model.pixel_std)
+    detections = detect(model, [torch.from_numpy(golden["image_rgb"])])
+    count = int(detections.counts[0])
     with torch.no_grad():
-        found, _, logits = model.detect(batch)
+        logits = detections.mask_logits(detections.list_places(0, count))
 
     scores, labels, boxes = (
         torch.from_numpy(golden[f"proposals.0.{key}"]) for key in ("scores", "pred_classes", "pred_boxes")
     )
-    assert found.boxes is not None
-    theirs = pair((found.scores.cpu(), found.labels.cpu(), found.boxes.cpu()), (scores, labels, boxes))
+    assert detections.boxes is not None
+    ours = tuple(values[0, :count].cpu() for values in (detections.scores, detections.labels, detections.boxes))
+    theirs = pair(ours, (scores, labels, boxes))  # type: ignore[arg-type]
     expected = torch.from_numpy(golden["mask_logits_stride"])[theirs, 0]
     torch.testing.assert_close(logits.cpu(), expected, rtol=0, atol=1e-4)
 
@@ -141,9 +150,7 @@ def test_mmdetection(device: str, backend: str) -> None:
     network_sizes = [(image.shape[1], image.shape[2]) for image in images]
     output_sizes = [tuple(golden[f"output_size.{index}"].tolist()) for index in range(2)]
     results = model(images, resize=False, output_sizes=output_sizes)
-    batch = make_batch(images, model.config, model.pixel_mean, model.pixel_std)
-    with torch.no_grad():
-        found, _, mask_logits = model.find(batch, network_sizes)
+    detections = detect(model, images)
 
     num_different = num_pixels = 0
     for index, result in enumerate(results):
@@ -154,8 +161,8 @@ def test_mmdetection(device: str, backend: str) -> None:
         torch.testing.assert_close(ours[0], expected[0][theirs], rtol=0, atol=1e-5)
         torch.testing.assert_close(ours[2], expected[2][theirs], rtol=0, atol=2e-3)
 
-        own = torch.nonzero(found.image_indices == index).squeeze(1)
-        logits = mask_logits(found.image_indices[own], found.location_indices[own])
+        with torch.no_grad():
+            logits = detections.mask_logits(detections.list_places(index, int(detections.counts[index])))
         first = theirs < 10
         recorded = torch.from_numpy(golden[f"mask_logits_of_first_10.{index}"]).float()
         torch.testing.assert_close(logits.cpu()[first], recorded[theirs[first]], rtol=2**-11, atol=2e-3)
@@ -244,9 +251,10 @@ def check_mask_locations(
 def test_training(device: str, backend: str, name: str) -> None:
     golden = load_golden(name)
     model = load_recorded(golden, device, **TRAININGS[name]).train()
-    batch, joined = model.training_batch(*training_inputs(golden), resize=False)
+    batch = model.preprocess(*training_inputs(golden), resize=False)
+    assert batch.targets is not None
     with torch.no_grad(), mock.patch.object(ops, "select_top_locations", wraps=ops.select_top_locations) as select:
-        _, chosen = model.losses(batch, joined)
+        _, chosen = model.detection_loss(model.network(batch.pixels).head, batch.targets)
     class_logits, centerness_logits, objects = (value.cpu() for value in select.call_args.args)
     image, location, _ = recorded_mask_locations(golden, model)
     assert objects[image, location].tolist() == golden["mask_positives.gt_inds"].tolist()

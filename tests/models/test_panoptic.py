@@ -103,8 +103,9 @@ def test_labels_are_sampled_where_the_cells_are() -> None:
     model = CondInst(tiny_panoptic_config()).train()
     labels = torch.randint(-1, 6, (50, 70), generator=torch.Generator().manual_seed(0))
     target = {**make_target(50, 70, [(4, 6, 40, 40)]), "semantic": labels}
-    batch, joined = model.training_batch([make_image(50, 70)], [target], resize=False)
-    assert batch.shape[2:] == (64, 96) and joined.semantic_labels is not None
+    batch = model.preprocess([make_image(50, 70)], [target], resize=False)
+    joined = batch.targets
+    assert batch.pixels.shape[2:] == (64, 96) and joined is not None and joined.semantic_labels is not None
     assert joined.semantic_labels.shape == (1, 16, 24)
     assert torch.equal(joined.semantic_labels[0, :12, :17], labels[2::4, 2::4])
     assert (joined.semantic_labels[0, 12:] == -1).all() and (joined.semantic_labels[0, :, 17:] == -1).all()
@@ -121,10 +122,10 @@ def test_mu_is_a_half() -> None:
 
 
 def test_labels_are_resized_with_the_image() -> None:
-    config = tiny_panoptic_config(min_size_train=(32,), max_size_train=64)
+    config = tiny_panoptic_config(min_size_test=32, max_size_test=64)
     target = {**make_target(64, 64, [(4, 6, 40, 40)]), "semantic": torch.arange(64).expand(64, 64) // 16}
-    _, joined = CondInst(config).train().training_batch([make_image(64, 64)], [target])
-    assert joined.semantic_labels is not None
+    joined = CondInst(config).train().preprocess([make_image(64, 64)], [target]).targets
+    assert joined is not None and joined.semantic_labels is not None
     assert joined.semantic_labels[0, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 

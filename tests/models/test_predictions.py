@@ -18,7 +18,7 @@ from condinst import CondInst
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.models.config import CondInstConfig
 from condinst.models.panoptic_prediction import PanopticPrediction
-from condinst.models.predictions import Predictions, predict
+from condinst.models.predictions import Predictions
 from condinst.visualization import draw_panoptic
 from tests.models.tiny import make_image, tiny_panoptic_config
 
@@ -28,6 +28,7 @@ class FakeModel(nn.Module):
 
     config = CondInstConfig(num_classes=2, class_names=("cat", "dog"), score_threshold=0.3)
     device = torch.device("cpu")
+    predict = CondInst.predict
 
     def forward(self, images: list[Tensor], mask_format: str, panoptic: bool) -> list[dict[str, Any]]:
         assert not self.training and mask_format == "rle" and not panoptic
@@ -48,7 +49,7 @@ class FakeModel(nn.Module):
 
 
 def _predict(source: Any, score_threshold: float | None = None) -> Any:
-    return predict(FakeModel(), source, score_threshold=score_threshold)  # type: ignore[call-overload]
+    return FakeModel().predict(source, score_threshold=score_threshold)  # type: ignore[misc]
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_bad_score_threshold(threshold: float) -> None:
 
 def test_mode_is_left_as_it_was() -> None:
     model = FakeModel().train()
-    predict(model, np.zeros((6, 8, 3), np.uint8))  # type: ignore[call-overload]
+    model.predict(np.zeros((6, 8, 3), np.uint8))  # type: ignore[misc]
     assert model.training
 
 
@@ -192,7 +193,7 @@ class FakePanopticModel(FakeModel):
 @pytest.fixture
 def segmented() -> PanopticPrediction:
     image = torch.full((3, 6, 8), 7, dtype=torch.uint8)
-    found = predict(FakePanopticModel(), image)  # type: ignore[call-overload]
+    found = FakePanopticModel().predict(image)  # type: ignore[misc]
     assert isinstance(found.panoptic, PanopticPrediction)
     return found.panoptic
 
@@ -249,14 +250,15 @@ def test_panoptic_to_coco(segmented: PanopticPrediction, tmp_path: Path) -> None
 
 def test_the_score_threshold_leaves_the_panoptic_result_alone() -> None:
     image = torch.zeros(3, 6, 8, dtype=torch.uint8)
-    found = predict(FakePanopticModel(), image, score_threshold=1.0)  # type: ignore[call-overload]
+    found = FakePanopticModel().predict(image, score_threshold=1.0)  # type: ignore[misc]
+    assert found.panoptic is not None
     assert len(found) == 0 and len(found.panoptic) == 2
 
 
 def test_no_panoptic_result_where_none_is_wanted_or_known(found: Predictions) -> None:
     assert found.panoptic is None
     images = [torch.zeros(3, 6, 8, dtype=torch.uint8)]
-    (without,) = predict(FakePanopticModel(), images, panoptic=False)  # type: ignore[call-overload]
+    (without,) = FakePanopticModel().predict(images, panoptic=False)  # type: ignore[misc]
     assert without.panoptic is None and len(without) == 2
 
 

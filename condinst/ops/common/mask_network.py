@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,6 +29,22 @@ UPSAMPLE_FACTORS = (1, 2, 4)
 MAX_LAYERS = 4
 MAX_CHANNELS = 16
 """Of hidden layers and of features; kernels/mask_network/mask_network_math.h says the same."""
+
+
+@dataclass(frozen=True)
+class MaskHeadShape:
+    """The options of `dynamic_mask_head` and `dynamic_mask_loss` as one value; they are described there."""
+
+    feature_stride: int = 8
+    num_layers: int = 3
+    channels: int = 8
+    coordinates: str = "relative"
+    use_features: bool = True
+    upsample_factor: int = 2
+
+    def as_keywords(self) -> dict[str, Any]:
+        """Keyword arguments of the two operators."""
+        return asdict(self)
 
 
 def num_mask_head_params(in_channels: int, channels: int, num_layers: int) -> int:
