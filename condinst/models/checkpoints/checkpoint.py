@@ -34,6 +34,17 @@ class Checkpoint:
     metadata: Mapping[str, str]
 
     @classmethod
+    def find(cls, source: str | Path) -> Checkpoint | None:
+        """Reads the file that a path or the name of a built-in config stands for; None for one without weights.
+
+        Raises:
+            CheckpointError: as `read`.
+            ValueError: an unknown name.
+        """
+        path = find_weights(source)
+        return None if path is None else cls.read(path)
+
+    @classmethod
     def read(cls, path: Path) -> Checkpoint:
         """Reads a file.
 

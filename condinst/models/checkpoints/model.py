@@ -17,7 +17,7 @@ from ...files import atomic_write
 from ..condinst import CondInst
 from ..config import CondInstConfig
 from ..config_files import load_config
-from .checkpoint import CONFIG_KEY, Checkpoint, find_weights
+from .checkpoint import CONFIG_KEY, Checkpoint
 from .errors import CheckpointError, check_keys
 
 _CLASSES = ("head.cls_logits.", "mask_branch.logits.")
@@ -28,7 +28,7 @@ _FPN_LEVEL = re.compile(r"^(neck\.(?:inner|layer)_blocks)\.(\d+)\.")
 
 
 def load(
-    source: str | Path,
+    source: str | Path | Checkpoint,
     config: str | Path | CondInstConfig | None = None,
     device: str | torch.device = "cpu",
     **overrides: Any,
@@ -39,7 +39,7 @@ def load(
         source: name of a built-in config (with its packaged weights where there are some, else at random with a
             warning), our own `.safetensors`, or a checkpoint of AdelaiDet or MMDetection 3. The architecture of a
             checkpoint is detected from its keys and shapes; `mask_head._iter` and `num_batches_tracked` may be
-            missing.
+            missing. A `Checkpoint` is such a file that was read before.
         config: a config, or the name or TOML file of one, used instead of the one found.
         device: where the model goes.
         **overrides: fields of `CondInstConfig` to change, such as `mask_output_stride=4` or `score_threshold=0.5`.
@@ -55,13 +55,12 @@ def load(
     chosen = load_config(config) if isinstance(config, str | Path) else config
     if chosen is not None and not isinstance(chosen, CondInstConfig):
         raise TypeError(f"config: expected a config, or the name or file of one, got {type(config).__name__}")
-    path = find_weights(source)
-    if path is None:
+    checkpoint = source if isinstance(source, Checkpoint) else Checkpoint.find(source)
+    if checkpoint is None:
         warnings.warn(f"{source}: no weights come with this config; the model has random ones", stacklevel=2)
-        return CondInst((chosen or load_config(source)).replace(**overrides)).to(device).eval()
-    checkpoint = Checkpoint.read(path)
+        return CondInst((chosen or load_config(str(source))).replace(**overrides)).to(device).eval()
     model_config = (chosen or checkpoint.config()).replace(**overrides)
-    return _make_model(model_config, checkpoint.state_for(model_config), str(path)).to(device).eval()
+    return _make_model(model_config, checkpoint.state_for(model_config), str(checkpoint.path)).to(device).eval()
 
 
 def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str) -> CondInst:
