@@ -44,13 +44,10 @@ def predict_command(
 
     paths = list_images(images)
     chosen_device = choose_device(device)
-    if task == "instance":
-        model = condinst.load(weights, device=chosen_device, score_threshold=score_threshold)
-    else:
-        # a higher threshold would take instances from the merge, which has its own; a lower one takes none
-        model = condinst.load(weights, device=chosen_device)
-        if score_threshold < model.config.score_threshold:
-            model = condinst.load(weights, device=chosen_device, score_threshold=score_threshold)
+    model = condinst.load(weights, device=chosen_device)
+    # The merge of instances and stuff has a threshold of its own and must not lose instances to a higher one.
+    if task == "instance" or score_threshold < model.config.score_threshold:
+        model = model.with_config(score_threshold=score_threshold)
     try:
         summary = predict_files(model, paths, out, task=task, score_threshold=score_threshold)
     except KeyboardInterrupt:

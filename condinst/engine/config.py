@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from condinst.messages import shorten
@@ -128,12 +129,15 @@ class TrainingConfig:
         return self.learning_rate * (self.batch_size / self.base_batch_size if self.base_batch_size else 1)
 
 
-def load_training_config(source: str | Path, settings: Iterable[str] = ()) -> TrainingConfig:
+def load_training_config(
+    source: str | Path, settings: Iterable[str] = (), *, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> TrainingConfig:
     """The table [training] of a config, changed by settings.
 
     Args:
         source: name of a built-in config, or a TOML file.
         settings: see `parse_settings`.
+        overrides: fields of `TrainingConfig`.
 
     Raises:
         ValueError: an unknown name, or a value of another type than the field's.
@@ -142,6 +146,7 @@ def load_training_config(source: str | Path, settings: Iterable[str] = ()) -> Tr
     where = f"{source}: [training]"
     values = {name: _checked(f"{where} {name}", TrainingConfig, name, value) for name, value in table.items()}
     changes = parse_settings("--set", TrainingConfig, settings)
+    changes |= {name: _checked(name, TrainingConfig, name, value) for name, value in overrides.items()}
     try:
         return TrainingConfig(**(values | changes))
     except TypeError as error:  # that of a caller, not of a file

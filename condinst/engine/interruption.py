@@ -11,15 +11,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # SIGTERM: what cluster managers and
 
 
 class Interruption:
-    """While it is entered, the first signal only sets `asked`; a second one interrupts at once, as ever."""
+    """While it is entered, the first signal sets `stop_requested`. A second one interrupts at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.stop_requested = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers there only
-            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+            self._before = {number: signal.signal(number, self._request_stop) for number in _SIGNALS}
         return self
 
     def __exit__(
@@ -27,8 +27,8 @@ class Interruption:
     ) -> None:
         self._restore()
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def _request_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop_requested = True
         self._restore()
 
     def _restore(self) -> None:

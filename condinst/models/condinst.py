@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.images import ImageSource, read_image
 from ..data.resize import network_size, resize_image
+from .adjustable import check_adjustable
 from .backbones import make_backbone
 from .config import CondInstConfig
 from .detections import Detections, select_detections
@@ -66,6 +67,29 @@ class CondInst(nn.Module):
         self.pixel_mean = torch.tensor(self.config.pixel_mean, dtype=torch.float32).reshape(3, 1, 1)
         self.pixel_std = torch.tensor(self.config.pixel_std, dtype=torch.float32).reshape(3, 1, 1)
         self.detection_loss.reset_constants()
+
+    def with_config(self, **overrides: Any) -> CondInst:
+        """A model with the same weights and another config, for example with other thresholds.
+
+        The new model is on the same device and in the same mode. The two share the memory of their weights: training
+        one of them changes both.
+
+        Args:
+            **overrides: fields of `CondInstConfig` that the network is not built from, such as `score_threshold=0.05`.
+
+        Raises:
+            TypeError: a value of another type than its field's.
+            ValueError: an unknown field, a value out of range, or a field that describes the network.
+        """
+        config = self.config.replace(**overrides)
+        check_adjustable(self.config, config)
+        with torch.device("meta"):
+            model = CondInst(config)
+        model.load_state_dict(self.state_dict(), assign=True)
+        with self.device:
+            model.reset_constants()
+        model.detection_loss.moving_num_positives.copy_(self.detection_loss.moving_num_positives)
+        return model.train(self.training)
 
     @overload
     def forward(

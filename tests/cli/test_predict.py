@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import condinst
+from condinst.models.checkpoints import files
 from tests.command import error_line, run_command
 
 
@@ -116,3 +118,20 @@ def test_interrupt(
     monkeypatch.setattr("condinst.engine.inference._segment", interrupted)
     assert run_command("predict", images, "--weights", weights, "--out", tmp_path / "out") == 130
     assert "interrupted; what was finished is in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["instance", "panoptic"])
+def test_weights_are_read_once(
+    task: str, panoptic_weights: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    read_state = files.read_state
+
+    def record(path: Path) -> Any:
+        reads.append(path)
+        return read_state(path)
+
+    monkeypatch.setattr("condinst.models.checkpoints.checkpoint.read_state", record)
+    words = ["--weights", panoptic_weights, "--task", task, "--out", tmp_path / "out", "--score-threshold", 0.0]
+    assert run_command("predict", images, *words) == 0
+    assert reads == [Path(panoptic_weights)]

@@ -64,6 +64,17 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return found, metadata
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a weights file, without its tensors; empty for all files but safetensors.
+
+    Raises:
+        CheckpointError: no such file, or one that cannot be read; the message names it.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    return _named(path, lambda: _read_safetensors_metadata(path)) if path.suffix == ".safetensors" else {}
+
+
 def read_torch_file(path: Path) -> Any:
     """What a file of `torch.save` holds, with its tensors on the CPU; see docs/foreign_files.md for what is read.
 
@@ -86,6 +97,11 @@ def _as_tensor(path: Path, name: str, value: Any) -> Tensor | None:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _read_safetensors_metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _read_array_pickle(path: Path) -> Any:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from functools import partial
-from importlib import resources
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,9 @@ from torch import Tensor
 from ...files import atomic_write
 from ..condinst import CondInst
 from ..config import CondInstConfig
-from ..config_files import config_names, load_config
-from . import adelaidet, mmdetection
-from .errors import CheckpointError, check_keys, shorten_all
-from .files import read_state
-
-CONFIG_KEY = "condinst_config"
-"""Where our safetensors files keep the config, as JSON, in their metadata."""
+from ..config_files import load_config
+from .checkpoint import CONFIG_KEY, Checkpoint
+from .errors import CheckpointError, check_keys
 
 MOST_PARAMETERS = 2_000_000_000
 """The most parameters of a model, 8 GB of them; the largest published one has 54 million. Each field of a config may be
@@ -38,7 +32,7 @@ _FPN_LEVEL = re.compile(r"^(neck\.(?:inner|layer)_blocks)\.(\d+)\.")
 
 
 def load(
-    source: str | Path,
+    source: str | Path | Checkpoint,
     config: str | Path | CondInstConfig | None = None,
     device: str | torch.device = "cpu",
     **overrides: Any,
@@ -49,7 +43,7 @@ def load(
         source: name of a built-in config (with its packaged weights where there are some, else at random with a
             warning), our own `.safetensors`, or a checkpoint of AdelaiDet or MMDetection 3. The architecture of a
             checkpoint is detected from its keys and shapes; `mask_head._iter` and `num_batches_tracked` may be
-            missing.
+            missing. A `Checkpoint` is such a file that was read before.
         config: a config, or the name or TOML file of one, used instead of the one found.
         device: where the model goes.
         **overrides: fields of `CondInstConfig` to change, such as `mask_output_stride=4` or `score_threshold=0.5`.
@@ -65,45 +59,12 @@ def load(
     chosen = load_config(config) if isinstance(config, str | Path) else config
     if chosen is not None and not isinstance(chosen, CondInstConfig):
         raise TypeError(f"config: expected a config, or the name or file of one, got {type(config).__name__}")
-    path = Path(source)
-    if not path.is_file() and str(source) in config_names():
-        packaged = resources.files("condinst") / "weights" / f"{source}.safetensors"
-        if not packaged.is_file():
-            warnings.warn(f"{source}: no weights come with this config; the model has random ones", stacklevel=2)
-            return new_model((chosen or load_config(source)).replace(**overrides)).to(device).eval()
-        path = Path(str(packaged))
-    elif not path.exists() and path.suffix == "":
-        raise ValueError(f"source: expected a weights file or one of {', '.join(config_names())}, got {str(source)!r}")
-
-    state, metadata = read_state(path)
-    if CONFIG_KEY in metadata:
-        found = chosen or _read_config(path, partial(CondInstConfig.from_json, metadata[CONFIG_KEY]))
-        model = _make_model(found.replace(**overrides), state, str(path))
-    elif adelaidet.is_adelaidet(state):
-        found = chosen or _read_config(path, partial(adelaidet.detect_config, state, str(path)))
-        found = found.replace(**overrides)
-        model = _make_model(found, adelaidet.convert_state(state, found), str(path))
-    elif mmdetection.is_mmdetection(state):
-        found = chosen or _read_config(path, partial(mmdetection.detect_config, state, str(path)))
-        found = found.replace(**overrides)
-        model = _make_model(found, mmdetection.convert_state(state, found), str(path))
-    else:
-        raise CheckpointError(
-            f"{path}: expected a condinst safetensors file or an AdelaiDet CondInst checkpoint (controller.weight,"
-            " proposal_generator.fcos_head.*) or one of MMDetection (bbox_head.controller.weight, mask_head.*),"
-            f" got keys such as {shorten_all(list(state)[:5])}"
-        )
-    return model.to(device).eval()
-
-
-def _read_config(path: Path, read: Callable[[], CondInstConfig]) -> CondInstConfig:
-    """The config that `read` finds in a file; what is wrong with it becomes an error with the file's name."""
-    try:
-        return read()
-    except CheckpointError:
-        raise
-    except Exception as error:  # tensors of other dtypes and shapes can make any operation of PyTorch fail
-        raise CheckpointError(f"{path}: the config of the file: {error}") from error
+    checkpoint = source if isinstance(source, Checkpoint) else Checkpoint.find(source)
+    if checkpoint is None:
+        warnings.warn(f"{source}: no weights come with this config; the model has random ones", stacklevel=2)
+        return new_model((chosen or load_config(str(source))).replace(**overrides)).to(device).eval()
+    model_config = (chosen or checkpoint.config()).replace(**overrides)
+    return _make_model(model_config, checkpoint.state_for(model_config), str(checkpoint.path)).to(device).eval()
 
 
 def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str) -> CondInst:
@@ -112,10 +73,10 @@ def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str
         model = _without_memory(config)
     except ValueError as error:  # names of blocks, which only the backbone knows, and too many parameters
         raise CheckpointError(f"{source}: {error}") from error
-    given = _fitting(model, state, source)
+    weights = _fitting_weights(model, state, source)
     model.to_empty(device="cpu")
     model.reset_constants()
-    model.load_state_dict(given)
+    model.load_state_dict(weights)
     return model
 
 
@@ -154,20 +115,33 @@ def fine_tune(source: str | Path, config: str | Path | None = None, **overrides:
     Raises:
         CheckpointError, ValueError: as `load`.
     """
-    found = load(source)
-    start = found.config if config is None else load_config(config)
-    model = new_model(start.replace(**overrides))
-    own, given = model.state_dict(), found.state_dict()
-    finer = max(0, len(model.config.fpn_in_features) - len(found.config.fpn_in_features))
-    given = {_FPN_LEVEL.sub(lambda key: f"{key[1]}.{int(key[2]) + finer}.", key): value for key, value in given.items()}
+    pretrained = load(source)
+    base = pretrained.config if config is None else load_config(config)
+    return fine_tune_model(pretrained, base.replace(**overrides), str(source))
+
+
+def fine_tune_model(pretrained: CondInst, config: CondInstConfig, source: str) -> CondInst:
+    """As `fine_tune`, with a model that has the weights, and the config of the result.
+
+    Args:
+        pretrained: has the weights, which are copied.
+        config: of the result.
+        source: what error messages call the weights.
+    """
+    model = new_model(config)
+    initial, weights = model.state_dict(), pretrained.state_dict()
+    finer = max(0, len(config.fpn_in_features) - len(pretrained.config.fpn_in_features))
+    weights = {
+        _FPN_LEVEL.sub(lambda key: f"{key[1]}.{int(key[2]) + finer}.", key): value for key, value in weights.items()
+    }
     fresh = [
         key
-        for key in own
-        if (key not in given and (key.startswith(_SEMANTIC + _PANOPTIC) or _level(key) < finer))
-        or (key.startswith(_CLASSES) and key in given and own[key].shape != given[key].shape)
-        or (key.startswith(_PANOPTIC_CLASSES) and _channels(model.config) != _channels(found.config))
+        for key in initial
+        if (key not in weights and (key.startswith(_SEMANTIC + _PANOPTIC) or _level(key) < finer))
+        or (key.startswith(_CLASSES) and key in weights and initial[key].shape != weights[key].shape)
+        or (key.startswith(_PANOPTIC_CLASSES) and _channels(config) != _channels(pretrained.config))
     ]
-    model.load_state_dict(_fitting(model, given | {key: own[key] for key in fresh}, str(source)))
+    model.load_state_dict(_fitting_weights(model, weights | {key: initial[key] for key in fresh}, source))
     return model
 
 
@@ -178,11 +152,11 @@ def _channels(config: CondInstConfig) -> tuple[int, int]:
 
 def _level(key: str) -> float:
     """The place of a key of an FPN's level, counted from the finest; infinity for other keys."""
-    found = _FPN_LEVEL.match(key)
-    return int(found[2]) if found else math.inf
+    match = _FPN_LEVEL.match(key)
+    return int(match[2]) if match else math.inf
 
 
-def _fitting(model: CondInst, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def _fitting_weights(model: CondInst, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """The tensors of a file, under our names, that go into a model.
 
     `num_batches_tracked` may be missing or too many, a counter without effect on the output. A semantic branch, of
@@ -192,15 +166,17 @@ def _fitting(model: CondInst, state: Mapping[str, Tensor], source: str) -> dict[
         CheckpointError: missing, unexpected or misshapen keys; the message lists them.
     """
     expected = model.state_dict()
-    given = dict(state)
+    weights = dict(state)
     dropped: tuple[str, ...] = () if model.config.semantic_loss else _SEMANTIC
     dropped += () if model.config.panoptic else _PANOPTIC
-    given = {key: value for key, value in given.items() if not key.startswith(dropped)}
-    given = {key: value for key, value in given.items() if not key.endswith("num_batches_tracked") or key in expected}
+    weights = {key: value for key, value in weights.items() if not key.startswith(dropped)}
+    weights = {
+        key: value for key, value in weights.items() if not key.endswith("num_batches_tracked") or key in expected
+    }
     counters = [key for key in expected if key.endswith("num_batches_tracked")]
-    given = {key: torch.zeros((), dtype=torch.int64) for key in counters} | given
-    check_keys(given, expected, source)
-    return given
+    weights = {key: torch.zeros((), dtype=torch.int64) for key in counters} | weights
+    check_keys(weights, expected, source)
+    return weights
 
 
 def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) -> None:
