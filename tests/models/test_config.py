@@ -263,3 +263,23 @@ def test_broken_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "broken.toml")
     with pytest.raises(ValueError, match="no such file"):
         load_config(tmp_path / "absent.toml")
+
+
+OLD_FILES = Path(__file__).parent / "old_files"
+"""A config and a recipe as release 0.1 wrote them, with other values than the defaults where names have changed."""
+
+
+def test_a_config_of_an_old_checkpoint_is_read() -> None:
+    text = (OLD_FILES / "config.json").read_text()
+    config = CondInstConfig.from_json(text)
+    assert CondInstConfig.from_json(config.to_json()) == config
+    written = json.loads(config.to_json())
+    assert all(written[name] == value for name, value in json.loads(text).items())
+
+
+def test_an_old_config_file_is_read() -> None:
+    config = load_config(OLD_FILES / "config.toml")
+    assert config == CondInstConfig.from_json((OLD_FILES / "config.json").read_text())
+    training = load_training_config(OLD_FILES / "config.toml")
+    assert (training.steps, training.milestones, training.scale_range) == (10, (4, 8), (0.5, 2.0))
+    assert (training.crop_size, training.precision) == (64, "32-true")
