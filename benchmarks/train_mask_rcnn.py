@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 import json
 import math
 import time
@@ -255,13 +254,13 @@ def main() -> None:
     words.out.mkdir(parents=True, exist_ok=True)
 
     config = load_config(CONFIG)
-    training = load_training_config(CONFIG, [f"seed={words.seed}"])
-    training = dataclasses.replace(training, precision=choose_precision(training.precision, CPU).name)
+    precision = choose_precision("auto", CPU).name
+    training = load_training_config(CONFIG, [f"seed={words.seed}", f"precision={precision}"])
     data = CocoInstances(words.data, words.images)
     validation = CocoInstances(words.validation_data, words.validation_images)
     model = make_mask_rcnn(config)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{num_parameters:,} parameters; {len(data)} images, {words.minutes:g} minutes, {training.precision}")
+    print(f"{num_parameters:,} parameters; {len(data)} images, {words.minutes:g} minutes, {precision}")
     result, steps, num_images = train(model, data, config, training, words.minutes, words.out / "log.csv")
     save_file(result.state_dict(), words.out / "model.safetensors")
 

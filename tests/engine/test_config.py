@@ -76,14 +76,16 @@ def test_a_table_is_laid_over_that_of_its_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "settings", "message"),
     [
-        ("[training]\nstep = 1\n", [], r"\[training\] step: expected one of steps"),
-        ("[training]\nsteps = 1.5\n", [], r"\[training\] steps: expected int, got 1.5"),
+        ("[training]\nstep = 1\n", [], r"\[training\] step: not a field of TrainingConfig; did you mean 'steps'"),
+        ("[training]\nsteps = 1.5\n", [], r"\[training\] steps: expected int, got float 1.5"),
         ("training = 3\n", [], "training: expected a table"),
         ("", ["steps"], "--set: expected NAME=VALUE, got 'steps'"),
-        ("", ["steps=many"], "--set steps: expected int, got 'many'"),
-        ("", ["steps=" + "[" * 3000], r"--set steps: expected int, got '\[\["),
-        ("", ["steps=" + "9" * 5000], "--set steps: expected int, got '999"),
-        ("", ["learning_rate=1" + "0" * 400], "--set learning_rate: expected float, got 1000"),
+        ("", ["steps=0"], "--set steps: expected at least 1, got 0"),
+        ("[training]\nsteps = 0\n", ["seed=1"], r"mine.toml: \[training\] steps: expected at least 1, got 0"),
+        ("", ["steps=many"], "--set steps: expected int, got str 'many'"),
+        ("", ["steps=" + "[" * 3000], r"--set steps: expected int, got str '\[\["),
+        ("", ["steps=" + "9" * 5000], "--set steps: expected int, got str '999"),
+        ("", ["learning_rate=1" + "0" * 400], "--set learning_rate: expected a finite number, got 1000"),
         ("[training]\nmilestones = ['x']\n", [], r"mine.toml: \[training\] milestones: expected int, got str 'x'"),
     ],
 )
