@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 
 from condinst import CondInstConfig
+from condinst.data.augmentation import AugmentationConfig
 from condinst.engine.config import TrainingConfig
 from condinst.fields import (
     LARGEST_INT,
@@ -109,7 +110,7 @@ def test_old_names() -> None:
         rename_old_fields(Example, {"number": 3, "count": 3})
 
 
-@pytest.mark.parametrize("kind", [CondInstConfig, TrainingConfig])
+@pytest.mark.parametrize("kind", [CondInstConfig, TrainingConfig, AugmentationConfig])
 def test_each_field_has_a_sentence(kind: type[Any]) -> None:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
@@ -122,4 +123,5 @@ def test_each_field_has_a_sentence(kind: type[Any]) -> None:
         and isinstance(following.value, ast.Constant)
         and str(following.value.value).endswith(".")
     }
-    assert described >= {field.name for field in dataclasses.fields(kind)}
+    own = {field.name for field in dataclasses.fields(kind)} & inspect.get_annotations(kind).keys()
+    assert described >= own

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from condinst.fields import AtLeast, AtMost, Below, Within, check_field, check_fields, rename_old_fields
+from condinst.data.augmentation import AugmentationConfig
+from condinst.fields import AtLeast, AtMost, Below, check_field, rename_old_fields
 from condinst.models.config_files import load_training_table
 from condinst.precision import Precision
 
@@ -16,12 +17,14 @@ _Count = Annotated[int, AtLeast(1)]
 _CountOrZero = Annotated[int, AtLeast(0)]
 # Each image of a batch takes memory. No machine can use as many.
 _Images = Annotated[int, AtLeast(1), AtMost(65_536)]
-_Probability = Annotated[float, Within(0, 1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained; the defaults are AdelaiDet's 1x schedule (numerics 2.7)."""
+class TrainingConfig(AugmentationConfig):
+    """How a model is trained; the defaults are AdelaiDet's 1x schedule (numerics 2.7).
+
+    The fields of `AugmentationConfig` are fields of this class, too.
+    """
 
     steps: _Count = 90_000
     """Optimizer steps."""
@@ -71,31 +74,6 @@ class TrainingConfig:
     channels_last: bool = False
     """Whether the weights of the convolutions, and so all maps, are in channels-last order."""
 
-    crop_size: _CountOrZero = 0
-    """Train on random crops with this side in network input pixels, see `TrainingTransform`; 0 trains on whole images,
-    resized as the model's config says."""
-
-    crop_width: _CountOrZero = 0
-    """Width of the crops, where they are not square; 0 for `crop_size`."""
-
-    scale_range: tuple[float, float] = (1.0, 1.0)
-    """Lowest and highest factor on the scale of testing, when training on crops. (0.1, 2.0) is large-scale jitter."""
-
-    horizontal_flip: _Probability = 0.5
-    """Probability of mirroring left and right."""
-
-    vertical_flip: _Probability = 0.0
-    """Probability of mirroring top and bottom."""
-
-    transpose: _Probability = 0.0
-    """Probability of swapping x and y."""
-
-    colour_jitter: Annotated[float, AtLeast(0)] = 0.0
-    """Largest relative change of brightness, contrast and saturation."""
-
-    copy_paste: _Probability = 0.0
-    """Probability of pasting objects of another image."""
-
     group_by_aspect_ratio: bool = True
     """Whether a batch has upright images only or wide images only, which needs less padding."""
 
@@ -116,11 +94,6 @@ class TrainingConfig:
 
     validation_images: _CountOrZero = 0
     """Images of each validation during training, 0 for all. The one at the end takes all."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.crop_width and not self.crop_size:
-            raise ValueError(f"crop_width: expected 0 without crop_size, got {self.crop_width}")
 
     @property
     def scaled_learning_rate(self) -> float:
