@@ -12,7 +12,6 @@ benchmarks/studies/mask_rcnn_training.py.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -52,8 +51,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
 
     config = load_config(CONFIG)
-    training = load_training_config(CONFIG, [f"seed={options.seed}"])
-    training = dataclasses.replace(training, precision=choose_precision(training.precision, CPU).name)
+    precision = choose_precision("auto", CPU).name
+    training = load_training_config(CONFIG, [f"seed={options.seed}", f"precision={precision}"])
     data = CocoInstances(options.data, options.images)
     validation = CocoInstances(options.validation_data, options.validation_images)
     model = make_mask_rcnn(config)

@@ -129,14 +129,11 @@ def mask_rcnn_target(sample: Sample) -> dict[str, Tensor]:
 def make_batches(data: CocoInstances, config: CondInstConfig, training: TrainingConfig) -> DataLoader[Sample]:
     """Batches without end, those that condinst_nano is trained on."""
     transform = TrainingTransform(
-        crop_size=training.crop_size,
-        scale_range=training.scale_range,
-        min_size=config.min_size_test,
-        max_size=config.max_size_test,
-        horizontal_flip=training.horizontal_flip,
-        vertical_flip=training.vertical_flip,
-        transpose=training.transpose,
-        colour_jitter=training.colour_jitter,
+        training,
+        min_size_test=config.min_size_test,
+        max_size_test=config.max_size_test,
+        min_size_train=config.min_size_train,
+        max_size_train=config.max_size_train,
     )
     return DataLoader(
         SampleStream(data, transform, training.seed),

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from condinst.data.augmentation import AugmentationConfig
 from condinst.data.objects import Objects, Polygons
 from condinst.data.resize import network_size, resize_image
 from condinst.data.rles import Rle, boxes_of_rles, check_points, draw_polygons, encode_masks, mask_pixels, mass_centers
@@ -144,77 +145,43 @@ class View:
 class TrainingTransform:
     """Random sizes, parts, mirrorings and colours, drawn from torch's global random numbers.
 
-    Without `crop_size` the whole image is brought to a random one of `min_sizes` (numerics 1.1). With it, a random part
-    is brought to a random scale. Large-scale jitter (Ghiasi et al.) is the latter with `scale_range` (0.1, 2.0), the
-    scale drawn evenly on a logarithmic axis; with `copy_paste` it is their Simple Copy-Paste.
+    Without a crop size the whole image is resized to one of the sizes `min_size_train` (numerics 1.1). With one, a
+    random part is resized to a random scale, drawn evenly on a logarithmic axis. This is large-scale jitter (Ghiasi et
+    al.) with a `scale_range` of (0.1, 2.0), and their Simple Copy-Paste with `copy_paste`.
 
     Args:
-        min_sizes: the shorter side of a whole image becomes one of these,
-        max_size_train: unless the longer one would exceed this.
-        crop_size: side of the crop in pixels of the network input; the result is `crop_size` square, or smaller where
-            the scaled image is. 0 for whole images.
-        crop_width: its width, where it is not square; 0 for `crop_size`.
-        scale_range: lowest and highest factor on the scale at which the model is tested; with a crop only.
-        min_size, max_size: the shorter side is tested at `min_size` unless the longer one would exceed `max_size`;
-            with a crop only.
-        horizontal_flip, vertical_flip: probability of each mirroring.
-        transpose: probability of swapping x and y. 0.5 for all three gives every mirroring and quarter turn alike,
-            right for images without an up and down.
-        colour_jitter: largest relative change of brightness, contrast and saturation.
-        copy_paste: probability of pasting objects of another image.
+        augmentation: the random changes.
+        min_size_test, max_size_test: as in the config of the model; used with a crop only.
+        min_size_train, max_size_train: as in the config of the model; used without a crop only.
     """
 
     def __init__(
         self,
+        augmentation: AugmentationConfig,
         *,
-        min_sizes: Sequence[int] = (640, 672, 704, 736, 768, 800),
-        max_size_train: int = 1333,
-        crop_size: int = 0,
-        crop_width: int = 0,
-        scale_range: tuple[float, float] = (1.0, 1.0),
-        min_size: int = 800,
-        max_size: int = 1333,
-        horizontal_flip: float = 0.5,
-        vertical_flip: float = 0.0,
-        transpose: float = 0.0,
-        colour_jitter: float = 0.0,
-        copy_paste: float = 0.0,
+        min_size_test: int,
+        max_size_test: int,
+        min_size_train: Sequence[int],
+        max_size_train: int,
     ) -> None:
-        if not min_sizes or min(min_sizes) < 1:
-            raise ValueError(f"min_sizes: expected at least one size of at least 1, got {tuple(min_sizes)}")
-        if not 0 < scale_range[0] <= scale_range[1]:
-            raise ValueError(f"scale_range: expected two factors above 0, the lower first, got {scale_range}")
-        probabilities = {
-            "horizontal_flip": horizontal_flip,
-            "vertical_flip": vertical_flip,
-            "transpose": transpose,
-            "copy_paste": copy_paste,
-        }
-        for name, probability in probabilities.items():
-            if not 0 <= probability <= 1:
-                raise ValueError(f"{name}: expected a probability in 0..1, got {probability}")
-        self.min_sizes = tuple(min_sizes)
+        self.augmentation = augmentation
+        self.min_size_test = min_size_test
+        self.max_size_test = max_size_test
+        self.min_size_train = tuple(min_size_train)
         self.max_size_train = max_size_train
-        self.crop_size = crop_size
-        self.crop_width = crop_width or crop_size
-        self.scale_range = scale_range
-        self.min_size = min_size
-        self.max_size = max_size
-        self.horizontal_flip = horizontal_flip
-        self.vertical_flip = vertical_flip
-        self.transpose = transpose
-        self.copy_paste = copy_paste
-        self._colours = v2.ColorJitter(colour_jitter, colour_jitter, colour_jitter)
+        jitter = augmentation.colour_jitter
+        self._change_colours = v2.ColorJitter(jitter, jitter, jitter)
 
     def draw_crop(self, height: int, width: int) -> Crop | None:
         """A random part of an image of this size and the scale for it; None where images stay whole."""
-        if not self.crop_size:
+        augmentation = self.augmentation
+        if not augmentation.crop_size:
             return None
-        low, high = (math.log(limit) for limit in self.scale_range)
-        test_scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
+        low, high = (math.log(limit) for limit in augmentation.scale_range)
+        test_scale = min(self.min_size_test / min(height, width), self.max_size_test / max(height, width))
         scale = test_scale * math.exp(low + (high - low) * float(torch.rand(())))
-        part_height, new_height = _crop_side(height, self.crop_size, scale)
-        part_width, new_width = _crop_side(width, self.crop_width, scale)
+        part_height, new_height = _crop_side(height, augmentation.crop_size, scale)
+        part_width, new_width = _crop_side(width, augmentation.crop_width or augmentation.crop_size, scale)
         return Crop(
             top=int(torch.randint(height - part_height + 1, ())),
             left=int(torch.randint(width - part_width + 1, ())),
@@ -247,7 +214,7 @@ class TrainingTransform:
             part, and of objects that were pasted or covered, are the boxes of the masks.
         """
         changed, target = self._change(image, objects, crop)
-        if other is not None and _happens(self.copy_paste):
+        if other is not None and _happens(self.augmentation.copy_paste):
             other_image, other_objects = other()
             other_crop = self.draw_crop(other_image.shape[1], other_image.shape[2])
             pasted_image, pasted = self._change(other_image, other_objects, other_crop)
@@ -260,16 +227,16 @@ class TrainingTransform:
         height, width = image.shape[1], image.shape[2]
         part = crop
         if part is None:
-            shorter = self.min_sizes[int(torch.randint(len(self.min_sizes), ()))]
+            shorter = self.min_size_train[int(torch.randint(len(self.min_size_train), ()))]
             part = Crop(0, 0, height, width, *network_size(height, width, shorter, self.max_size_train))
         view = View(
             part,
             whole=crop is None,
-            transpose=_happens(self.transpose),
-            horizontal_flip=_happens(self.horizontal_flip),
-            vertical_flip=_happens(self.vertical_flip),
+            transpose=_happens(self.augmentation.transpose),
+            horizontal_flip=_happens(self.augmentation.horizontal_flip),
+            vertical_flip=_happens(self.augmentation.vertical_flip),
         )
-        return self._colours(view.image(image)), change_objects(objects, view)
+        return self._change_colours(view.image(image)), change_objects(objects, view)
 
 
 def change_objects(objects: Objects, view: View) -> Target:

@@ -410,16 +410,9 @@ class Trainer:
 
 def _make_transform(model: CondInst, config: TrainingConfig) -> TrainingTransform:
     return TrainingTransform(
-        crop_size=config.crop_size,
-        crop_width=config.crop_width,
-        scale_range=config.scale_range,
-        min_size=model.config.min_size_test,
-        max_size=model.config.max_size_test,
-        min_sizes=model.config.min_size_train,
+        config,
+        min_size_test=model.config.min_size_test,
+        max_size_test=model.config.max_size_test,
+        min_size_train=model.config.min_size_train,
         max_size_train=model.config.max_size_train,
-        horizontal_flip=config.horizontal_flip,
-        vertical_flip=config.vertical_flip,
-        transpose=config.transpose,
-        colour_jitter=config.colour_jitter,
-        copy_paste=config.copy_paste,
     )

@@ -18,7 +18,7 @@ def match_categories(
     category_names: Sequence[str],
     *,
     num_classes: int,
-    model_ids: Sequence[int] = (),
+    model_ids: Sequence[int | str] = (),
     model_names: Sequence[str] = (),
     kind: str = "classes",
 ) -> list[int | None]:
@@ -47,7 +47,8 @@ def match_categories(
         return [by_name.get(name) for name in model_names]
     if model_ids and set(category_ids) <= set(model_ids):
         _warn_of_names(category_ids, category_names, model_ids, model_names)
-        return [category if category in category_ids else None for category in model_ids]
+        by_id: dict[int | str, int] = {category: category for category in category_ids}
+        return [by_id.get(category) for category in model_ids]
     if len(category_ids) == num_classes:
         if model_names and list(model_names) != list(category_names):
             pairs = [f"{own!r} is {other!r}" for own, other in zip(model_names, category_names, strict=True)]
@@ -91,7 +92,10 @@ def match_panoptic_categories(data: CocoPanoptic, config: CondInstConfig) -> lis
 
 
 def _warn_of_names(
-    category_ids: Sequence[int], category_names: Sequence[str], model_ids: Sequence[int], model_names: Sequence[str]
+    category_ids: Sequence[int],
+    category_names: Sequence[str],
+    model_ids: Sequence[int | str],
+    model_names: Sequence[str],
 ) -> None:
     known = dict(zip(model_ids, model_names, strict=False))  # a model may have ids without names
     other = [

@@ -3,70 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
+from ..fields import Above, AtLeast, AtMost, Between, OldName, Within, check_fields, check_names, rename_old_fields
 from ..messages import shorten
 from ..ops.common.mask_network import UPSAMPLE_FACTORS, num_mask_head_params
-from .fields import check_types
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "pixel_order": ("rgb", "bgr"),
-    "backbone": ("resnet18", "resnet34", "resnet50", "resnet101", "dla34"),
-    "backbone_norm": ("FrozenBN", "BN", "SyncBN"),
-    "neck": ("fpn", "bifpn"),
-    "neck_norm": ("FrozenBN", "BN", "SyncBN"),
-    "head_norm": ("GN", "NaiveGN", "BN", "SyncBN", "none"),
-    "mask_branch_norm": ("BN", "SyncBN", "none"),
-    "score_rule": ("root", "product"),
-    "mask_head_coordinates": ("relative", "absolute", "none"),
-    "box_quality": ("centerness", "iou"),
-    "cls_loss_normalizer": ("fg", "moving_fg", "all"),
-    "mask_loss_locations": ("all", "random", "top"),
-    "nms": ("box", "mask", "matrix"),
-    "matrix_nms_kernel": ("gaussian", "linear"),
-    "center_sampling": ("mass", "box"),
-    "panoptic_norm": ("GN", "BN", "SyncBN", "none"),
-    "panoptic_things": ("each", "one"),
-}
-
-_MAY_BE_ZERO = (
-    "freeze_at",
-    "fpn_top_levels",
-    "max_detections",
-    "num_share_convs",
-    "num_cls_convs",
-    "num_box_convs",
-    "num_mask_branch_convs",
-    "num_stuff_classes",
-    "stuff_area_limit",
-)
-
-_MOST: dict[str, tuple[int, str]] = {
-    **dict.fromkeys(
-        ("min_size_test", "max_size_test", "min_size_train", "max_size_train", "size_divisibility"),
-        (16_384, "the side of a picture of 268 million pixels"),
-    ),
-    **dict.fromkeys(
-        ("fpn_channels", "mask_branch_channels", "panoptic_channels", "backbone_base_channels"),
-        (8192, "32 times the published width or more"),
-    ),
-    **dict.fromkeys(("mask_feature_channels", "mask_head_channels"), (1024, "128 times the published width")),
-    **dict.fromkeys(
-        ("num_share_convs", "num_cls_convs", "num_box_convs", "num_mask_branch_convs", "bifpn_repeats"),
-        (256, "more than 40 times the published depth"),
-    ),
-    "mask_head_layers": (32, "ten times the published depth"),
-    **dict.fromkeys(("num_classes", "num_stuff_classes"), (100_000, "more than any known data set has")),
-    "sizes_of_interest": (2**20, "more than the side of any picture"),
-}
-"""The highest value of a field, and why; of all other whole numbers it is `_LARGEST`. More would ask for memory that no
-machine has, and mostly comes from a damaged file."""
-
-_LARGEST = 2**31 - 1  # the kernels count in 32 bits
-_PIXEL_RANGE = 1_000_000  # of mean and deviation, whose pixels are in 0..255
+# What is larger would ask for memory that no machine has, and mostly comes from a damaged file.
+_In32Bits = AtMost(2**31 - 1, "the largest number of 32 bits")  # in which the kernels count
+_Count = Annotated[int, AtLeast(1), _In32Bits]
+_CountOrZero = Annotated[int, AtLeast(0), _In32Bits]
+_Side = Annotated[int, AtLeast(1), AtMost(16_384, "the side of a picture of 268 million pixels")]
+_Width = Annotated[int, AtLeast(1), AtMost(8192, "32 times the published width or more")]
+_MaskHeadWidth = Annotated[int, AtLeast(1), AtMost(1024, "128 times the published width")]
+_MostConvs = AtMost(256, "more than 40 times the published depth")
+_Convs = Annotated[int, AtLeast(0), _MostConvs]
+_MostClasses = AtMost(100_000, "more than any known data set has")
+_Share = Annotated[float, Within(0, 1)]
+_Weight = Annotated[float, AtLeast(0)]
+_PixelMean = Annotated[float, Within(-1_000_000, 1_000_000)]
+_PixelDeviation = Annotated[float, Within(1e-6, 1_000_000)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,234 +34,278 @@ class CondInstConfig:
 
     The defaults are AdelaiDet's `MS_R_50_1x`. Sizes are in pixels of the network input unless said otherwise; boxes are
     (x1, y1, x2, y2).
-
-    Args:
-        name: what the model calls itself.
-        num_classes: number of foreground classes, labels are 0 .. num_classes - 1.
-        class_names: one name per class, or empty.
-        category_ids: the id of each class in COCO results, a number or text; label + 1 when empty.
-        pixel_order: channel order that the network works in; images given to the model are always RGB.
-        pixel_mean, pixel_std: subtracted from and divided into 0..255 pixel values, in `pixel_order`.
-        min_size_test, max_size_test: the shorter side is brought to `min_size_test` unless the longer one would exceed
-            `max_size_test`.
-        min_size_train, max_size_train: the same in training; one of `min_size_train` is drawn per image.
-        size_divisibility: the batch is padded on the right and bottom to a multiple of it.
-        backbone: a ResNet of one of four depths, or DLA-34, whose levels 2 to 5 are called res2 to res5 here.
-        backbone_base_channels: width of the stem; 64 is the published network, 32 half of it. (DLA-34's stem has a
-            quarter of it, 16 in the published network.)
-        backbone_norm: normalisation of the backbone. "FrozenBN" has constant statistics and constant affine terms.
-        stride_in_1x1: True puts the stride of a bottleneck in the first 1x1 convolution (Caffe and MSRA weights),
-            False in the 3x3 (torchvision weights). No effect where there are no bottlenecks.
-        freeze_at: number of backbone stages without gradient: 1 the stem, 2 the stem and res2, 0 none
-            (the only choice with DLA-34).
-        backbone_deformable: where the second convolution of a ResNet's block (the 3x3 of a bottleneck) is a modulated
-            deformable one: stages ("res4", all blocks) and blocks ("res4.0").
-        neck: the pyramid, "fpn" (Lin et al.) or "bifpn" (Tan et al., as AdelaiDet builds it). The fields called fpn_*
-            are of both.
-        bifpn_repeats: how often a BiFPN fuses all levels.
-        neck_norm: normalisation in a BiFPN; an FPN has none.
-        fpn_in_features: backbone stages that the FPN takes, finest first.
-        fpn_channels: channels of all pyramid levels.
-        fpn_top_levels: extra levels above the last stage: 2 gives P6 and P7, 0 none.
-        head_in_features: pyramid levels that the FCOS head runs on.
-        head_norm: norm in the towers. "NaiveGN" is GroupNorm; "BN" and "SyncBN" keep separate statistics per level.
-        num_share_convs, num_cls_convs, num_box_convs: depth of the towers.
-        head_deformable: the last convolution of the class and box towers is a modulated deformable one.
-        use_scale: one learnable factor per level on the box regression.
-        prior_probability: initial foreground probability of the class logits.
-        sizes_of_interest: upper bounds of max(l, t, r, b) on all levels but the last, in pixels. They assign objects to
-            levels and, with twice the last one appended, normalise the relative coordinates.
-        mask_branch_in_features: pyramid levels that feed the mask branch, finest first; the first gives its stride.
-        mask_branch_channels, num_mask_branch_convs: width and depth of the mask branch.
-        mask_branch_norm: norm in the mask branch.
-        mask_feature_channels: channels of the mask features (C_bottom of Table 2).
-        mask_head_layers, mask_head_channels: depth and width of the dynamic mask head (Table 1).
-        mask_head_coordinates: coordinate channels of the dynamic mask head, "relative" to the instance's location,
-            "absolute", or "none" (Table 3).
-        mask_head_features: False gives the dynamic mask head coordinates alone (Table 3), and there is no mask branch;
-            the first of `mask_branch_in_features` still tells the stride.
-        mask_output_stride: stride of the mask logits: the mask feature stride, a half or a quarter of it (Table 5).
-        semantic_loss: an auxiliary semantic segmentation branch on the first mask branch level, in training only.
-        panoptic: a semantic branch for panoptic segmentation (section 3.2, Fig. 4) beside the instances. Panoptic
-            labels are those of the things, 0 .. num_classes - 1, and then those of the stuff.
-        num_stuff_classes, stuff_names, stuff_category_ids: the same as the three fields above for classes without
-            instances.
-        panoptic_in_features: pyramid levels of the semantic branch, finest first; the first gives its stride.
-        panoptic_channels, panoptic_norm: width of each of these levels in the branch, and its norm.
-        panoptic_things: what the semantic branch tells of things, "each" class of them or that it is "one" of them.
-        score_threshold: detections with a reported score (the square root of class probability times centre-ness) at or
-            below it are dropped, before NMS.
-        threshold_with_centerness: False applies `score_threshold ** 2` to the class probability alone, AdelaiDet's
-            `THRESH_WITH_CTR False`; the reported score stays the product's root, so it can then be lower.
-        score_rule: the reported score: "root" as above, or "product", MMDetection's: the product itself. With
-            "product" the class probability alone is held against `score_threshold` (without squaring it, and whatever
-            `threshold_with_centerness` says) and ranks the `pre_nms_top_k`.
-        clip_boxes: boxes are clipped to the image before NMS compares them, and empty ones dropped (MMDetection);
-            False clips them in the results only.
-        pre_nms_top_k: candidates kept per pyramid level.
-        nms: what tells duplicates: the IoU of predicted boxes ("box"), or inference without boxes (section 4.6): that
-            of masks ("mask"), or SOLOv2's Matrix NMS ("matrix"), which lowers the scores of masks that overlap better
-            ones. Without boxes every candidate gets a mask, and the boxes in the results are those round the masks.
-        nms_threshold: boxes (masks) of one class with an IoU above it are duplicates; not for "matrix".
-        matrix_nms_kernel, matrix_nms_sigma: see `ops.matrix_nms`.
-        max_detections: detections kept per image; 0 keeps all. Equal scores at the end are all kept, up to twice as
-            many.
-        mask_threshold: a pixel belongs to the mask when its probability is above it.
-        panoptic_score_threshold, panoptic_overlap_threshold, stuff_area_limit: the merging rule of section 3.4, see
-            `ops.panoptic_merge`: instances with a lower reported score, or that lose a larger share of their area, are
-            left out; stuff of fewer pixels of the result becomes void.
-        focal_loss_alpha, focal_loss_gamma: of the class loss (and of the auxiliary semantic loss).
-        mask_loss_weight: factor on the mask loss (lambda of Eq. 2).
-        semantic_loss_weight: factor on the auxiliary semantic loss.
-        panoptic_loss_weight: factor on the loss of the semantic branch for panoptic segmentation (mu of Eq. 2).
-        center_sampling: the centre of an object, that of its mask's mass ("mass") or of its box ("box", FCOS).
-        center_sampling_radius: half-side of the positive region around an object's centre, in strides.
-        box_quality: "centerness" learns Eq. 3 of FCOS; "iou" learns the IoU of the predicted box in its place.
-        cls_loss_normalizer: the class loss is divided by the number of positives ("fg"), its moving average
-            ("moving_fg") or the number of locations ("all").
-        mask_loss_locations: which positive locations feed the mask loss: "all", "random"
-            (`mask_loss_max_locations` per batch) or "top" (the best scoring of each object, about
-            `mask_loss_top_per_image` per image; the paper's rule).
-        mask_loss_max_locations: see above.
-        mask_loss_top_per_image: see above.
     """
 
     name: str = "condinst"
-    num_classes: int = 80
+    """Name of the model."""
+
+    num_classes: Annotated[int, AtLeast(1), _MostClasses] = 80
+    """Number of foreground classes; labels are 0 .. num_classes - 1."""
+
     class_names: tuple[str, ...] = ()
-    category_ids: tuple[int, ...] = ()
+    """One name per class, or empty."""
 
-    pixel_order: str = "bgr"
-    pixel_mean: tuple[float, float, float] = (103.530, 116.280, 123.675)
-    pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    min_size_test: int = 800
-    max_size_test: int = 1333
-    min_size_train: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
-    max_size_train: int = 1333
-    size_divisibility: int = 32
+    category_ids: tuple[int | str, ...] = ()
+    """The id of each class in COCO results, a number or text; label + 1 when empty."""
 
-    backbone: str = "resnet50"
-    backbone_base_channels: int = 64
-    backbone_norm: str = "FrozenBN"
+    pixel_order: Literal["rgb", "bgr"] = "bgr"
+    """Channel order that the network works in. Images given to the model are always RGB."""
+
+    pixel_mean: tuple[_PixelMean, _PixelMean, _PixelMean] = (103.530, 116.280, 123.675)
+    """Subtracted from pixel values in 0..255; in `pixel_order`."""
+
+    pixel_std: tuple[_PixelDeviation, _PixelDeviation, _PixelDeviation] = (1.0, 1.0, 1.0)
+    """Pixel values are divided by it after the subtraction; in `pixel_order`."""
+
+    min_size_test: _Side = 800
+    """An image is scaled so that its shorter side has this size, unless the longer one would exceed `max_size_test`."""
+
+    max_size_test: _Side = 1333
+    """Largest longer side; see `min_size_test`."""
+
+    min_size_train: tuple[_Side, ...] = (640, 672, 704, 736, 768, 800)
+    """As `min_size_test`, in training. One of these is drawn for each image."""
+
+    max_size_train: _Side = 1333
+    """As `max_size_test`, in training."""
+
+    size_divisibility: _Side = 32
+    """Height and width of a batch are padded on the bottom and right to a multiple of it."""
+
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "dla34"] = "resnet50"
+    """A ResNet of one of four depths, or DLA-34. The levels 2 to 5 of DLA-34 are also called res2 to res5."""
+
+    backbone_base_channels: _Width = 64
+    """Width of the stem; 64 is the published network, 32 half of it. DLA-34's stem has a quarter of it, 16 in the
+    published network."""
+
+    backbone_norm: Literal["FrozenBN", "BN", "SyncBN"] = "FrozenBN"
+    """Norm in the backbone. "FrozenBN" has constant statistics and constant affine terms."""
+
     stride_in_1x1: bool = True
-    freeze_at: int = 2
-    backbone_deformable: tuple[str, ...] = ()
+    """True puts the stride of a bottleneck in its first 1x1 convolution (Caffe and MSRA weights), False in its 3x3
+    (torchvision weights). Networks without bottlenecks ignore it."""
 
-    neck: str = "fpn"
-    bifpn_repeats: int = 6
-    neck_norm: str = "SyncBN"
+    freeze_at: Annotated[int, AtLeast(0), AtMost(5, "the stem and four stages")] = 2
+    """Number of backbone stages without gradient: 1 is the stem, 2 the stem and res2, 0 none. DLA-34 needs 0."""
+
+    backbone_deformable: tuple[str, ...] = ()
+    """Where the second convolution of a ResNet's block (the 3x3 of a bottleneck) is a modulated deformable one: stages
+    ("res4" for all its blocks) and blocks ("res4.0")."""
+
+    neck: Literal["fpn", "bifpn"] = "fpn"
+    """The pyramid: "fpn" (Lin et al.) or "bifpn" (Tan et al., as AdelaiDet builds it). Both use the fields fpn_*."""
+
+    bifpn_repeats: Annotated[int, AtLeast(1), _MostConvs] = 6
+    """How often a BiFPN fuses all levels."""
+
+    neck_norm: Literal["FrozenBN", "BN", "SyncBN"] = "SyncBN"
+    """Norm in a BiFPN; an FPN has none."""
+
     fpn_in_features: tuple[str, ...] = ("res3", "res4", "res5")
-    fpn_channels: int = 256
-    fpn_top_levels: int = 2
+    """Backbone stages that the neck takes, finest first."""
+
+    fpn_channels: _Width = 256
+    """Channels of all pyramid levels."""
+
+    fpn_top_levels: Literal[0, 2] = 2
+    """Number of levels above the last stage: 2 for P6 and P7, or 0."""
 
     head_in_features: tuple[str, ...] = ("p3", "p4", "p5", "p6", "p7")
-    head_norm: str = "GN"
-    num_share_convs: int = 0
-    num_cls_convs: int = 4
-    num_box_convs: int = 4
+    """Pyramid levels that the FCOS head runs on."""
+
+    head_norm: Literal["GN", "NaiveGN", "BN", "SyncBN", "none"] = "GN"
+    """Norm in the towers. "NaiveGN" is GroupNorm; "BN" and "SyncBN" keep separate statistics per level."""
+
+    num_share_convs: _Convs = 0
+    """Depth of the tower that classes and boxes share, below their own towers."""
+
+    num_cls_convs: _Convs = 4
+    """Depth of the tower for classes."""
+
+    num_box_convs: _Convs = 4
+    """Depth of the tower for boxes."""
+
     head_deformable: bool = False
+    """Whether the last convolution of the class and box towers is a modulated deformable one."""
+
     use_scale: bool = True
-    prior_probability: float = 0.01
-    sizes_of_interest: tuple[int, ...] = (64, 128, 256, 512)
+    """Whether the box regression has one learnable factor per level."""
+
+    prior_probability: Annotated[float, Between(0, 1)] = 0.01
+    """Foreground probability of the class logits before training."""
+
+    sizes_of_interest: tuple[Annotated[int, AtLeast(1), AtMost(2**20, "more than the side of any picture")], ...] = (
+        64,
+        128,
+        256,
+        512,
+    )
+    """Upper bounds of max(l, t, r, b) on all levels but the last. They assign objects to levels and, with twice the
+    last one appended, normalise the relative coordinates."""
 
     mask_branch_in_features: tuple[str, ...] = ("p3", "p4", "p5")
-    mask_branch_channels: int = 128
-    num_mask_branch_convs: int = 4
-    mask_branch_norm: str = "BN"
-    mask_feature_channels: int = 8
-    mask_head_layers: int = 3
-    mask_head_channels: int = 8
-    mask_head_coordinates: str = "relative"
+    """Pyramid levels that feed the mask branch, finest first. The stride of the first one is that of the branch."""
+
+    mask_branch_channels: _Width = 128
+    """Width of the mask branch."""
+
+    num_mask_branch_convs: _Convs = 4
+    """Depth of the mask branch."""
+
+    mask_branch_norm: Literal["BN", "SyncBN", "none"] = "BN"
+    """Norm in the mask branch."""
+
+    mask_feature_channels: _MaskHeadWidth = 8
+    """Channels of the mask features (C_bottom of Table 2)."""
+
+    mask_head_layers: Annotated[int, AtLeast(1), AtMost(32, "ten times the published depth")] = 3
+    """Depth of the dynamic mask head (Table 1)."""
+
+    mask_head_channels: _MaskHeadWidth = 8
+    """Width of the dynamic mask head (Table 1)."""
+
+    mask_head_coordinates: Literal["relative", "absolute", "none"] = "relative"
+    """Coordinate channels of the dynamic mask head: "relative" to the instance's location, "absolute", or "none"
+    (Table 3)."""
+
     mask_head_features: bool = True
-    mask_output_stride: int = 4
+    """False gives the dynamic mask head the coordinates alone (Table 3). There is then no mask branch, but the first of
+    `mask_branch_in_features` still sets the stride."""
+
+    mask_output_stride: _Count = 4
+    """Stride of the mask logits: the stride of the mask features, a half or a quarter of it (Table 5)."""
+
     semantic_loss: bool = False
+    """Whether an auxiliary semantic branch runs on the first level of the mask branch, in training only."""
 
     panoptic: bool = False
-    num_stuff_classes: int = 0
+    """Whether a semantic branch for panoptic segmentation (section 3.2, Fig. 4) runs beside the instances. Panoptic
+    labels are those of the things, 0 .. num_classes - 1, followed by those of the stuff."""
+
+    num_stuff_classes: Annotated[int, AtLeast(0), _MostClasses] = 0
+    """Number of classes without instances."""
+
     stuff_names: tuple[str, ...] = ()
-    stuff_category_ids: tuple[int, ...] = ()
+    """One name per stuff class, or empty."""
+
+    stuff_category_ids: tuple[int | str, ...] = ()
+    """The id of each stuff class in results, a number or text."""
+
     panoptic_in_features: tuple[str, ...] = ("p2", "p3", "p4", "p5")
-    panoptic_channels: int = 128
-    panoptic_norm: str = "GN"
-    panoptic_things: str = "each"
+    """Pyramid levels of the semantic branch, finest first. The stride of the first one is that of the branch."""
 
-    score_threshold: float = math.sqrt(0.05)
+    panoptic_channels: _Width = 128
+    """Width of each level in the semantic branch."""
+
+    panoptic_norm: Literal["GN", "BN", "SyncBN", "none"] = "GN"
+    """Norm in the semantic branch."""
+
+    separate_thing_channels: bool = True
+    """Whether the semantic branch has one channel for each class of things. False gives it a single channel for all
+    things, as in Panoptic FPN."""
+
+    score_threshold: _Share = math.sqrt(0.05)
+    """Detections with a reported score (the square root of class probability times centre-ness) at or below it are
+    dropped before NMS."""
+
     threshold_with_centerness: bool = True
-    score_rule: str = "root"
-    clip_boxes: bool = False
-    pre_nms_top_k: int = 1000
-    nms: str = "box"
-    nms_threshold: float = 0.6
-    matrix_nms_kernel: str = "gaussian"
-    matrix_nms_sigma: float = 2.0
-    max_detections: int = 100
-    mask_threshold: float = 0.5
-    panoptic_score_threshold: float = 0.45
-    panoptic_overlap_threshold: float = 0.4
-    stuff_area_limit: int = 4096
+    """False applies `score_threshold ** 2` to the class probability alone, as AdelaiDet's `THRESH_WITH_CTR False`. The
+    reported score stays the root of the product, so it can be below the threshold."""
 
-    focal_loss_alpha: float = 0.25
-    focal_loss_gamma: float = 2.0
-    mask_loss_weight: float = 1.0
-    semantic_loss_weight: float = 1.0
-    panoptic_loss_weight: float = 0.5
-    center_sampling: str = "mass"
-    center_sampling_radius: float = 1.5
-    box_quality: str = "centerness"
-    cls_loss_normalizer: str = "fg"
-    mask_loss_locations: str = "random"
-    mask_loss_max_locations: int = 500
-    mask_loss_top_per_image: int = 64
+    score_rule: Literal["root", "product"] = "root"
+    """The reported score: "root" as for `score_threshold`, or "product", MMDetection's: the product itself. With
+    "product", the class probability alone is compared with `score_threshold` (not squared, whatever
+    `threshold_with_centerness` is) and ranks the `pre_nms_top_k` candidates."""
+
+    clip_boxes: bool = False
+    """True clips boxes to the image before NMS and drops empty ones, as MMDetection does. False clips them in the
+    results only."""
+
+    pre_nms_top_k: _Count = 1000
+    """Candidates kept per pyramid level."""
+
+    nms: Literal["box", "mask", "matrix"] = "box"
+    """How duplicates are recognised: by the IoU of predicted boxes ("box"), or without boxes (section 4.6) by the IoU
+    of masks ("mask") or with SOLOv2's Matrix NMS ("matrix"), which lowers the scores of masks that overlap better ones.
+    Without boxes every candidate gets a mask, and the boxes in the results are those around the masks."""
+
+    nms_threshold: _Share = 0.6
+    """Boxes (masks) of one class with a higher IoU are duplicates. "matrix" does not use it."""
+
+    matrix_nms_kernel: Literal["gaussian", "linear"] = "gaussian"
+    """How an overlap lowers a score; see `ops.matrix_nms`."""
+
+    matrix_nms_sigma: Annotated[float, Above(0)] = 2.0
+    """How strongly the kernel "gaussian" lowers scores; see `ops.matrix_nms`."""
+
+    max_detections: _CountOrZero = 100
+    """Detections kept per image; 0 keeps all. Detections that tie with the last one are all kept, up to twice as
+    many."""
+
+    mask_threshold: _Share = 0.5
+    """A pixel belongs to the mask when its probability is above it."""
+
+    panoptic_score_threshold: _Share = 0.45
+    """Instances with a lower reported score are left out of panoptic results (section 3.4); see
+    `ops.panoptic_merge`."""
+
+    panoptic_overlap_threshold: _Share = 0.4
+    """Instances that lose a larger share of their area to better ones are left out of panoptic results."""
+
+    stuff_area_limit: _CountOrZero = 4096
+    """Stuff with fewer pixels in a panoptic result becomes void."""
+
+    focal_loss_alpha: _Share = 0.25
+    """Alpha of the class loss and of the auxiliary semantic loss."""
+
+    focal_loss_gamma: _Weight = 2.0
+    """Gamma of the class loss and of the auxiliary semantic loss."""
+
+    mask_loss_weight: _Weight = 1.0
+    """Factor on the mask loss (lambda of Eq. 2)."""
+
+    semantic_loss_weight: _Weight = 1.0
+    """Factor on the auxiliary semantic loss."""
+
+    panoptic_loss_weight: _Weight = 0.5
+    """Factor on the loss of the semantic branch for panoptic segmentation (mu of Eq. 2)."""
+
+    center_sampling: Literal["mass", "box"] = "mass"
+    """The centre of an object: that of its mask's mass ("mass") or of its box ("box", FCOS)."""
+
+    center_sampling_radius: Annotated[float, Above(0)] = 1.5
+    """Half-side of the positive region around an object's centre, in strides."""
+
+    box_quality: Literal["centerness", "iou"] = "centerness"
+    """What the centre-ness branch learns: Eq. 3 of FCOS ("centerness"), or the IoU of the predicted box ("iou")."""
+
+    cls_loss_normalizer: Literal["fg", "moving_fg", "all"] = "fg"
+    """The class loss is divided by the number of positives ("fg"), its moving average ("moving_fg") or the number of
+    locations ("all")."""
+
+    mask_loss_locations: Literal["all", "random", "top"] = "random"
+    """Which positive locations feed the mask loss: "all" of them, "random" ones, or the "top" ones: the best scoring
+    locations of each object, which is the paper's rule."""
+
+    mask_loss_max_locations: _Count = 500
+    """Locations per batch that `mask_loss_locations = "random"` draws."""
+
+    mask_loss_top_per_image: _Count = 64
+    """Locations per image that `mask_loss_locations = "top"` takes, about evenly over the objects."""
+
+    OLD_NAMES: ClassVar[Mapping[str, OldName]] = {
+        "panoptic_things": OldName("separate_thing_channels", {"each": True, "one": False}),
+    }
+    """Former names of fields. Config files, overrides and checkpoints may still have them."""
 
     def __post_init__(self) -> None:
-        check_types(self, also={"category_ids": str, "stuff_category_ids": str})  # as data sets may have them
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {shorten(getattr(self, name))}")
-        self._check_ranges()
-        self._check_levels()
-
-    def _check_ranges(self) -> None:
-        for field in dataclasses.fields(self):
-            if type(field.default) is int:
-                self._check_range(field.name, getattr(self, field.name))
-        for name in ("min_size_train", "sizes_of_interest"):
-            for size in getattr(self, name):
-                self._check_range(name, size)
-        for name in (
-            "score_threshold",
-            "nms_threshold",
-            "mask_threshold",
-            "panoptic_score_threshold",
-            "panoptic_overlap_threshold",
-            "focal_loss_alpha",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
-        for name in ("mask_loss_weight", "semantic_loss_weight", "panoptic_loss_weight", "focal_loss_gamma"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected a number of at least 0, got {getattr(self, name)}")
-        for name in ("center_sampling_radius", "matrix_nms_sigma"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if not 0 < self.prior_probability < 1:
-            raise ValueError(f"prior_probability: expected a number between 0 and 1, got {self.prior_probability}")
-        if max(map(abs, self.pixel_mean)) > _PIXEL_RANGE:
-            raise ValueError(f"pixel_mean: expected at most {_PIXEL_RANGE}, got {self.pixel_mean}")
-        if not 1 / _PIXEL_RANGE <= min(self.pixel_std) <= max(self.pixel_std) <= _PIXEL_RANGE:
-            raise ValueError(f"pixel_std: expected 1 / {_PIXEL_RANGE} to {_PIXEL_RANGE}, got {self.pixel_std}")
-        for name in ("class_names", "category_ids"):
-            if len(getattr(self, name)) not in (0, self.num_classes):
-                raise ValueError(f"{name}: expected {self.num_classes} (num_classes), got {len(getattr(self, name))}")
-        for name in ("stuff_names", "stuff_category_ids"):
-            if len(getattr(self, name)) not in (0, self.num_stuff_classes):
-                raise ValueError(
-                    f"{name}: expected {self.num_stuff_classes} (num_stuff_classes), got {len(getattr(self, name))}"
-                )
+        check_fields(self)
+        self._check_classes()
+        if not self.min_size_train:
+            raise ValueError("min_size_train: expected at least one size, got none")
         if self.mask_head_coordinates == "none" and not self.mask_head_features:
             raise ValueError("mask_head_features: expected True with mask_head_coordinates none, got False")
-        if self.freeze_at > 5:
-            raise ValueError(f"freeze_at: expected 0..5, got {self.freeze_at}")
         if self.backbone == "dla34":
             self._check_dla()
         # one channel per group would leave nothing to normalise on a map of one cell
@@ -311,16 +314,17 @@ class CondInstConfig:
                 f"fpn_channels: expected a multiple of 32, at least 64, with head_norm {self.head_norm},"
                 f" got {self.fpn_channels}"
             )
-        if not self.min_size_train:
-            raise ValueError("min_size_train: expected at least one size, got none")
+        self._check_levels()
 
-    def _check_range(self, name: str, value: int) -> None:
-        least = 0 if name in _MAY_BE_ZERO else 1
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-        most, reason = _MOST.get(name, (_LARGEST, "the largest number of 32 bits"))
-        if value > most:
-            raise ValueError(f"{name}: expected at most {most} ({reason}), got {value}")
+    def _check_classes(self) -> None:
+        for number, names in (
+            ("num_classes", ("class_names", "category_ids")),
+            ("num_stuff_classes", ("stuff_names", "stuff_category_ids")),
+        ):
+            expected = getattr(self, number)
+            for name in names:
+                if len(getattr(self, name)) not in (0, expected):
+                    raise ValueError(f"{name}: expected {expected} ({number}), got {len(getattr(self, name))}")
 
     def _check_dla(self) -> None:
         if self.freeze_at:
@@ -346,8 +350,6 @@ class CondInstConfig:
             )
         if self.neck == "bifpn" and len(self.fpn_levels) < 2:
             raise ValueError("fpn_in_features: expected at least two levels with neck bifpn and no top levels, got one")
-        if self.fpn_top_levels not in (0, 2):
-            raise ValueError(f"fpn_top_levels: expected 0 or 2, got {self.fpn_top_levels}")
         if self.panoptic:
             self._check_panoptic()
         for name in ("head_in_features", "mask_branch_in_features", *["panoptic_in_features"] * self.panoptic):
@@ -411,7 +413,7 @@ class CondInstConfig:
     @property
     def num_thing_channels(self) -> int:
         """Channels of the semantic branch that are things; those of the stuff come after them."""
-        return self.num_classes if self.panoptic_things == "each" else 1
+        return self.num_classes if self.separate_thing_channels else 1
 
     @property
     def panoptic_names(self) -> tuple[str, ...]:
@@ -441,16 +443,14 @@ class CondInstConfig:
         return num_mask_head_params(in_channels, self.mask_head_channels, self.mask_head_layers)
 
     def replace(self, /, **overrides: Any) -> CondInstConfig:
-        """A copy with some fields changed; other numbers of classes leave the old names and category ids behind.
+        """A copy with some fields changed. A new number of classes drops their names and category ids.
 
         Raises:
             TypeError: a value of another type than its field's.
             ValueError: for a name that is not a field, with the nearest one; for a value out of range.
         """
-        known = [field.name for field in dataclasses.fields(self)]
-        for name in overrides:
-            if name not in known:
-                raise ValueError(f"{shorten(name)[1:-1]}: not a field of CondInstConfig{did_you_mean(name, known)}")
+        overrides = rename_old_fields(CondInstConfig, overrides)
+        check_names(CondInstConfig, overrides)
         if overrides.get("num_classes", self.num_classes) != self.num_classes:
             overrides = {"class_names": (), "category_ids": ()} | overrides
         if overrides.get("num_stuff_classes", self.num_stuff_classes) != self.num_stuff_classes:
@@ -487,9 +487,3 @@ class CondInstConfig:
             return cls().replace(**fields)
         except TypeError as error:  # that of a caller, not of a file
             raise ValueError(str(error)) from error
-
-
-def did_you_mean(name: str, known: list[str]) -> str:
-    """The end of a message on an unknown name: the known one that is nearest, if one is near."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

@@ -7,8 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..fields import did_you_mean, rename_old_fields
 from ..messages import shorten, shorten_text
-from .config import CondInstConfig, did_you_mean
+from .config import CondInstConfig
 
 _MOST_BASES = 100  # far below Python's limit of recursion
 
@@ -84,6 +85,10 @@ def _read_fields(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, 
         raise ValueError(f"config: {source}: base: expected the name or the file of a config, got {shorten(base)}")
     if not isinstance(fields.get("training", {}), dict):
         raise ValueError(f"training: expected a table [training] in {source}, got {shorten(fields['training'])}")
+    try:
+        fields = rename_old_fields(CondInstConfig, fields)  # before the base is added, which may have the new names
+    except ValueError as error:
+        raise ValueError(f"config: {source}: {error}") from error
     inherited = {} if base is None else _read_fields(base, above)
     if "training" in inherited and "training" in fields:
         fields["training"] = inherited["training"] | fields["training"]

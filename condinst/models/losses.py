@@ -198,7 +198,7 @@ def panoptic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     """
     labels = targets.semantic_labels
     assert labels is not None
-    if config.panoptic_things == "one":
+    if not config.separate_thing_channels:
         labels = (labels - config.num_classes + 1).clamp(min=0).where(labels >= 0, -1)
     num_cells = mean_over_processes((labels >= 0).sum().float()).clamp(min=1)
     return F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum") / num_cells

@@ -41,7 +41,7 @@ class Predictions:
     labels: Tensor
     rles: list[dict[str, Any]]
     class_names: tuple[str, ...] = ()
-    category_ids: tuple[int, ...] = ()
+    category_ids: tuple[int | str, ...] = ()
     panoptic: PanopticPrediction | None = None
 
     def __len__(self) -> int:
@@ -85,7 +85,7 @@ class Predictions:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.plot().save(path)
 
-    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int, category_ids: Sequence[int | str] | None = None) -> list[dict[str, Any]]:
         """The objects in COCO's results format, ready for JSON.
 
         pycocotools takes the area of a result from its box if it has one: drop "bbox" for mask AP by size.

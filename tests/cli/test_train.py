@@ -46,7 +46,7 @@ def test_train_from_weights_for_other_classes(weights: str, images: Path, truth:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "stepz=2"], "--set stepz: expected one of steps"),
+        (["--set", "stepz=2"], "--set stepz: not a field of TrainingConfig; did you mean 'steps'"),
         (["--model", "nms_treshold=0.5"], "--model nms_treshold: expected one of name, num_classes"),
         (["--set", "steps"], "--set: expected NAME=VALUE"),
         (["--set", "steps=many"], "--set steps: expected int, got 'many'"),

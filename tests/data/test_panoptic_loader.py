@@ -12,13 +12,14 @@ from condinst.data.panoptic import CocoPanoptic
 from condinst.data.rles import mask_pixels
 from condinst.data.transforms import TrainingTransform
 from condinst.engine.loader import Sample, SampleStream, aspect_groups, make_loader
+from tests.data.augmentation import make_transform
 
 from .synthetic import write_panoptic
 
 TRANSFORMS = {
-    "whole": TrainingTransform(min_sizes=(48, 64), max_size_train=80),
-    "crop": TrainingTransform(crop_size=32, min_size=64, max_size=80, scale_range=(0.5, 2.0)),
-    "jitter": TrainingTransform(crop_size=64, min_size=64, max_size=80, scale_range=(0.1, 2.0), copy_paste=1.0),
+    "whole": make_transform(min_size_train=(48, 64), max_size_train=80),
+    "crop": make_transform(crop_size=32, min_size_test=64, max_size_test=80, scale_range=(0.5, 2.0)),
+    "jitter": make_transform(crop_size=64, min_size_test=64, max_size_test=80, scale_range=(0.1, 2.0), copy_paste=1.0),
 }
 
 

@@ -14,8 +14,9 @@ from condinst.data import transforms
 from condinst.data.objects import Objects, Segmentation
 from condinst.data.resize import network_size, resize_image
 from condinst.data.rles import encode_masks, mask_pixels
-from condinst.data.transforms import Crop, Target, TrainingTransform, View, change_objects, paste
+from condinst.data.transforms import Crop, Target, View, change_objects, paste
 from condinst.geometry import boxes_of_masks
+from tests.data.augmentation import make_transform
 
 HEIGHT, WIDTH = 40, 60
 Box = tuple[int, int, int, int]
@@ -61,11 +62,11 @@ def test_boxes_of_masks_end_after_the_last_pixel() -> None:
 def test_changes_keep_image_masks_and_boxes_together(seed: int, crop_size: int, kind: str) -> None:
     image, objects = make_sample([(4, 10, 24, 20), (30, 20, 56, 40), (40, 0, 44, 4)], kind)
     torch.manual_seed(seed)
-    transform = TrainingTransform(
-        min_sizes=(40, 80),
+    transform = make_transform(
+        min_size_train=(40, 80),
         crop_size=crop_size,
-        min_size=80,
-        max_size=120,
+        min_size_test=80,
+        max_size_test=120,
         horizontal_flip=0.5,
         vertical_flip=0.5,
         transpose=0.5,
@@ -82,7 +83,7 @@ def test_changes_keep_image_masks_and_boxes_together(seed: int, crop_size: int, 
 @KINDS
 def test_all_eight_mirrorings_occur(kind: str) -> None:
     torch.manual_seed(0)
-    transform = TrainingTransform(min_sizes=(40,), horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5)
+    transform = make_transform(min_size_train=(40,), horizontal_flip=0.5, vertical_flip=0.5, transpose=0.5)
     seen = {tuple(transform(*make_sample([(5, 10, 25, 20)], kind), None)[1]["boxes"][0].tolist()) for _ in range(100)}
     assert len(seen) == 8
 
@@ -90,7 +91,7 @@ def test_all_eight_mirrorings_occur(kind: str) -> None:
 def test_whole_images_get_adelaidets_sizes_and_pixels() -> None:
     image = torch.randint(256, (3, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     objects = make_sample([(5, 10, 25, 20)])[1]
-    transform = TrainingTransform(min_sizes=(20, 50, 70), max_size_train=90, horizontal_flip=0)
+    transform = make_transform(min_size_train=(20, 50, 70), max_size_train=90, horizontal_flip=0)
     assert transform.draw_crop(HEIGHT, WIDTH) is None
     sizes = set()
     for seed in range(12):
@@ -159,7 +160,7 @@ def test_few_masks_at_a_time_are_pixels(monkeypatch: pytest.MonkeyPatch, whole: 
 
 def test_images_without_objects() -> None:
     image, objects = make_sample([])
-    for transform in (TrainingTransform(min_sizes=(40,)), TrainingTransform(crop_size=32, min_size=40)):
+    for transform in (make_transform(min_size_train=(40,)), make_transform(crop_size=32, min_size_test=40)):
         _, target = transform(image, objects, transform.draw_crop(HEIGHT, WIDTH))
         assert target["boxes"].shape == (0, 4) and target["labels"].shape == (0,) and target["rles"] == []
 
@@ -175,7 +176,7 @@ def test_scaling_is_that_of_inference() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_draw_crop_stays_inside(seed: int, scale_range: tuple[float, float]) -> None:
     torch.manual_seed(seed)
-    transform = TrainingTransform(crop_size=32, scale_range=scale_range, min_size=40, max_size=60)
+    transform = make_transform(crop_size=32, scale_range=scale_range, min_size_test=40, max_size_test=60)
     crop = transform.draw_crop(HEIGHT, WIDTH)
     assert crop is not None
     x1, y1, x2, y2 = crop.box
@@ -223,28 +224,13 @@ def test_copy_paste_takes_some_objects_of_the_other_image() -> None:
         calls += 1
         return make_sample([(20, 20, 30, 30), (40, 20, 50, 30)], "polygon")
 
-    transform = TrainingTransform(min_sizes=(40,), horizontal_flip=0, copy_paste=0.5)
+    transform = make_transform(min_size_train=(40,), horizontal_flip=0, copy_paste=0.5)
     numbers = set()
     for seed in range(40):
         torch.manual_seed(seed)
         numbers.add(len(transform(image, objects, None, other)[1]["labels"]))
     assert numbers == {1, 2, 3} and 10 < calls < 30
     transform(image, objects, None)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"min_sizes": ()}, "min_sizes"),
-        ({"scale_range": (0.0, 1.0)}, "scale_range"),
-        ({"scale_range": (2.0, 1.0)}, "scale_range"),
-        ({"horizontal_flip": 1.5}, "horizontal_flip"),
-        ({"copy_paste": -0.1}, "copy_paste"),
-    ],
-)
-def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TrainingTransform(**options)  # type: ignore[arg-type]
 
 
 def make_panoptic_sample(boxes: list[Box], ground: int = 7) -> tuple[Tensor, Objects]:
@@ -268,7 +254,7 @@ def test_labels_of_whole_images_are_those_of_the_masks(seed: int) -> None:
         boxes_of_masks(masks), torch.arange(3), list(encode_masks(masks)), objects.size, 5, semantic=semantic
     )
     torch.manual_seed(seed)
-    transform = TrainingTransform(min_sizes=(31, 40, 77), vertical_flip=0.5, transpose=0.5)
+    transform = make_transform(min_size_train=(31, 40, 77), vertical_flip=0.5, transpose=0.5)
     changed, target = transform(image, objects, None)
     assert target["semantic"].shape == changed.shape[1:] and target["semantic"].dtype == torch.int16
     assert target["labels"].tolist() == [0, 1, 2] and target["semantic"].is_contiguous()
@@ -290,8 +276,8 @@ def test_labels_of_a_part_come_from_the_middles_of_its_pixels() -> None:
 def test_labels_of_parts_stay_with_image_and_masks(seed: int) -> None:
     image, objects = make_panoptic_sample([(4, 10, 24, 20), (30, 20, 56, 40), (40, 0, 44, 4)])
     torch.manual_seed(seed)
-    transform = TrainingTransform(
-        crop_size=48, min_size=80, max_size=120, scale_range=(0.5, 2.0), vertical_flip=0.5, transpose=0.5
+    transform = make_transform(
+        crop_size=48, min_size_test=80, max_size_test=120, scale_range=(0.5, 2.0), vertical_flip=0.5, transpose=0.5
     )
     changed, target = transform(image, objects, transform.draw_crop(HEIGHT, WIDTH))
     semantic = target["semantic"]
@@ -321,7 +307,7 @@ def test_pasted_objects_bring_their_labels() -> None:
 
 def test_instances_alone_have_no_labels_of_pixels() -> None:
     image, objects = make_sample([(5, 10, 25, 20)])
-    assert "semantic" not in TrainingTransform(min_sizes=(40,))(image, objects, None)[1]
+    assert "semantic" not in make_transform(min_size_train=(40,))(image, objects, None)[1]
 
 
 def _nothing(height: int, width: int) -> tuple[Objects, View]:

@@ -13,6 +13,7 @@ import torch
 
 from condinst.data.coco import CocoInstances
 from condinst.engine.training import train
+from condinst.precision import Precision
 from tests.data.synthetic import write_rectangles
 from tests.engine.test_training import SHORT, make_student, read_log
 
@@ -35,7 +36,7 @@ def set_emulated(monkeypatch: pytest.MonkeyPatch, emulated: bool) -> None:
     monkeypatch.setattr("condinst.precision._why_cpu_emulates_bfloat16", lambda: WHY if emulated else None)
 
 
-def run(data: CocoInstances, out: Path, precision: str, steps: int, *, resume: bool = False) -> torch.dtype:
+def run(data: CocoInstances, out: Path, precision: Precision, steps: int, *, resume: bool = False) -> torch.dtype:
     """Trains, and returns the type that the network's convolutions computed in."""
     model, seen = make_student(), set()
     model.head.cls_logits.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
@@ -86,7 +87,7 @@ def test_an_emulated_precision_warns_of_its_cost(
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_auto_resumes_with_the_precision_of_the_checkpoint(
-    tmp_path: Path, data: CocoInstances, monkeypatch: pytest.MonkeyPatch, precision: str
+    tmp_path: Path, data: CocoInstances, monkeypatch: pytest.MonkeyPatch, precision: Precision
 ) -> None:
     set_emulated(monkeypatch, False)
     for folder, steps in (("whole", 3), ("parts", 2)):

@@ -19,11 +19,11 @@ import torch
 
 import condinst
 from condinst.data.coco import CocoInstances
-from condinst.data.transforms import TrainingTransform
 from condinst.engine.config import TrainingConfig
 from condinst.engine.loader import SampleStream, aspect_groups, batch_keys, make_loader
 from condinst.engine.optimization import learning_rate_factor, make_average, make_optimizer
 from condinst.engine.training import train
+from tests.data.augmentation import make_transform
 from tests.data.synthetic import write_rectangles
 from tests.models.tiny import make_model
 
@@ -389,7 +389,7 @@ def test_data_that_cannot_be_trained_on(tmp_path: Path, data: CocoInstances) -> 
 
 
 def test_samples_depend_on_seed_place_and_image_only(data: CocoInstances) -> None:
-    transform = TrainingTransform(crop_size=48, scale_range=(0.5, 2.0), min_size=64, transpose=0.5)
+    transform = make_transform(crop_size=48, scale_range=(0.5, 2.0), min_size_test=64, transpose=0.5)
     first, second = SampleStream(data, transform, seed=1), SampleStream(data, transform, seed=1)
     images = [first[position, 2].image for position in range(6)]
     for position in reversed(range(6)):
@@ -421,14 +421,14 @@ def test_an_image_that_memory_does_not_hold_costs_itself_only(
 
     read = CocoInstances.image
     monkeypatch.setattr(CocoInstances, "image", image)
-    sample = SampleStream(data, TrainingTransform(min_sizes=(64,), max_size_train=64), seed=0)[0, 2]
+    sample = SampleStream(data, make_transform(min_size_train=(64,), max_size_train=64), seed=0)[0, 2]
     assert sample.path == str(data.image_path(3)) and sample.problems == (
         (str(data.image_path(2)), "not enough memory"),
     )
 
 
 def test_processes_and_parts_share_the_batches(data: CocoInstances) -> None:
-    stream = SampleStream(data, TrainingTransform(min_sizes=(64,), max_size_train=64), seed=0)
+    stream = SampleStream(data, make_transform(min_size_train=(64,), max_size_train=64), seed=0)
 
     def paths(**options: Any) -> list[list[str]]:
         loader = make_loader(stream, groups=aspect_groups(data), batch_size=4, steps=range(1, 3), **options)

@@ -45,9 +45,9 @@ def only_labels(labels: Tensor) -> Targets:
 # ---- the branch
 
 
-@pytest.mark.parametrize(("things", "channels"), [("each", NUM_THINGS + NUM_STUFF), ("one", 1 + NUM_STUFF)])
-def test_branch(things: str, channels: int) -> None:
-    config = tiny_panoptic_config(panoptic_things=things)
+@pytest.mark.parametrize(("separate", "channels"), [(True, NUM_THINGS + NUM_STUFF), (False, 1 + NUM_STUFF)])
+def test_branch(separate: bool, channels: int) -> None:
+    config = tiny_panoptic_config(separate_thing_channels=separate)
     branch = SemanticBranch(config)
     levels = [torch.randn(2, 64, 32 // 2**step, 48 // 2**step) for step in range(4)]
     assert branch(levels).shape == (2, channels, 32, 48)
@@ -87,7 +87,7 @@ def test_things_as_one_class() -> None:
     """Labels 0, 1, 2 are channel 0, stuff 3, 4, 5 are channels 1, 2, 3, void is none."""
     logits = torch.randn(1, 4, 1, 7, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([[[-1, 0, 1, 2, 3, 4, 5]]])
-    loss = panoptic_loss(logits, only_labels(labels), tiny_panoptic_config(panoptic_things="one"))
+    loss = panoptic_loss(logits, only_labels(labels), tiny_panoptic_config(separate_thing_channels=False))
     channels = torch.tensor([[[0, 0, 0, 1, 2, 3]]])
     torch.testing.assert_close(loss, F.cross_entropy(logits[..., 1:], channels))
 
@@ -252,9 +252,9 @@ def test_stuff_that_is_too_small_is_void() -> None:
     assert not result["panoptic"]["segments_info"] and not result["panoptic"]["ids"].any()
 
 
-@pytest.mark.parametrize("things", ["each", "one"])
-def test_without_stuff(things: str) -> None:
-    model = make_panoptic_model(num_stuff_classes=0, stuff_names=(), panoptic_things=things)
+@pytest.mark.parametrize("separate", [True, False])
+def test_without_stuff(separate: bool) -> None:
+    model = make_panoptic_model(num_stuff_classes=0, stuff_names=(), separate_thing_channels=separate)
     (result,) = model([make_image(50, 70)], panoptic=True)
     check_panoptic(result, (50, 70))
     assert all(info["isthing"] for info in result["panoptic"]["segments_info"])
@@ -314,7 +314,7 @@ def test_an_instance_model_becomes_panoptic(tmp_path: Path) -> None:
     [
         {"num_stuff_classes": 1},
         {"num_classes": 4, "num_stuff_classes": 2},  # as many channels as before, with other meanings
-        {"panoptic_things": "one", "num_stuff_classes": 5},
+        {"separate_thing_channels": False, "num_stuff_classes": 5},
     ],
 )
 def test_other_classes_start_anew(tmp_path: Path, fields: dict[str, Any]) -> None:
@@ -370,7 +370,7 @@ def test_bad_targets(semantic: Any, kind: type[Exception], message: str) -> None
         ({"fpn_in_features": ("res3", "res4", "res5")}, "panoptic_in_features: expected levels of"),
         ({"panoptic_in_features": ("p3", "p2")}, "panoptic_in_features: expected levels of .*, finest first"),
         ({"panoptic_channels": 40}, "panoptic_channels: expected a multiple of 32"),
-        ({"panoptic_things": "some"}, "panoptic_things: expected one of each, one"),
+        ({"panoptic_things": "some"}, "panoptic_things: expected one of each, one"),  # the old name
         ({"panoptic_score_threshold": 1.5}, "panoptic_score_threshold: expected a number in 0..1"),
         ({"panoptic_loss_weight": -1.0}, "panoptic_loss_weight: expected a number of at least 0"),
         ({"panoptic_in_features": ("p2", "p6")}, "coarsest stride of the semantic branch"),
