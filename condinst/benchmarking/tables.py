@@ -73,15 +73,17 @@ def ablation_table(rows: Sequence[Row], study: str, title: str) -> TextTable:
 
 
 def mask_head_tables(rows: Sequence[Row]) -> list[TextTable]:
-    """All tables of a run of `measure_mask_head`."""
+    """All tables of a run of `measure_mask_head`, of the studies that have rows."""
     titles = {
         "depth": "Table 1a: milliseconds for 100 instances by depth, at width 8",
         "width": "Table 1b: milliseconds for 100 instances by width, at depth 3",
         "factor": "Table 5: milliseconds for 100 instances by upsampling factor",
     }
-    tables = instances_tables([row for row in rows if row.study == "instances"])
+    of_studies = {study: [row for row in rows if row.study == study] for study in ("instances", *titles)}
+    tables = instances_tables(of_studies["instances"]) if of_studies["instances"] else []
     for study, title in titles.items():
-        tables.append(ablation_table([row for row in rows if row.study == study], study, title))
+        if of_studies[study]:
+            tables.append(ablation_table(of_studies[study], study, title))
     return tables
 
 

@@ -28,7 +28,7 @@ from condinst.benchmarking.mask_head import (
 from condinst.benchmarking.memory import allocator_peak_mib, resident_peak_mib
 from condinst.benchmarking.results import times_text
 from condinst.benchmarking.study import Limits, Setting, Study
-from condinst.benchmarking.tables import GPU_STATISTIC, MISSING, ablation_table, instances_tables
+from condinst.benchmarking.tables import GPU_STATISTIC, MISSING, ablation_table, instances_tables, mask_head_tables
 from condinst.benchmarking.timing import Call, Clock, CudaClock, Times, take_turns
 from condinst.testing.specs import load_spec
 from studies import operators
@@ -191,6 +191,12 @@ def test_tables() -> None:
     assert ratios.cells[1] == ["cpp", "3.0", "3.0"]
     assert memory.cells == [["grouped convolution", "8 / -", MISSING], ["cpp", "2 / 2.5", "2 / 2.5"]]
     assert "| cpp | 3.0 | 3.0 |" in ratios.markdown()
+
+
+def test_tables_of_a_part_of_the_study() -> None:
+    rows = [dataclasses.replace(row, study="depth", sample="2") for row in make_rows_of_two(100)]
+    (table,) = mask_head_tables(rows)
+    assert table.title.startswith("Table 1a") and table.columns[0] == "depth" and not mask_head_tables([])
 
 
 def test_operator_table() -> None:
