@@ -85,7 +85,7 @@ class CondInstConfig:
         pixel_mean, pixel_std: subtracted from and divided into 0..255 pixel values, in `pixel_order`.
         min_size_test, max_size_test: the shorter side is brought to `min_size_test` unless the longer one would exceed
             `max_size_test`.
-        min_size_train, max_size_train: the same in training; one of `min_size_train` is drawn per image.
+        min_size_train, max_size_train: the same for `TrainingTransform`, which draws one of `min_size_train` per image.
         size_divisibility: the batch is padded on the right and bottom to a multiple of it.
         backbone: a ResNet of one of four depths, or DLA-34, whose levels 2 to 5 are called res2 to res5 here.
         backbone_base_channels: width of the stem; 64 is the published network, 32 half of it. (DLA-34's stem has a
