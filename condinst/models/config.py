@@ -64,7 +64,7 @@ class CondInstConfig:
     """Largest longer side; see `min_size_test`."""
 
     min_size_train: tuple[_Side, ...] = (640, 672, 704, 736, 768, 800)
-    """As `min_size_test`, in training. One of these is drawn for each image."""
+    """As `min_size_test`, in training. `TrainingTransform` draws one of these for each image."""
 
     max_size_train: _Side = 1333
     """As `max_size_test`, in training."""
