@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,10 @@ def test_the_folder_of_another_operator_is_seen(file: str, line: str, expected: 
     path.parent.mkdir(parents=True)
     path.write_text(f"{line}\n")
     assert _foreign_folders(path, tmp_path) == expected
+
+
+def test_operators_that_refuse_calls_say_so_on_every_backend() -> None:
+    """The mask head's kernels have limits, which the reference has not; auto must know them on each backend."""
+    for op in ("dynamic_mask_head", "dynamic_mask_loss"):
+        for part in ("autograd", "triton"):
+            assert hasattr(import_module(f"condinst.ops.{op}.{part}"), "unsupported_reason")

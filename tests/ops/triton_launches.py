@@ -57,7 +57,7 @@ CALLS = _calls()
 
 def _run_loss(op: str, dtype: torch.dtype) -> None:
     """The sum with its gradient, all losses without, and gradients for one factor and for one each."""
-    adapter = importlib.import_module(f"condinst.backends.triton.{op}")
+    adapter = importlib.import_module(f"condinst.ops.{op}.triton")
     wide = torch.promote_types(dtype, torch.float32)
     calls: dict[str, tuple[Any, ...]] = {
         "sigmoid_focal_loss": (torch.zeros(3, 80, dtype=dtype), torch.zeros(3, dtype=torch.int64), 0.25, 2.0),
@@ -74,7 +74,7 @@ def _run_loss(op: str, dtype: torch.dtype) -> None:
 def record_launches(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Launch]:
     """Kernel, arguments and constants of every launch of an adapter in one of `CALLS`. Nothing runs."""
     op, dtype, options, channels = CALLS[name]
-    adapter = importlib.import_module(f"condinst.backends.triton.{op}")
+    adapter = importlib.import_module(f"condinst.ops.{op}.triton")
     launches: list[Launch] = []
     monkeypatch.setattr(
         one_pass if op in LOSSES else adapter,

@@ -7,6 +7,7 @@ from torch import Tensor
 from condinst.backends.launch import kernels, launch
 from condinst.backends.triton import define
 from condinst.ops.common.mask_network_triton import LAUNCH, OPTIONS, TENSORS, Arguments, prepare
+from condinst.ops.common.mask_network_triton import unsupported_reason as unsupported_reason
 
 
 def _forward(*arguments: *Arguments) -> Tensor:

@@ -10,6 +10,7 @@ from condinst.backends.launch import as_bytes, kernels, launch
 from condinst.backends.triton import define
 from condinst.ops.common.dice_triton import losses_from_partial_sums
 from condinst.ops.common.mask_network_triton import LAUNCH, OPTIONS, TENSORS, Instances, prepare
+from condinst.ops.common.mask_network_triton import unsupported_reason as unsupported_reason
 
 
 def _prepare(arguments: tuple[Any, ...]) -> tuple[Instances, Tensor, Tensor]:
