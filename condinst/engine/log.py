@@ -1,4 +1,4 @@
-"""What a training tells: CSV files, TensorBoard, a progress bar or lines."""
+"""The log of a training: CSV files, TensorBoard, a progress bar or lines."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TrainingLog:
         step: the step that is resumed from, 0 for a new run.
         steps: of the whole run.
         log_every: steps that a row is the mean of.
-        device: whose memory is told.
+        device: its peak memory is a column.
         progress: show a bar or lines.
     """
 
@@ -152,13 +152,13 @@ class TrainingLog:
         """Writes the figures of a validation, whose time does not count as the steps'."""
         self._write("validation", {"step": step, **row})
         if self._shows:
-            told = [name for name in row if name.endswith("_AP") or name.startswith("PQ")]
-            figures = ", ".join(f"{name} {row[name]:.4f}" for name in told)
+            main = [name for name in row if name.endswith("_AP") or name.startswith("PQ")]
+            figures = ", ".join(f"{name} {row[name]:.4f}" for name in main)
             _logger.info("step %d: %s (%d images, %.0f s)", step, figures, row["images"], row["seconds"])
         self._reset()
 
     def _write(self, file: str, row: dict[str, Any]) -> None:
-        """A full disk must not end a training: what cannot be written is told."""
+        """Writes a row. A full disk must not end a training, so a row that cannot be written is an error in the log."""
         try:
             if self._files is not None:
                 cells = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}

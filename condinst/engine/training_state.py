@@ -105,13 +105,13 @@ class TrainingState:
             raise ValueError(f"{path}: a damaged state of a training: {type(error).__name__}: {error}") from error
 
     def _differences(self, config: Any) -> str:
-        """The fields that a config in JSON has other than the model's; one that is not in it has its default."""
+        """The fields of a config in JSON that differ from those of the model; a field that is missing has its default."""
         try:
-            theirs = dataclasses.asdict(CondInstConfig.from_json(config))
+            saved = dataclasses.asdict(CondInstConfig.from_json(config))
         except (TypeError, ValueError):
             return shorten(config)
-        own = dataclasses.asdict(self.model.config)
-        return ", ".join(f"{name} = {shorten(value)}" for name, value in theirs.items() if value != own[name])
+        current = dataclasses.asdict(self.model.config)
+        return ", ".join(f"{name} = {shorten(value)}" for name, value in saved.items() if value != current[name])
 
     def _restore(self, content: Mapping[str, Any]) -> None:
         self.model.load_state_dict(content["model"])
@@ -131,8 +131,8 @@ class TrainingState:
 
     def _restore_optimizer(self, content: dict[str, Any]) -> None:
         """PyTorch checks the number of parameters alone, and fails on other things steps later."""
-        for own, saved in zip(self.optimizer.param_groups, content["param_groups"], strict=True):
-            wrong = [name for name, value in own.items() if not isinstance(saved[name], type(value))]
+        for group, saved in zip(self.optimizer.param_groups, content["param_groups"], strict=True):
+            wrong = [name for name, value in group.items() if not isinstance(saved[name], type(value))]
             if wrong:
                 raise ValueError(f"optimizer: expected other types of {', '.join(wrong)}")
         self.optimizer.load_state_dict(content)
