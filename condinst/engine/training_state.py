@@ -105,7 +105,7 @@ class TrainingState:
             raise ValueError(f"{path}: a damaged state of a training: {type(error).__name__}: {error}") from error
 
     def _differences(self, config: Any) -> str:
-        """The fields of a config in JSON that differ from those of the model; a field that is missing has its default."""
+        """The fields of a config in JSON that differ from the model's; a field that is missing has its default."""
         try:
             saved = dataclasses.asdict(CondInstConfig.from_json(config))
         except (TypeError, ValueError):
