@@ -10,7 +10,7 @@ EXAMPLES := examples/nuclei
 install: $(INSTALLED)
 
 # torch comes first and pinned, so that the library is compiled against the one it will run with.
-$(INSTALLED): pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell find csrc kernels tests/cuda_on_host -type f -not -name '*.py*' 2>/dev/null)
+$(INSTALLED): pyproject.toml setup.py constraints.txt CMakeLists.txt $(shell find csrc kernels tests/cuda_on_host -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name CMakeLists.txt)
 	test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit("condinst needs Python 3.11 or newer: make install PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
