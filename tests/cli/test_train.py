@@ -47,9 +47,9 @@ def test_train_from_weights_for_other_classes(weights: str, images: Path, truth:
     ("words", "message"),
     [
         (["--set", "stepz=2"], "--set stepz: not a field of TrainingConfig; did you mean 'steps'"),
-        (["--model", "nms_treshold=0.5"], "--model nms_treshold: expected one of name, num_classes"),
+        (["--model", "nms_treshold=0.5"], "--model nms_treshold: not a field of CondInstConfig; did you mean"),
         (["--set", "steps"], "--set: expected NAME=VALUE"),
-        (["--set", "steps=many"], "--set steps: expected int, got 'many'"),
+        (["--set", "steps=many"], "--set steps: expected int, got str 'many'"),
         (["--set", "batch_size=0"], "batch_size: expected at least 1, got 0"),
         (["--config", "condinst_r51"], "config: expected"),
         (["--validation-images", "here"], "expected --validation-data with it"),

@@ -123,8 +123,8 @@ def test_mistakes(rectangles: DataPaths, options: dict[str, Any], message: str) 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"stepz": 1}, "stepz: expected one of steps"),
-        ({"steps": "many"}, "steps: expected int, got 'many'"),
+        ({"stepz": 1}, "stepz: not a field of TrainingConfig; did you mean 'steps'"),
+        ({"steps": "many"}, "steps: expected int, got str 'many'"),
         ({"batch_size": 3, "accumulate": 2}, "batch_size: expected a multiple of 1"),
     ],
 )
