@@ -68,7 +68,10 @@ def _precisions() -> list[str]:
         )
     columns = ["instructions", *(f"`{name}`" for name in names), "`auto` took", "`bf16-mixed` / `auto`"]
     origin = f"{measured['device']}, torch {measured['torch']}, commit {measured['commit']}, {measured['date'][:10]}."
-    return [origin, TextTable("Seconds of processor time a step of condinst_nano, median", columns, cells).markdown()]
+    fewest = min(len(row["seconds"]) for row in measured["rows"])
+    timed = "one timed step each" if fewest == 1 else f"the median of at least {fewest} timed steps"
+    title = f"Seconds of processor time a step of condinst_nano, {timed}"
+    return [origin, TextTable(title, columns, cells).markdown()]
 
 
 def _picture(folder: Path) -> str:
