@@ -147,7 +147,7 @@ def measure_post_processing(
         device: where to compute.
         batch_sizes: images at a time; there may be none.
         rounds: timings of each variant.
-        progress: told each row.
+        progress: called with a line for each row.
 
     Raises:
         ValueError: a variant finds other detections than the eager chain.

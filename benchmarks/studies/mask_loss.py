@@ -113,7 +113,7 @@ def measure_mask_loss(
         rounds: timings of each variant.
         compiled: measure torch.compile of the grouped convolution at the smallest number of instances.
         limits: what is left out; by default calls of more than 10 s or 8 GiB.
-        progress: told what is done next.
+        progress: called with what is done next.
 
     Raises:
         ValueError: a variant gives wrong results.

@@ -209,7 +209,7 @@ def train(
                 rate = optimizer.param_groups[0]["lr"]
                 writer.writerow([step, f"{seconds:.1f}", f"{rate:.6g}", *(f"{mean:.5f}" for mean in means.values())])
                 file.flush()
-                told = ", ".join(f"{name.removeprefix('loss_')} {mean:.3f}" for name, mean in means.items())
-                print(f"step {step}, {seconds:.0f} s: {told}", flush=True)
+                figures = ", ".join(f"{name.removeprefix('loss_')} {mean:.3f}" for name, mean in means.items())
+                print(f"step {step}, {seconds:.0f} s: {figures}", flush=True)
                 sums = {}
     return average.module, step, num_images

@@ -69,7 +69,7 @@ def measure_masks(
         device: where to compute.
         cases: what to encode; there may be none.
         rounds: timings of each variant.
-        progress: told each row.
+        progress: called with a line for each row.
 
     Raises:
         ValueError: a variant gives other masks, a pixel in a million aside.

@@ -283,7 +283,7 @@ def measure_table(
         size: height and width of the image; by default what the config makes of an image of 480 x 640.
         rounds: timings of each model, and a third of those of its mask head. After two minutes no new round of
             models begins.
-        progress: told what is done next.
+        progress: called with what is done next.
 
     Raises:
         ValueError: no such table, an option out of range, or a model that does not find 100 instances.

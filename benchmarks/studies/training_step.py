@@ -194,7 +194,7 @@ def measure_training_step(
         size: height and width of both images in pixels.
         rounds: timings of each variant of the step.
         rounds_of_losses: the same of the losses alone.
-        progress: told what is done next.
+        progress: called with what is done next.
 
     Raises:
         ValueError: a variant gives other losses or gradients than the reference.

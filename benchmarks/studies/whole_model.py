@@ -150,7 +150,7 @@ def measure_models(
         device: where to compute.
         names: of configs.
         rounds: timings of each model.
-        progress: told what is done next.
+        progress: called with what is done next.
     """
     run = about(device)
     calls, peaks = {}, {}

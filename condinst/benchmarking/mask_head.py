@@ -239,7 +239,7 @@ def measure_mask_head(
         points: of `mask_head_points`, at least one.
         rounds: timings of each variant.
         limits: what is left out.
-        progress: told what is done next.
+        progress: called with what is done next.
 
     Raises:
         ValueError: an option out of range, or a variant that gives wrong results.

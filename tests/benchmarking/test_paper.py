@@ -219,14 +219,14 @@ def test_program(
 
 def test_models_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studies.whole_model.input_size", lambda _: (64, 96))
-    told: list[str] = []
-    rows = measure_models(CPU, ["condinst_nano", "condinst_rt_r50"], rounds=2, progress=told.append)
+    lines: list[str] = []
+    rows = measure_models(CPU, ["condinst_nano", "condinst_rt_r50"], rounds=2, progress=lines.append)
     assert [(row.op, row.sample, row.num_instances, row.ratio) for row in rows] == [
         (OP, "condinst_nano", NUM_INSTANCES, 1.0),
         (OP, "condinst_rt_r50", NUM_INSTANCES, 1.0),
     ]
     assert all(0 < row.p20_ms <= row.p50_ms <= row.p80_ms and row.peak_mib > 0 for row in rows)
-    assert len(told) == 3 and told[0].startswith("condinst_nano: ")
+    assert len(lines) == 3 and lines[0].startswith("condinst_nano: ")
 
 
 def test_the_page_has_every_model() -> None:
