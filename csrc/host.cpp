@@ -105,10 +105,9 @@ py::array_t<bool> rle_pixels(const Integers& sizes, const std::vector<py::bytes>
   for (const Rle& one : rles) {
     height = std::max(height, one.height);
   }
-  const int shift = table_shift(height);
-  std::vector<int64_t> table(table_size(height, shift));
-  fill_table(rows.data(), num_rows, shift, table.data(), static_cast<int64_t>(table.size()));
-  const RowTable row_table{rows.data(), num_rows, table.data(), shift};
+  std::vector<int64_t> table(height <= kMostInTable ? height + 1 : 0);
+  fill_table(rows.data(), num_rows, table.data(), static_cast<int64_t>(table.size()));
+  const RowTable row_table{rows.data(), num_rows, table.empty() ? nullptr : table.data()};
   for_each(rles, [&](size_t i, const Rle& one) {
     bool* const mask = to + static_cast<int64_t>(i) * num_rows * num_columns;
     std::fill_n(mask, num_rows * num_columns, false);

@@ -1,6 +1,7 @@
 // The inverse of encoder.h: from COCO's run-length encoding to the runs of a mask. Plain C++, for the host.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace condinst::masks_to_rle {
@@ -22,7 +23,7 @@ static inline const char* decode(const char* text, int64_t length, int64_t pixel
         return "the last number is cut off";
       }
       const int five = *text++ - '0';
-      if (five < 0 || five >= 64) {
+      if (static_cast<unsigned>(five) >= 64) {
         return "a character outside '0' .. 'o'";
       }
       if (shift > kMostShift) {
@@ -77,43 +78,24 @@ struct Moments {
   }
 };
 
-// Counts how many of some rows are above a row. The height of a mask is a number in a file, so that the table has at most
-// kMostInTable numbers for masks of any height.
+// Counts how many of some rows are above a row.
 struct RowTable {
   const int64_t* rows;   // [count], ascending from 0 on
   int64_t count;
-  const int64_t* first;  // [table_size]: how many rows are above i * 2^shift
-  int shift;
+  const int64_t* first;  // [height + 1]: how many rows are above each; null for masks that are higher than kMostInTable
 
-  int64_t above(int64_t y) const {
-    int64_t row = first[y >> shift];
+  int64_t above(int64_t y) const { return first != nullptr ? first[y] : std::lower_bound(rows, rows + count, y) - rows; }
+};
+
+constexpr int64_t kMostInTable = int64_t{1} << 16;  // the height of a mask is a number in a file
+
+static inline void fill_table(const int64_t* rows, int64_t count, int64_t* first, int64_t size) {
+  int64_t row = 0;
+  for (int64_t y = 0; y < size; ++y) {
     while (row < count && rows[row] < y) {
       ++row;
     }
-    return row;
-  }
-};
-
-constexpr int64_t kMostInTable = int64_t{1} << 16;
-
-// The least shift whose table for masks of up to this height has at most kMostInTable numbers.
-static inline int table_shift(int64_t height) {
-  int shift = 0;
-  while (height >> shift >= kMostInTable) {
-    ++shift;
-  }
-  return shift;
-}
-
-static inline int64_t table_size(int64_t height, int shift) { return (height >> shift) + 1; }
-
-static inline void fill_table(const int64_t* rows, int64_t count, int shift, int64_t* first, int64_t size) {
-  int64_t row = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    while (row < count && rows[row] < i << shift) {
-      ++row;
-    }
-    first[i] = row;
+    first[y] = row;
   }
 }
 
