@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,9 +42,20 @@ class MaskHeadShape:
     use_features: bool = True
     upsample_factor: int = 2
 
+    def in_channels(self, feature_channels: int) -> int:
+        """Inputs of the first layer: coordinates and features, as far as it takes them."""
+        return (feature_channels if self.use_features else 0) + (0 if self.coordinates == "none" else 2)
+
     def as_keywords(self) -> dict[str, Any]:
         """Keyword arguments of the two operators."""
-        return asdict(self)
+        return {
+            "feature_stride": self.feature_stride,
+            "num_layers": self.num_layers,
+            "channels": self.channels,
+            "coordinates": self.coordinates,
+            "use_features": self.use_features,
+            "upsample_factor": self.upsample_factor,
+        }
 
 
 def num_mask_head_params(in_channels: int, channels: int, num_layers: int) -> int:
@@ -71,13 +82,7 @@ def check_mask_head_inputs(
     locations: Tensor,
     image_indices: Tensor,
     sizes_of_interest: Tensor,
-    *,
-    feature_stride: int,
-    num_layers: int,
-    channels: int,
-    coordinates: str,
-    use_features: bool,
-    upsample_factor: int,
+    shape: MaskHeadShape,
 ) -> None:
     """Raise as `dynamic_mask_head` says; `dynamic_mask_loss` takes the same arguments."""
     check_tensor("mask_features", mask_features, FLOATING)
@@ -88,19 +93,19 @@ def check_mask_head_inputs(
     check_tensor("image_indices", image_indices, (torch.int64,))
     check_tensor("sizes_of_interest", sizes_of_interest, (torch.int64, *FLOATING))
     check_same_dtype("params", params, "mask_features", mask_features)
-    check_stride("feature_stride", feature_stride)
-    check_integer("num_layers", num_layers, 1)
-    check_integer("channels", channels, 1)
-    check_choice("coordinates", coordinates, COORDINATES)
-    check_flag("use_features", use_features)
-    check_choice("upsample_factor", upsample_factor, UPSAMPLE_FACTORS)
-    in_channels = (mask_features.shape[1] if use_features else 0) + (0 if coordinates == "none" else 2)
+    check_stride("feature_stride", shape.feature_stride)
+    check_integer("num_layers", shape.num_layers, 1)
+    check_integer("channels", shape.channels, 1)
+    check_choice("coordinates", shape.coordinates, COORDINATES)
+    check_flag("use_features", shape.use_features)
+    check_choice("upsample_factor", shape.upsample_factor, UPSAMPLE_FACTORS)
+    in_channels = shape.in_channels(mask_features.shape[1])
     if in_channels == 0:
         raise ValueError("mask_features: expected at least one channel of features or coordinates, got none of both")
 
     check_dims("params", params, 2)
     num_instances = params.shape[0]
-    check_shape("params", params, (num_instances, num_mask_head_params(in_channels, channels, num_layers)))
+    check_shape("params", params, (num_instances, num_mask_head_params(in_channels, shape.channels, shape.num_layers)))
     check_shape("locations", locations, (num_instances, 2))
     check_shape("image_indices", image_indices, (num_instances,))
     check_shape("sizes_of_interest", sizes_of_interest, (num_instances,))

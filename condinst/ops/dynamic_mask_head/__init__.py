@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from condinst.backends import select
-from condinst.ops.common.mask_network import check_mask_head_inputs
+from condinst.ops.common.mask_network import MaskHeadShape, check_mask_head_inputs
 
 
 def dynamic_mask_head(
@@ -61,19 +61,8 @@ def dynamic_mask_head(
             on a GPU would wait for it, so there the kernels check: such an instance gets NaN, and nothing is read out
             of bounds. Code inside ``torch.compile`` leaves the check to the kernels as well.
     """
-    check_mask_head_inputs(
-        mask_features,
-        params,
-        locations,
-        image_indices,
-        sizes_of_interest,
-        feature_stride=feature_stride,
-        num_layers=num_layers,
-        channels=channels,
-        coordinates=coordinates,
-        use_features=use_features,
-        upsample_factor=upsample_factor,
-    )
+    shape = MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor)
+    check_mask_head_inputs(mask_features, params, locations, image_indices, sizes_of_interest, shape)
     implementation = select(
         "dynamic_mask_head", backend, mask_features, params, num_layers=num_layers, channels=channels
     )
@@ -83,10 +72,5 @@ def dynamic_mask_head(
         locations,
         image_indices,
         sizes_of_interest,
-        feature_stride=feature_stride,
-        num_layers=num_layers,
-        channels=channels,
-        coordinates=coordinates,
-        use_features=use_features,
-        upsample_factor=upsample_factor,
+        **shape.as_keywords(),
     )

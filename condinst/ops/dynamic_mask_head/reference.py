@@ -7,6 +7,7 @@ from torch import Tensor
 
 from condinst.geometry import pixel_locations
 from condinst.ops.aligned_bilinear.reference import aligned_bilinear
+from condinst.ops.common.mask_network import MaskHeadShape
 
 CHUNK_ELEMENTS = 1 << 20
 """Inputs of the first layer that are made at a time: 4 MiB stays in the cache and needs no fresh pages."""
@@ -33,12 +34,7 @@ def dynamic_mask_head(
         locations,
         image_indices,
         sizes_of_interest,
-        feature_stride=feature_stride,
-        num_layers=num_layers,
-        channels=channels,
-        coordinates=coordinates,
-        use_features=use_features,
-        upsample_factor=upsample_factor,
+        MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor),
     )
     return logits.to(mask_features.dtype)  # [K, H*f, W*f]
 
@@ -49,35 +45,29 @@ def wide_mask_logits(
     locations: Tensor,
     image_indices: Tensor,
     sizes_of_interest: Tensor,
-    *,
-    feature_stride: int,
-    num_layers: int,
-    channels: int,
-    coordinates: str,
-    use_features: bool,
-    upsample_factor: int,
+    shape: MaskHeadShape,
 ) -> Tensor:
     """The logits before they are rounded to the dtype of `mask_features`: float64 for float64, otherwise float32."""
     dtype = torch.float64 if mask_features.dtype == torch.float64 else torch.float32
     height, width = mask_features.shape[-2:]
-    features = (mask_features if use_features else mask_features[:, :0]).to(dtype)  # [B, C or 0, H, W]
-    in_channels = features.shape[1] + (0 if coordinates == "none" else 2)
-    widths = [in_channels] + [channels] * (num_layers - 1) + [1]
-    pixels = pixel_locations(height, width, feature_stride, mask_features.device).to(dtype)  # [H*W, 2]
+    features = (mask_features if shape.use_features else mask_features[:, :0]).to(dtype)  # [B, C or 0, H, W]
+    in_channels = shape.in_channels(mask_features.shape[1])
+    widths = [in_channels] + [shape.channels] * (shape.num_layers - 1) + [1]
+    pixels = pixel_locations(height, width, shape.feature_stride, mask_features.device).to(dtype)  # [H*W, 2]
     points = locations.detach().to(dtype)[:, None]  # [K, 1, 2]
     sizes = sizes_of_interest.detach().to(dtype)[:, None, None]  # [K, 1, 1]
     chunk = max(1, CHUNK_ELEMENTS // max(1, in_channels * height * width))
     parts = []
     for start in range(0, max(1, params.shape[0]), chunk):
-        some = slice(start, start + chunk)
+        rows = slice(start, start + chunk)
         # index_select, as the gradient of indexing by a tensor differs from run to run on the CPU
-        x = features.index_select(0, image_indices[some]).flatten(2)  # [k, C, H*W]
-        if coordinates != "none":
-            xy = (pixels if coordinates == "absolute" else points[some] - pixels) / sizes[some]  # [k, H*W, 2]
+        x = features.index_select(0, image_indices[rows]).flatten(2)  # [k, C, H*W]
+        if shape.coordinates != "none":
+            xy = (pixels if shape.coordinates == "absolute" else points[rows] - pixels) / sizes[rows]  # [k, H*W, 2]
             x = torch.cat([xy.transpose(1, 2), x], dim=1)  # [k, 2 + C, H*W]
         with torch.autocast(x.device.type, enabled=False):
-            x = _mask_network(x, params[some].to(dtype), widths)  # [k, 1, H*W]
-        parts.append(aligned_bilinear(x.reshape(x.shape[0], height, width), upsample_factor))  # [k, H*f, W*f]
+            x = _mask_network(x, params[rows].to(dtype), widths)  # [k, 1, H*W]
+        parts.append(aligned_bilinear(x.reshape(x.shape[0], height, width), shape.upsample_factor))  # [k, H*f, W*f]
     return torch.cat(parts)  # [K, H*f, W*f]
 
 

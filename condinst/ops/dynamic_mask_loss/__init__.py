@@ -15,7 +15,7 @@ from condinst.ops.common.checks import (
     check_shape,
     check_tensor,
 )
-from condinst.ops.common.mask_network import check_mask_head_inputs
+from condinst.ops.common.mask_network import MaskHeadShape, check_mask_head_inputs
 
 
 def dynamic_mask_loss(
@@ -62,19 +62,8 @@ def dynamic_mask_loss(
     Raises:
         TypeError, ValueError: as `dynamic_mask_head`; `target_indices` is treated as `image_indices` are.
     """
-    check_mask_head_inputs(
-        mask_features,
-        params,
-        locations,
-        image_indices,
-        sizes_of_interest,
-        feature_stride=feature_stride,
-        num_layers=num_layers,
-        channels=channels,
-        coordinates=coordinates,
-        use_features=use_features,
-        upsample_factor=upsample_factor,
-    )
+    shape = MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor)
+    check_mask_head_inputs(mask_features, params, locations, image_indices, sizes_of_interest, shape)
     check_tensor("target_masks", target_masks, (torch.bool, torch.uint8))
     check_dims("target_masks", target_masks, 3)
     check_tensor("target_indices", target_indices, (torch.int64,))
@@ -98,12 +87,7 @@ def dynamic_mask_loss(
         sizes_of_interest,
         target_masks,
         target_indices,
-        feature_stride=feature_stride,
-        num_layers=num_layers,
-        channels=channels,
-        coordinates=coordinates,
-        use_features=use_features,
-        upsample_factor=upsample_factor,
+        **shape.as_keywords(),
         eps=eps,
         reduction=reduction,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from condinst.ops.common.mask_network import MaskHeadShape
 from condinst.ops.dice_loss.reference import dice_loss
 from condinst.ops.dynamic_mask_head.reference import wide_mask_logits
 
@@ -33,12 +34,7 @@ def dynamic_mask_loss(
         locations,
         image_indices,
         sizes_of_interest,
-        feature_stride=feature_stride,
-        num_layers=num_layers,
-        channels=channels,
-        coordinates=coordinates,
-        use_features=use_features,
-        upsample_factor=upsample_factor,
+        MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor),
     )  # [K, H*f, W*f]
     targets = target_masks.index_select(0, target_indices)  # [K, H*f, W*f]
     return dice_loss(logits.sigmoid(), targets, eps=eps, reduction=reduction)
