@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .condinst import CondInst
 
 INPUTS = ("coordinates", "features", "both")
-"""What the first layer is given; the channels of the other kind are 0."""
+"""The inputs of the first layer; the channels of the other kind are 0."""
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ class Explanation:
         mask_stride: pixels per cell of `logits`.
         feature_stride: pixels per cell of `inputs` and `activations`.
         logits: float32 [3, h, w] mask logits of the padded image from each of `INPUTS`.
-        inputs: float32 [2 + C, h', w'] what the first layer is given: coordinates (x, y), then mask features.
+        inputs: float32 [2 + C, h', w'] inputs of the first layer: coordinates (x, y), then mask features.
         activations: float32 [channels, h', w'] of each layer, after its ReLU; of the last one [1, h', w'] logits.
     """
 

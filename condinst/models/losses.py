@@ -191,7 +191,7 @@ def panoptic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     Args:
         logits: [B, num_thing_channels + num_stuff_classes, H, W].
         targets: with `semantic_labels` [B, H, W].
-        config: tells whether things are one class.
+        config: decides whether things are one class.
 
     Returns:
         [] the mean over the cells that have a label (their mean number over the processes); 0 where none has.

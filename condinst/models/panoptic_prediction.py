@@ -43,10 +43,10 @@ class PanopticPrediction:
         # things before stuff, then what there is more of
         kinds = Counter((segment["isthing"], segment["label"]) for segment in self.segments_info)
         ranked = sorted(kinds.items(), key=lambda kind: (-kind[0][0], -kind[1]))
-        found = ", ".join(f"{count} {self.label_name(label)}" for (_, label), count in ranked)
+        segments = ", ".join(f"{count} {self.label_name(label)}" for (_, label), count in ranked)
         percent = 100 * self.void_fraction
         void = f"{percent:.0f}" if percent >= 1 or percent == 0 else "<1"
-        return f"PanopticPrediction({found or 'nothing found'}; {void} % void; image {width} x {height})"
+        return f"PanopticPrediction({segments or 'nothing found'}; {void} % void; image {width} x {height})"
 
     def label_name(self, label: int) -> str:
         """The name of a panoptic label; the number itself where there are no names."""

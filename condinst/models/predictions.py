@@ -1,4 +1,4 @@
-"""What a model found in one image, to look at, to save and to evaluate."""
+"""The objects that a model detects in one image, to look at, to save and to evaluate."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Predictions:
         if not len(self):
             return f"Predictions(nothing found, image {width} x {height})"
         counts = Counter(self.class_name(label) for label in self.labels.tolist())
-        found = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        objects = ", ".join(f"{count} {name}" for name, count in counts.most_common())
         low, high = float(self.scores.min()), float(self.scores.max())
-        return f"Predictions({found}; scores {low:.2f} to {high:.2f}; image {width} x {height})"
+        return f"Predictions({objects}; scores {low:.2f} to {high:.2f}; image {width} x {height})"
 
     def class_name(self, label: int) -> str:
         """The name of a label; the number itself where there are no names."""
