@@ -37,12 +37,11 @@ def main() -> None:
 
     import condinst
     from condinst.data.open import open_panoptic
-    from condinst.evaluation.categories import match_panoptic_categories
-    from condinst.evaluation.panoptic import evaluate_panoptic
+    from condinst.evaluation.evaluator import make_evaluator
 
     data, model = open_panoptic(options.annotations, options.images), condinst.load(options.weights)
     if METRICS in chosen:
-        scores = evaluate_panoptic(model, data, category_ids=match_panoptic_categories(data, model.config))
+        scores = make_evaluator(data, model.config).evaluate(model)
         report = {name: scores[name] for name in ("all", "things", "stuff")}
         report["per_class"] = {name: one for name, one in scores["per_class"].items() if not math.isnan(one["PQ"])}
         path = program.out / METRICS
@@ -62,7 +61,7 @@ def _side_by_side(data: CocoPanoptic, index: int, model: CondInst) -> Image.Imag
 
     from condinst.visualization import draw_panoptic
 
-    truth = draw_panoptic(data.image(index), *data.segments(index), data.class_names + data.stuff_names)
+    truth = draw_panoptic(data.image(index), *data.segments(index), data.classes.panoptic_names)
     panoptic = model.predict(data.image_path(index)).panoptic
     assert panoptic is not None
     found = panoptic.plot()

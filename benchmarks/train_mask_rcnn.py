@@ -43,7 +43,8 @@ def main() -> None:
     from condinst.benchmarking.machine import about
     from condinst.data.coco import CocoInstances
     from condinst.engine.config import load_training_config
-    from condinst.evaluation.coco import evaluate_coco, json_ready
+    from condinst.evaluation.instances import InstanceEvaluator
+    from condinst.files import json_ready
     from condinst.precision import choose_precision
     from studies.mask_rcnn_training import CPU, ZeroBased, make_mask_rcnn, train
 
@@ -61,12 +62,8 @@ def main() -> None:
     result, steps, num_images = train(model, data, config, training, options.minutes, out / "log.csv")
     save_file(result.state_dict(), out / "model.safetensors")
 
-    scores = evaluate_coco(
-        ZeroBased(result),
-        validation,
-        max_detections=config.max_detections,
-        max_images=options.max_validation_images,
-        progress=True,
+    scores = InstanceEvaluator(validation, max_detections=config.max_detections).evaluate(
+        ZeroBased(result), max_images=options.max_validation_images, progress=True
     )
     metrics: dict[str, Any] = {
         **about(CPU),
@@ -76,7 +73,6 @@ def main() -> None:
         "minutes": options.minutes,
         "steps": steps,
         "images_seen": num_images,
-        "validation_images": options.max_validation_images or len(validation),
         **json_ready(scores),
     }
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -34,7 +34,7 @@ def main() -> None:
     from condinst.benchmarking.machine import about
     from condinst.benchmarking.tables import TextTable
     from condinst.data.coco import CocoInstances
-    from condinst.evaluation.coco import average_precision, coco_results
+    from condinst.evaluation.instances import average_precision, coco_results
     from studies.pages import block_part
 
     data = CocoInstances(program.options.annotations, program.options.images)
@@ -48,7 +48,7 @@ def main() -> None:
             with torch.inference_mode():
                 (found,) = models[nms]([image])
             seconds[nms].append(time.perf_counter() - start)
-            results[nms] += coco_results(found, data.image_ids[index], data.category_ids)[1]
+            results[nms] += coco_results(found, data.image_ids[index], data.classes.category_ids)[1]
     first = kinds[0]
     cells = []
     for nms in kinds:

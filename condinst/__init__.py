@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "CheckpointError": "condinst.models.checkpoints",
+    "Classes": "condinst.classes",
     "CondInst": "condinst.models",
     "CondInstConfig": "condinst.models",
     "config_names": "condinst.models",

@@ -8,6 +8,7 @@ from . import models as models
 from . import ops as ops
 from . import visualization as visualization
 from .backends import use_backend as use_backend
+from .classes import Classes as Classes
 from .models import CondInst as CondInst
 from .models import CondInstConfig as CondInstConfig
 from .models import config_names as config_names

@@ -9,6 +9,9 @@ limits, and a docstring under the field says what it is for::
     nms_threshold: Annotated[float, Within(0, 1)] = 0.6
     \"\"\"Of two boxes with a higher IoU, only the better one is kept.\"\"\"
 
+A field may also be a part, which is another dataclass of this kind. In files and overrides the fields of a part stand
+beside those of the whole, so `check_field` and `check_names` know them, too.
+
 Configs also come from files that other people wrote, so that any value may be of any type.
 """
 
@@ -156,15 +159,38 @@ def check_field(kind: type[Any], name: str, value: object) -> Any:
         ValueError: as `check_fields`, and when the dataclass has no such field.
     """
     check_names(kind, [name])
-    return _checked(name, value, _annotations(kind)[name])  # type: ignore[arg-type]  # a class has a hash
+    owner = next((part for part in parts(kind).values() if name in _field_names(part)), kind)
+    return _checked(name, value, _annotations(owner)[name])  # type: ignore[arg-type]  # a class has a hash
 
 
 def check_names(kind: type[Any], names: Iterable[str]) -> None:
     """Raises ValueError for a name that is not a field of a dataclass; the message proposes the nearest field."""
-    known = [field.name for field in dataclasses.fields(kind)]
+    known = [name for owner in (kind, *parts(kind).values()) for name in _field_names(owner)]
     for name in names:
         if name not in known:
             raise ValueError(f"{shorten(name)[1:-1]}: not a field of {kind.__name__}{did_you_mean(name, known)}")
+
+
+def parts(kind: type[Any]) -> dict[str, type[Any]]:
+    """The fields of a dataclass that are dataclasses themselves, by name."""
+    annotations = _annotations(kind)  # type: ignore[arg-type]  # a class has a hash
+    return {
+        name: annotation.types[0]
+        for name, annotation in annotations.items()
+        if isinstance(annotation, _Values) and dataclasses.is_dataclass(annotation.types[0])
+    }
+
+
+def flat_values(config: Any) -> dict[str, Any]:
+    """The values of all fields of a dataclass by name, those of its parts beside the others."""
+    values = {name: getattr(config, name) for name in _field_names(type(config))}
+    for name in parts(type(config)):
+        values |= flat_values(values.pop(name))
+    return values
+
+
+def _field_names(kind: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def rename_old_fields(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

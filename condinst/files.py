@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,3 +49,12 @@ def write_json(path: str | Path, content: Any) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as partial:
         partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def json_ready(scores: Any) -> Any:
+    """Nested scores with None for NaN, which strict JSON does not have."""
+    if isinstance(scores, dict):
+        return {key: json_ready(value) for key, value in scores.items()}
+    if isinstance(scores, list):
+        return [json_ready(value) for value in scores]
+    return None if isinstance(scores, float) and math.isnan(scores) else scores

@@ -108,13 +108,13 @@ def _draw_objects(data: CocoInstances, index: int) -> Image.Image:
     from condinst.visualization import draw_predictions
 
     image, target = data[index]
-    return draw_predictions(image, target["boxes"], target["labels"], None, target["masks"], data.class_names)
+    return draw_predictions(image, target["boxes"], target["labels"], None, target["masks"], data.classes.class_names)
 
 
 def _draw_segments(data: CocoPanoptic, index: int) -> Image.Image:
     from condinst.visualization import draw_panoptic
 
-    return draw_panoptic(data.image(index), *data.segments(index), data.class_names + data.stuff_names)
+    return draw_panoptic(data.image(index), *data.segments(index), data.classes.panoptic_names)
 
 
 def _print_counts(console: Console, report: DataReport | PanopticReport) -> None:

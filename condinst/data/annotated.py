@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from condinst.classes import Classes
 from condinst.data.images import max_pixels, read_image
 from condinst.data.objects import Objects
 from condinst.geometry import MOST_PIXELS
@@ -65,16 +66,14 @@ class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
         images_dir: the folder that file names are relative to.
         image_ids: sorted; item `index` is image `image_ids[index]`.
         images: the entry of each image id, with `file_name`, `height` and `width`.
-        category_ids: of the objects, sorted; a label is a place in this list.
-        class_names: their names.
+        classes: things, and the stuff of panoptic data, each sorted by category id.
     """
 
     annotations: Path
     images_dir: Path
     image_ids: list[int]
     images: dict[int, dict[str, Any]]
-    category_ids: list[int]
-    class_names: tuple[str, ...]
+    classes: Classes
 
     def _set_images(self, entries: list[dict[str, Any]], annotations: Path, images_dir: Path) -> None:
         self.annotations = annotations

@@ -124,7 +124,7 @@ def check_instances(data: CocoInstances, *, progress: bool = False) -> DataRepor
 
     crowds = 0
     objects_of_image = []
-    objects_of_category: Counter[int] = Counter()
+    objects_of_category: Counter[int | str] = Counter()
     object_sizes = {"small": 0, "medium": 0, "large": 0}
     for index in track(range(len(data)), "Checking annotations", len(data), shown=progress):
         annotations = data.coco.imgToAnns[data.image_ids[index]]
@@ -143,7 +143,7 @@ def check_instances(data: CocoInstances, *, progress: bool = False) -> DataRepor
             note(f"ids of {key} that are used twice", str(number))
     categories = [
         {"id": number, "name": name, "objects": objects_of_category[number]}
-        for number, name in zip(data.category_ids, data.class_names, strict=True)
+        for number, name in zip(data.classes.category_ids, data.classes.class_names, strict=True)
     ]
     for category in categories:
         if not category["objects"]:

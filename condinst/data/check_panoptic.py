@@ -66,7 +66,7 @@ class PanopticReport:
 class _Checked:
     """One image: the pixels of each category, None for void, and the findings (kind, example)."""
 
-    pixels: Counter[int | None]
+    pixels: Counter[int | str | None]
     found: list[tuple[str, str]]
 
 
@@ -78,7 +78,7 @@ def check_panoptic(data: CocoPanoptic, *, progress: bool = False) -> PanopticRep
         progress: show a progress bar.
     """
     findings = Findings()
-    pixels: Counter[int | None] = Counter()
+    pixels: Counter[int | str | None] = Counter()
     with ThreadPoolExecutor() as pool:  # decoding images leaves Python's lock alone
         checked = pool.map(lambda index: _check_image(data, index), range(len(data)))
         for one in track(checked, "Reading images", len(data), shown=progress):
@@ -86,24 +86,21 @@ def check_panoptic(data: CocoPanoptic, *, progress: bool = False) -> PanopticRep
             for kind, example in one.found:
                 findings.note(kind, example)
 
-    segments: Counter[int] = Counter()
+    segments: Counter[int | str] = Counter()
     things_of_image = []
     for index in range(len(data)):
         infos = data.segments_info(index)
         segments.update(info["category_id"] for info in infos)
         things_of_image.append(sum(map(data.is_object, infos)))
-    num_stuff = sum(segments[number] for number in data.stuff_category_ids)
+    num_stuff = sum(segments[number] for number in data.classes.stuff_category_ids)
     categories = [
         {
-            "id": number,
-            "name": name,
-            "isthing": number in data.category_ids,
-            "segments": segments[number],
-            "share": pixels[number] / max(1, pixels.total()),
+            **category,
+            "isthing": bool(category["isthing"]),
+            "segments": segments[category["id"]],
+            "share": pixels[category["id"]] / max(1, pixels.total()),
         }
-        for number, name in zip(
-            data.category_ids + data.stuff_category_ids, data.class_names + data.stuff_names, strict=True
-        )
+        for category in data.classes.to_categories()
     ]
     for category in categories:
         if not category["segments"]:
@@ -111,7 +108,7 @@ def check_panoptic(data: CocoPanoptic, *, progress: bool = False) -> PanopticRep
     for kind, is_so in (
         (NO_IMAGES, not len(data)),
         (NO_SEGMENTS, not data.num_annotations),
-        (NO_THING_CATEGORIES, not data.category_ids),
+        (NO_THING_CATEGORIES, not data.classes.num_classes),
         ("no things", not sum(things_of_image)),
         ("no stuff", not num_stuff),
     ):
@@ -148,7 +145,7 @@ def _check_image(data: CocoPanoptic, index: int) -> _Checked:
     where = f"image {data.image_ids[index]}"
     areas = dict(zip(runs.ids, runs.areas, strict=True))
     category_of = {info["id"]: info["category_id"] for info in infos}
-    pixels: Counter[int | None] = Counter()
+    pixels: Counter[int | str | None] = Counter()
     for number, area in areas.items():
         pixels[category_of.get(number)] += area
     if pixels[None] == pixels.total():

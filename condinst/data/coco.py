@@ -12,6 +12,7 @@ import torch
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from condinst.classes import Classes
 from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, read_json
 from condinst.data.objects import Objects, Segmentation
 from condinst.data.rles import check_outlines, largest_number, mask_pixels, mass_centers
@@ -61,9 +62,8 @@ class CocoInstances(AnnotatedImages):
     def _set_up(self, content: Any, annotations: Path, images_dir: Path) -> None:
         self.coco = _index(content, annotations)
         self._set_images(content["images"], annotations, images_dir)
-        self.category_ids = sorted(self.coco.cats)
-        self.class_names = tuple(str(self.coco.cats[i]["name"]) for i in self.category_ids)
-        self._label_of = {category: label for label, category in enumerate(self.category_ids)}
+        self.classes = Classes.from_categories(self.coco.cats[number] for number in sorted(self.coco.cats))
+        self._label_of = {category: label for label, category in enumerate(self.classes.category_ids)}
 
     @property
     def num_annotations(self) -> int:

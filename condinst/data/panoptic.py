@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from condinst.classes import Classes
 from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, check_segments_info, read_json
 from condinst.data.objects import Objects
 from condinst.data.panoptic_png import read_segment_ids
@@ -40,8 +41,6 @@ class CocoPanoptic(AnnotatedImages):
     `masks` bool [G, H, W] and `image_id` of the things, crowd regions left out, and `semantic`, int16 [H, W], the
     panoptic labels of all pixels: things 0 .. T-1, stuff T .. T+S-1, each in the order of the category ids, void -1.
     Crowd regions count as their category in it. Masks do not overlap; boxes are those of the masks.
-
-    `category_ids` and `class_names` are those of the things, `stuff_category_ids` and `stuff_names` those of the stuff.
 
     Args:
         annotations: a COCO panoptic JSON file.
@@ -83,11 +82,8 @@ class CocoPanoptic(AnnotatedImages):
         categories = sorted(content["categories"], key=lambda category: category["id"])
         things = [category for category in categories if category["isthing"]]
         stuff = [category for category in categories if not category["isthing"]]
-        self.category_ids = [category["id"] for category in things]
-        self.class_names = tuple(str(category["name"]) for category in things)
-        self.stuff_category_ids: list[int] = [category["id"] for category in stuff]
-        self.stuff_names: tuple[str, ...] = tuple(str(category["name"]) for category in stuff)
-        self.label_of = {number: label for label, number in enumerate(self.category_ids + self.stuff_category_ids)}
+        self.classes = Classes.from_categories(things, stuff)
+        self.label_of = {category: label for label, category in enumerate(self.classes.panoptic_category_ids)}
         self._annotation_of = {annotation["image_id"]: annotation for annotation in content["annotations"]}
         self._unlisted_are_void = bool(content.get(UNLISTED_IDS_ARE_VOID, False))
         self._right: set[int] = set()
@@ -162,7 +158,7 @@ class CocoPanoptic(AnnotatedImages):
                 "iscrowd": int(info.get("iscrowd", 0)),
                 "area": areas[info["id"]],
                 "label": self.label_of[info["category_id"]],
-                "isthing": self.label_of[info["category_id"]] < len(self.category_ids),
+                "isthing": self.label_of[info["category_id"]] < self.classes.num_classes,
             }
             for info in infos
         ]
@@ -216,7 +212,7 @@ class CocoPanoptic(AnnotatedImages):
 
     def is_object(self, info: dict[str, Any]) -> bool:
         """Whether a segment is a thing that is no crowd region."""
-        return self.label_of[info["category_id"]] < len(self.category_ids) and not info.get("iscrowd", 0)
+        return self.label_of[info["category_id"]] < self.classes.num_classes and not info.get("iscrowd", 0)
 
     def target(self, index: int) -> Target:
         """What is on image `index` with masks as pixels, without reading the image."""

@@ -14,9 +14,11 @@ from condinst.data.annotated import check_entries, check_segments_info, read_jso
 from condinst.data.panoptic_png import write_segment_ids
 
 Segments = list[dict[str, Any]]
+CategoryIds = Sequence[int | str | None]
+"""The category id of each panoptic label, None for a label whose segments become void."""
 
 
-def known_segments(ids: Tensor, segments_info: Segments, category_ids: Sequence[int | None]) -> tuple[Tensor, Segments]:
+def known_segments(ids: Tensor, segments_info: Segments, category_ids: CategoryIds) -> tuple[Tensor, Segments]:
     """The segments of one image with category ids instead of labels; those of labels without a category become void.
 
     Args:
@@ -56,7 +58,11 @@ def png_name(image_id: int | str) -> str:
 
 
 def write_panoptic_result(
-    ids: Tensor, segments_info: Segments, category_ids: Sequence[int | None], image_id: int | str, path: str | Path
+    ids: Tensor,
+    segments_info: Segments,
+    category_ids: CategoryIds,
+    image_id: int | str,
+    path: str | Path,
 ) -> dict[str, Any]:
     """Writes the PNG of one image.
 

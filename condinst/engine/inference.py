@@ -13,7 +13,6 @@ import torch
 from condinst.data.images import read_image
 from condinst.files import atomic_write, write_json
 from condinst.models.condinst import CondInst
-from condinst.models.config import CondInstConfig
 from condinst.models.predictions import Predictions
 from condinst.progress import progress_bar
 
@@ -127,7 +126,7 @@ def predict_files(
         write_json(out / "images.json", images)
         write_json(out / "predictions.json", results)
         if panoptic:
-            content = {"images": images, "annotations": annotations, "categories": _categories(model.config)}
+            content = {"images": images, "annotations": annotations, "categories": model.config.classes.to_categories()}
             write_json(out / "panoptic.json", content)
         summary.seconds = time.monotonic() - start
     return summary
@@ -178,14 +177,3 @@ def _image_entry(found: Predictions, image_id: int, path: Path, overlay: str) ->
         "width": width,
         "overlay": overlay,
     }
-
-
-def _categories(config: CondInstConfig) -> list[dict[str, Any]]:
-    """The panoptic labels as COCO's `categories`; label + 1 and the label itself stand in for ids and names."""
-    labels = range(config.num_classes + config.num_stuff_classes)
-    category_ids = config.panoptic_category_ids or [label + 1 for label in labels]
-    names = config.panoptic_names or [str(label) for label in labels]
-    return [
-        {"id": category_id, "name": name, "isthing": int(label < config.num_classes)}
-        for label, category_id, name in zip(labels, category_ids, names, strict=True)
-    ]

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from condinst.classes import Classes
+from condinst.data.annotated import AnnotatedImages
 from condinst.data.coco import CocoInstances
 from condinst.data.open import open_instances, open_panoptic
 from condinst.data.panoptic import CocoPanoptic
@@ -102,7 +104,7 @@ def make_trainer(
     panoptic = base.replace(**model_overrides).panoptic
     dataset = data.open("train", panoptic=panoptic)
     validation_set = None if validation is None else validation.open("val", panoptic=panoptic)
-    model_config = base.replace(**{**model_overrides, **_class_fields(dataset, panoptic=panoptic)})
+    model_config = base.replace(**{**model_overrides, "classes": _classes(dataset, panoptic=panoptic)})
     torch.manual_seed(training.seed)
     if weights is not None:
         model = fine_tune_model(load(checkpoint or weights), model_config, str(weights))
@@ -140,19 +142,8 @@ def _new_model(config: CondInstConfig, backbone: str | Path | None) -> CondInst:
     return model
 
 
-def _class_fields(data: CocoInstances | CocoPanoptic, *, panoptic: bool) -> dict[str, Any]:
-    """Number, names and category ids of the classes, as fields of `CondInstConfig`."""
-    if not data.category_ids:
+def _classes(data: AnnotatedImages, *, panoptic: bool) -> Classes:
+    """The classes of a model that is trained on this data."""
+    if not data.classes.num_classes:
         raise ValueError(f"{data.annotations}: expected at least one category of things to train on, got none")
-    fields = {
-        "num_classes": len(data.category_ids),
-        "class_names": data.class_names,
-        "category_ids": tuple(data.category_ids),
-    }
-    if panoptic and isinstance(data, CocoPanoptic):
-        fields |= {
-            "num_stuff_classes": len(data.stuff_category_ids),
-            "stuff_names": data.stuff_names,
-            "stuff_category_ids": tuple(data.stuff_category_ids),
-        }
-    return fields
+    return data.classes if panoptic else data.classes.without_stuff

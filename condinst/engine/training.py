@@ -19,6 +19,7 @@ from condinst.data.coco import CocoInstances
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.transforms import TrainingTransform
 from condinst.distributed import mean_over_processes
+from condinst.evaluation.evaluator import Evaluator, make_evaluator
 from condinst.files import write_json
 from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
@@ -32,8 +33,8 @@ from .loader import TRIES, Sample, SampleStream, aspect_groups, make_loader
 from .log import TrainingLog
 from .optimization import learning_rate_factor, make_average, make_optimizer
 from .precision import choose_training_precision
+from .training_data import check_training_data
 from .training_state import TrainingState, read_checkpoint
-from .validation import check_classes, make_validation
 
 _logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Trainer:
         self.checkpoint = self.out / "last.pt"
         self.progress = progress
         self._check(resume)
-        self.validation = None if validation is None else make_validation(validation, data, model.config)
+        self.evaluator = None if validation is None else self._make_evaluator(validation)
         content = read_checkpoint(self.checkpoint) if resume else None
         self.precision = choose_training_precision(config.precision, torch.device(device), self.checkpoint, content)
         self.fabric = make_fabric(torch.device(device), self.precision.name)
@@ -130,14 +131,15 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def _check(self, resume: bool) -> None:
-        check_classes(self.data, self.model.config)
-        annotations = self.data.annotations
-        if not len(self.data):
-            raise ValueError(f"{annotations}: expected at least one image to train on, got none")
-        if not self.data.num_annotations:
-            raise ValueError(f"{annotations}: expected at least one annotation to train on, got none")
+        check_training_data(self.data, self.model.config)
         if self.checkpoint.exists() and not resume:
             raise FileExistsError(f"{self.checkpoint} is from an earlier run: resume it or choose another folder")
+
+    def _make_evaluator(self, validation: CocoInstances | CocoPanoptic) -> Evaluator:
+        """The evaluator of the validation, whose annotations are read now: what is wrong in them is known at once."""
+        evaluator = make_evaluator(validation, self.model.config.replace(classes=self.data.classes))
+        evaluator.check()
+        return evaluator
 
     def _set_up_model(self) -> None:
         """Brings the model to its device, with an optimizer and a moving average of the weights."""
@@ -207,7 +209,7 @@ class Trainer:
         """One step, with the report, the validation and the checkpoint that are due after it."""
         self.losses.add(self.step(batches))
         every = self.config.validate_every
-        validates = self.validation is not None and every > 0 and self.state.step % every == 0
+        validates = self.evaluator is not None and every > 0 and self.state.step % every == 0
         saves = time.monotonic() - self.saved_at >= 60 * self.config.checkpoint_minutes
         for losses in self.losses.due(flush=validates or saves):
             self.report(losses)
@@ -316,16 +318,16 @@ class Trainer:
         Args:
             max_images: of the validation data, 0 for all. Scores on other numbers of images are not compared.
         """
-        assert self.validation is not None
+        assert self.evaluator is not None
         start = time.monotonic()
         state, model = self.state, self.state.result
         if self.fabric.world_size > 1:  # statistics of batches differ; those of the first process are saved
             for buffer in model.buffers():
                 torch.distributed.broadcast(buffer, 0)
-        scores = self.validation.scores(model, max_images, self.fabric.device)
-        count = max_images or len(self.validation.data)
-        self.log.validation(state.step, {**scores, "images": count, "seconds": time.monotonic() - start})
-        score = scores[self.validation.measure]
+        scores = self.evaluator.evaluate(model, max_images=max_images, device=self.fabric.device)
+        row, count = self.evaluator.columns(scores), scores["images"]
+        self.log.validation(state.step, {**row, "images": count, "seconds": time.monotonic() - start})
+        score = row[self.evaluator.best_metric]
         score = -1.0 if math.isnan(score) else score  # no image has an object that counts
         if count == state.best_images and score <= state.best_score:
             return
@@ -363,7 +365,7 @@ class Trainer:
         weights = self.out / "model.safetensors"
         if self.fabric.is_global_zero:
             save_checkpoint(self.state.result, weights, half=True)
-        if self.validation is not None:
+        if self.evaluator is not None:
             self.validate()
         if self.fabric.is_global_zero and can_draw_curves():
             try:

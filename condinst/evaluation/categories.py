@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from condinst.data.panoptic import CocoPanoptic
-    from condinst.models.config import CondInstConfig
+from condinst.classes import Classes
 
 _MANY = 10  # ids in a message
 
 
 def match_categories(
-    category_ids: Sequence[int],
+    category_ids: Sequence[int | str],
     category_names: Sequence[str],
     *,
     num_classes: int,
     model_ids: Sequence[int | str] = (),
     model_names: Sequence[str] = (),
     kind: str = "classes",
-) -> list[int | None]:
+) -> list[int | str | None]:
     """The category id of each label of a model, so that a model of many classes can be tested on data of a few.
 
     Matched by name where the model has all the names of the data; else by id where it has all the ids; else, where
@@ -47,7 +44,7 @@ def match_categories(
         return [by_name.get(name) for name in model_names]
     if model_ids and set(category_ids) <= set(model_ids):
         _warn_of_names(category_ids, category_names, model_ids, model_names)
-        by_id: dict[int | str, int] = {category: category for category in category_ids}
+        by_id: dict[int | str, int | str] = {category: category for category in category_ids}
         return [by_id.get(category) for category in model_ids]
     if len(category_ids) == num_classes:
         if model_names and list(model_names) != list(category_names):
@@ -66,8 +63,13 @@ def match_categories(
     )
 
 
-def match_panoptic_categories(data: CocoPanoptic, config: CondInstConfig) -> list[int | None]:
-    """The category id of each panoptic label of a model, things before stuff; each kind is matched for itself.
+def match_classes(data: Classes, model: Classes, *, stuff: bool) -> list[int | str | None]:
+    """The category id in the data of each label of a model; things and stuff are matched apart.
+
+    Args:
+        data: the classes of the data.
+        model: the classes of the model.
+        stuff: whether the labels are panoptic ones, which go on with the stuff.
 
     Raises:
         ValueError: see `match_categories`.
@@ -75,24 +77,25 @@ def match_panoptic_categories(data: CocoPanoptic, config: CondInstConfig) -> lis
     things = match_categories(
         data.category_ids,
         data.class_names,
-        num_classes=config.num_classes,
-        model_ids=config.category_ids,
-        model_names=config.class_names,
-        kind="classes of things",
+        num_classes=model.num_classes,
+        model_ids=model.category_ids,
+        model_names=model.class_names,
+        kind="classes of things" if stuff else "classes",
     )
-    stuff = match_categories(
+    if not stuff:
+        return things
+    return things + match_categories(
         data.stuff_category_ids,
         data.stuff_names,
-        num_classes=config.num_stuff_classes,
-        model_ids=config.stuff_category_ids,
-        model_names=config.stuff_names,
+        num_classes=model.num_stuff_classes,
+        model_ids=model.stuff_category_ids,
+        model_names=model.stuff_names,
         kind="classes of stuff",
     )
-    return things + stuff
 
 
 def _warn_of_names(
-    category_ids: Sequence[int],
+    category_ids: Sequence[int | str],
     category_names: Sequence[str],
     model_ids: Sequence[int | str],
     model_names: Sequence[str],

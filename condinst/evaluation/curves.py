@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from condinst.evaluation.evaluators import Accumulated, mean_known
+from condinst.evaluation.matching import Accumulated, mean_known
 
 SUFFIXES = (".png", ".svg", ".pdf")
 

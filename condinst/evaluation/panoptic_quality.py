@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from condinst.classes import Classes
 from condinst.evaluation.categories import few
 from condinst.evaluation.runner import mean
 
@@ -51,7 +52,7 @@ class Counts:
 
 
 def compare_segments(
-    truth_ids: Tensor, truth: Segments, ids: Tensor, found: Segments, category_ids: Collection[int], name: str
+    truth_ids: Tensor, truth: Segments, ids: Tensor, found: Segments, category_ids: Collection[int | str], name: str
 ) -> dict[int, Counts]:
     """Matches the predicted segments of one image with the true ones.
 
@@ -121,7 +122,9 @@ def _overlaps(truth_ids: Tensor, ids: Tensor) -> dict[tuple[int, int], int]:
     return dict(zip(ids_of_pairs, pixels.tolist(), strict=True))
 
 
-def _categories(segments: Segments, areas: dict[int, int], category_ids: Collection[int], where: str) -> dict[int, int]:
+def _categories(
+    segments: Segments, areas: dict[int, int], category_ids: Collection[int | str], where: str
+) -> dict[int, int]:
     """Segment id -> category id, after a check that map and entries are about the same segments."""
     ids = [segment["id"] for segment in segments]
     categories: dict[int, int] = {segment["id"]: segment["category_id"] for segment in segments}
@@ -149,25 +152,25 @@ def _size(ids: Tensor) -> str:
     return " x ".join(map(str, ids.shape))
 
 
-def summarize(per_image: Iterable[dict[int, Counts]], things: dict[int, str], stuff: dict[int, str]) -> dict[str, Any]:
+def summarize(per_image: Iterable[dict[int, Counts]], classes: Classes) -> dict[str, Any]:
     """Panoptic quality of all images together.
 
     Args:
         per_image: what `compare_segments` returned, in the order of the images.
-        things: category id -> name.
-        stuff: the same for stuff.
+        classes: of the data.
 
     Returns:
         `all`, `things` and `stuff`: `PQ`, `SQ`, `RQ`, each the mean over the categories that have a segment in truth or
         prediction, in 0..1 and NaN where there is none, and `categories`, their number. `per_class`: name -> `PQ`,
         `SQ`, `RQ`, `TP`, `FP`, `FN`, `isthing`; a name that several categories have gets the id behind it.
     """
-    total = {category: Counts() for category in (*things, *stuff)}
-    for counts in per_image:
-        for category, own in counts.items():
-            total[category] += own
+    things, stuff = classes.category_ids, classes.stuff_category_ids
+    names = dict(zip(things + stuff, classes.panoptic_names, strict=True))
+    total = {category: Counts() for category in names}
+    for image_counts in per_image:
+        for category, counts in image_counts.items():
+            total[category] += counts
     quality = {category: counts.quality() for category, counts in total.items()}
-    names = {**things, **stuff}
     listed = list(names.values())
     per_class = {
         (names[category] if listed.count(names[category]) == 1 else f"{names[category]} ({category})"): {
@@ -179,7 +182,7 @@ def summarize(per_image: Iterable[dict[int, Counts]], things: dict[int, str], st
         }
         for category, counts in total.items()
     }
-    groups = {"all": names, "things": things, "stuff": stuff}
+    groups = {"all": things + stuff, "things": things, "stuff": stuff}
     return {
         **{name: _average([quality[category] for category in group]) for name, group in groups.items()},
         "per_class": per_class,

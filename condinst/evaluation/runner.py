@@ -136,10 +136,19 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
         raise ValueError(f"{path}: expected results elsewhere; these would overwrite data that is read")
 
 
+def check_images(data: AnnotatedImages, count: int) -> None:
+    """Raises a ValueError where none of the first `count` images is there."""
+    if not any(data.image_path(index).is_file() for index in range(count)):
+        example = f"; {data.image_path(0)} and all others are missing" if count else ""
+        raise ValueError(f"images: expected the folder of the images of {data.annotations}{example}")
+
+
 def report(data: AnnotatedImages, outcomes: Sequence[Outcome[Any]]) -> dict[str, Any]:
-    """`failed`, the skipped images as {"image_id", "path", "reason"}, and `timing`, the mean seconds of the others."""
+    """What all evaluators report, see `Evaluator.evaluate`."""
     done = [outcome for outcome in outcomes if not outcome.problem]
     return {
+        "data": str(data.annotations),
+        "images": len(outcomes),
         "failed": [
             {"image_id": data.image_ids[index], "path": str(data.image_path(index)), "reason": outcome.problem}
             for index, outcome in enumerate(outcomes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..fields import flat_values
+
 if TYPE_CHECKING:
     from .config import CondInstConfig
 
@@ -29,7 +31,7 @@ def check_adjustable(old: CondInstConfig, new: CondInstConfig) -> None:
     Raises:
         ValueError: the two describe different networks; the message names the fields.
     """
-    before, after = vars(old), vars(new)
+    before, after = flat_values(old), flat_values(new)
     fixed = [name for name in before if name not in ADJUSTABLE_FIELDS and before[name] != after[name]]
     if fixed:
         raise ValueError(

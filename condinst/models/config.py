@@ -8,7 +8,19 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from ..fields import Above, AtLeast, AtMost, Between, OldName, Within, check_fields, check_names, rename_old_fields
+from ..classes import Classes
+from ..fields import (
+    Above,
+    AtLeast,
+    AtMost,
+    Between,
+    OldName,
+    Within,
+    check_fields,
+    check_names,
+    flat_values,
+    rename_old_fields,
+)
 from ..messages import shorten
 from ..ops.common.mask_network import UPSAMPLE_FACTORS, num_mask_head_params
 
@@ -21,7 +33,6 @@ _Width = Annotated[int, AtLeast(1), AtMost(8192, "32 times the published width o
 _MaskHeadWidth = Annotated[int, AtLeast(1), AtMost(1024, "128 times the published width")]
 _MostConvs = AtMost(256, "more than 40 times the published depth")
 _Convs = Annotated[int, AtLeast(0), _MostConvs]
-_MostClasses = AtMost(100_000, "more than any known data set has")
 _Share = Annotated[float, Within(0, 1)]
 _Weight = Annotated[float, AtLeast(0)]
 _PixelMean = Annotated[float, Within(-1_000_000, 1_000_000)]
@@ -39,14 +50,9 @@ class CondInstConfig:
     name: str = "condinst"
     """Name of the model."""
 
-    num_classes: Annotated[int, AtLeast(1), _MostClasses] = 80
-    """Number of foreground classes; labels are 0 .. num_classes - 1."""
-
-    class_names: tuple[str, ...] = ()
-    """One name per class, or empty."""
-
-    category_ids: tuple[int | str, ...] = ()
-    """The id of each class in COCO results, a number or text; label + 1 when empty."""
+    classes: Classes = Classes()
+    """Things and stuff with names and category ids. Files and overrides hold the fields of `Classes` instead, such as
+    `num_classes`, beside those of the config."""
 
     pixel_order: Literal["rgb", "bgr"] = "bgr"
     """Channel order that the network works in. Images given to the model are always RGB."""
@@ -180,17 +186,7 @@ class CondInstConfig:
     """Whether an auxiliary semantic branch runs on the first level of the mask branch, in training only."""
 
     panoptic: bool = False
-    """Whether a semantic branch for panoptic segmentation (section 3.2, Fig. 4) runs beside the instances. Panoptic
-    labels are those of the things, 0 .. num_classes - 1, followed by those of the stuff."""
-
-    num_stuff_classes: Annotated[int, AtLeast(0), _MostClasses] = 0
-    """Number of classes without instances."""
-
-    stuff_names: tuple[str, ...] = ()
-    """One name per stuff class, or empty."""
-
-    stuff_category_ids: tuple[int | str, ...] = ()
-    """The id of each stuff class in results, a number or text."""
+    """Whether a semantic branch for panoptic segmentation (section 3.2, Fig. 4) runs beside the instances."""
 
     panoptic_in_features: tuple[str, ...] = ("p2", "p3", "p4", "p5")
     """Pyramid levels of the semantic branch, finest first. The stride of the first one is that of the branch."""
@@ -301,7 +297,8 @@ class CondInstConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        self._check_classes()
+        if self.num_classes < 1:
+            raise ValueError(f"num_classes: expected at least 1, got {self.num_classes}")
         if not self.min_size_train:
             raise ValueError("min_size_train: expected at least one size, got none")
         if self.mask_head_coordinates == "none" and not self.mask_head_features:
@@ -315,16 +312,6 @@ class CondInstConfig:
                 f" got {self.fpn_channels}"
             )
         self._check_levels()
-
-    def _check_classes(self) -> None:
-        for number, names in (
-            ("num_classes", ("class_names", "category_ids")),
-            ("num_stuff_classes", ("stuff_names", "stuff_category_ids")),
-        ):
-            expected = getattr(self, number)
-            for name in names:
-                if len(getattr(self, name)) not in (0, expected):
-                    raise ValueError(f"{name}: expected {expected} ({number}), got {len(getattr(self, name))}")
 
     def _check_dla(self) -> None:
         if self.freeze_at:
@@ -390,6 +377,16 @@ class CondInstConfig:
             )
 
     @property
+    def num_classes(self) -> int:
+        """Number of classes of things; labels are 0 .. num_classes - 1."""
+        return self.classes.num_classes
+
+    @property
+    def num_stuff_classes(self) -> int:
+        """Number of classes without instances."""
+        return self.classes.num_stuff_classes
+
+    @property
     def fpn_levels(self) -> tuple[str, ...]:
         """Names of all pyramid levels, finest first: "p3" has stride 8, "p4" 16 and so on."""
         first = int(self.fpn_in_features[0][3:])
@@ -416,19 +413,6 @@ class CondInstConfig:
         return self.num_classes if self.separate_thing_channels else 1
 
     @property
-    def panoptic_names(self) -> tuple[str, ...]:
-        """The name of each panoptic label; empty unless all have one."""
-        return self._of_all_labels(self.class_names + self.stuff_names)
-
-    @property
-    def panoptic_category_ids(self) -> tuple[int, ...]:
-        """The category id of each panoptic label; empty unless all have one."""
-        return self._of_all_labels(self.category_ids + self.stuff_category_ids)
-
-    def _of_all_labels(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return values if len(values) == self.num_classes + self.num_stuff_classes else ()
-
-    @property
     def level_sizes_of_interest(self) -> tuple[int, ...]:
         """Divisor of the relative coordinates for each level of `head_in_features`, in pixels."""
         if not self.sizes_of_interest:
@@ -451,15 +435,16 @@ class CondInstConfig:
         """
         overrides = rename_old_fields(CondInstConfig, overrides)
         check_names(CondInstConfig, overrides)
-        if overrides.get("num_classes", self.num_classes) != self.num_classes:
-            overrides = {"class_names": (), "category_ids": ()} | overrides
-        if overrides.get("num_stuff_classes", self.num_stuff_classes) != self.num_stuff_classes:
-            overrides = {"stuff_names": (), "stuff_category_ids": ()} | overrides
+        of_classes = {field.name for field in dataclasses.fields(Classes)} & overrides.keys()
+        if of_classes:
+            if "classes" in overrides:
+                raise ValueError(f"classes: expected this or its field {min(of_classes)}, got both")
+            overrides["classes"] = self.classes.replace(**{name: overrides.pop(name) for name in of_classes})
         return dataclasses.replace(self, **overrides)
 
     def to_json(self) -> str:
-        """All fields as a JSON object."""
-        return json.dumps(dataclasses.asdict(self))
+        """All fields as a JSON object, those of `classes` beside the others."""
+        return json.dumps(flat_values(self))
 
     @classmethod
     def from_json(cls, text: str) -> CondInstConfig:

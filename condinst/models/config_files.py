@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..classes import Classes
 from ..fields import did_you_mean, rename_old_fields
 from ..messages import shorten, shorten_text
 from .config import CondInstConfig
@@ -36,6 +37,12 @@ def load_config(source: str | Path) -> CondInstConfig:
         return CondInstConfig.from_file(fields)
     except ValueError as error:
         raise ValueError(f"config: {source}: {error}") from error
+
+
+def coco_classes(num_classes: int) -> Classes:
+    """COCO's classes for a foreign model of 80, whose file has no names; classes without names for any other number."""
+    coco = load_config("condinst_r50_1x").classes
+    return coco if num_classes == coco.num_classes else Classes(num_classes)
 
 
 def load_training_table(source: str | Path) -> dict[str, Any]:
@@ -93,8 +100,7 @@ def _read_fields(source: str | Path, above: tuple[Path, ...] = ()) -> dict[str, 
     if "training" in inherited and "training" in fields:
         fields["training"] = inherited["training"] | fields["training"]
     # other classes have other names
-    dropped = {"class_names", "category_ids"} if "num_classes" in fields else set()
-    dropped |= {"stuff_names", "stuff_category_ids"} if "num_stuff_classes" in fields else set()
+    dropped = {name for number, names in Classes.DESCRIPTIONS.items() if number in fields for name in names}
     inherited = {key: value for key, value in inherited.items() if key not in dropped}
     return inherited | {"name": name} | fields
 

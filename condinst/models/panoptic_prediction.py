@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..classes import Classes
 from ..data.panoptic_results import write_panoptic_result
 from ..files import atomic_write
 from ..visualization import draw_panoptic
@@ -25,15 +26,13 @@ class PanopticPrediction:
         ids: int32 [H, W], the segment of each pixel, 1 .. N; 0 is void.
         segments_info: for segment 1, 2, ... a dict of `id`, `label` (panoptic label: things first, then stuff),
             `isthing`, `area` (px) and, of things, `score`.
-        names: the name of each panoptic label, or empty.
-        category_ids: the category id of each panoptic label in COCO results, or empty.
+        classes: names and category ids of the panoptic labels.
     """
 
     image: Tensor
     ids: Tensor
     segments_info: list[dict[str, Any]]
-    names: tuple[str, ...] = ()
-    category_ids: tuple[int, ...] = ()
+    classes: Classes = Classes()
 
     def __len__(self) -> int:
         return len(self.segments_info)
@@ -43,14 +42,10 @@ class PanopticPrediction:
         # things before stuff, then what there is more of
         kinds = Counter((segment["isthing"], segment["label"]) for segment in self.segments_info)
         ranked = sorted(kinds.items(), key=lambda kind: (-kind[0][0], -kind[1]))
-        segments = ", ".join(f"{count} {self.label_name(label)}" for (_, label), count in ranked)
+        segments = ", ".join(f"{count} {self.classes.name(label)}" for (_, label), count in ranked)
         percent = 100 * self.void_fraction
         void = f"{percent:.0f}" if percent >= 1 or percent == 0 else "<1"
         return f"PanopticPrediction({segments or 'nothing found'}; {void} % void; image {width} x {height})"
-
-    def label_name(self, label: int) -> str:
-        """The name of a panoptic label; the number itself where there are no names."""
-        return self.names[label] if self.names else str(label)
 
     @property
     def num_things(self) -> int:
@@ -64,14 +59,16 @@ class PanopticPrediction:
 
     def plot(self) -> Image.Image:
         """The image with its segments tinted and named; see `draw_panoptic`."""
-        return draw_panoptic(self.image, self.ids, self.segments_info, self.names)
+        return draw_panoptic(self.image, self.ids, self.segments_info, self.classes.panoptic_names)
 
     def save(self, path: str | Path) -> None:
         """Writes `plot()` to a file, in the format of its ending; missing folders are made."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.plot().save(path)
 
-    def to_coco(self, image_id: int, png_path: str | Path, category_ids: Sequence[int] | None = None) -> dict[str, Any]:
+    def to_coco(
+        self, image_id: int, png_path: str | Path, category_ids: Sequence[int | str] | None = None
+    ) -> dict[str, Any]:
         """The result in COCO's panoptic results format: the PNG of the ids is written, atomically.
 
         Args:
@@ -88,8 +85,7 @@ class PanopticPrediction:
             ValueError: a label without a category id.
         """
         if category_ids is None:
-            labels = [segment["label"] for segment in self.segments_info]
-            category_ids = self.category_ids or range(1, max(labels, default=0) + 2)
+            category_ids = self.classes.panoptic_category_ids
         target = Path(png_path)
         with atomic_write(target) as partial:
             entry = write_panoptic_result(self.ids, self.segments_info, category_ids, image_id, partial)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..classes import Classes
 from ..data.rles import mask_pixels, rle_to_json
 from ..visualization import draw_predictions, mask_polygons
 from .config import CondInstConfig
@@ -30,8 +31,7 @@ class Predictions:
         scores: float32 [K] in 0..1.
         labels: int64 [K], 0-based.
         rles: the K masks as COCO run lengths, ready for JSON: {"size": [H, W], "counts": str}.
-        class_names: the name of each label, or empty.
-        category_ids: the category id of each label in COCO results, or empty.
+        classes: names and category ids of the labels.
         panoptic: instances and stuff without overlaps, from a `panoptic` model; None from others.
     """
 
@@ -40,8 +40,7 @@ class Predictions:
     scores: Tensor
     labels: Tensor
     rles: list[dict[str, Any]]
-    class_names: tuple[str, ...] = ()
-    category_ids: tuple[int | str, ...] = ()
+    classes: Classes = Classes()
     panoptic: PanopticPrediction | None = None
 
     def __len__(self) -> int:
@@ -51,14 +50,10 @@ class Predictions:
         height, width = self.image.shape[1:]
         if not len(self):
             return f"Predictions(nothing found, image {width} x {height})"
-        counts = Counter(self.class_name(label) for label in self.labels.tolist())
+        counts = Counter(self.classes.name(label) for label in self.labels.tolist())
         objects = ", ".join(f"{count} {name}" for name, count in counts.most_common())
         low, high = float(self.scores.min()), float(self.scores.max())
         return f"Predictions({objects}; scores {low:.2f} to {high:.2f}; image {width} x {height})"
-
-    def class_name(self, label: int) -> str:
-        """The name of a label; the number itself where there are no names."""
-        return self.class_names[label] if self.class_names else str(label)
 
     @cached_property
     def masks(self) -> Tensor:
@@ -78,7 +73,7 @@ class Predictions:
 
     def plot(self) -> Image.Image:
         """The image with masks, contours, boxes, class names and scores; see `draw_predictions`."""
-        return draw_predictions(self.image, self.boxes, self.labels, self.scores, self.rles, self.class_names)
+        return draw_predictions(self.image, self.boxes, self.labels, self.scores, self.rles, self.classes.class_names)
 
     def save(self, path: str | Path) -> None:
         """Writes `plot()` to a file, in the format of its ending; missing folders are made."""
@@ -100,7 +95,7 @@ class Predictions:
         """
         labels = self.labels.tolist()
         if category_ids is None:
-            category_ids = self.category_ids or range(1, max(labels, default=0) + 2)
+            category_ids = self.classes.category_ids or range(1, max(labels, default=0) + 2)
         if labels and max(labels) >= len(category_ids):
             raise ValueError(
                 f"category_ids: expected an id for each of {max(labels) + 1} labels, got {len(category_ids)}"
@@ -139,15 +134,13 @@ def make_predictions(
         scores=result["scores"][kept].cpu(),
         labels=result["labels"][kept].cpu(),
         rles=[rle_to_json(result["rles"][index]) for index in kept.tolist()],
-        class_names=config.class_names,
-        category_ids=config.category_ids,
+        classes=config.classes,
         panoptic=None
         if panoptic is None
         else PanopticPrediction(
             image=image,
             ids=panoptic["ids"].cpu(),
             segments_info=panoptic["segments_info"],
-            names=config.panoptic_names,
-            category_ids=config.panoptic_category_ids,
+            classes=config.classes,
         ),
     )

@@ -116,6 +116,9 @@ def test_evaluate_refuses(
     weights: str, images: Path, truth: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["evaluate", "--data", truth, "--images", images, "--weights", weights]
+    content = json.loads(truth.read_text())
+    content["categories"][0]["name"] = "nucleus"  # the name that the model knows
+    truth.write_text(json.dumps(content))
     assert run_command(*words[:3], "--images", images.parent, "--weights", weights) == 1
     assert "images: expected the folder of the images of" in error_line(capsys)
     assert run_command(*words, "--config", "condinst_r51") == 1

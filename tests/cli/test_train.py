@@ -22,7 +22,7 @@ def test_train(images: Path, truth: Path, tmp_path: Path) -> None:
     for setting in ("steps=2", "batch_size=1", "num_workers=0", "optimizer=adamw", "learning_rate=1"):
         words += ["--set", setting]
     assert run_command(*words) == 0
-    assert condinst.load(out / "model.safetensors").config.class_names == ("thing",)
+    assert condinst.load(out / "model.safetensors").config.classes.class_names == ("thing",)
     settings = json.loads((out / "training.json").read_text())
     assert settings["training"]["optimizer"] == "adamw" and settings["training"]["learning_rate"] == 1.0
     assert settings["training"]["crop_size"] == 256  # the recipe of the base
@@ -37,7 +37,7 @@ def test_train_from_weights_for_other_classes(weights: str, images: Path, truth:
     words += [word for setting in settings for word in ("--set", setting)]
     assert run_command(*words, "--model", "nms_threshold=0.7") == 0
     before, after = condinst.load(weights), condinst.load(tmp_path / "model.safetensors")
-    assert after.config.class_names == ("thing", "other") and after.config.nms_threshold == 0.7
+    assert after.config.classes.class_names == ("thing", "other") and after.config.nms_threshold == 0.7
     assert after.head.cls_logits.out_channels == 2
     for name, value in after.head.controller.state_dict().items():
         torch.testing.assert_close(value, before.head.controller.state_dict()[name], rtol=1e-3, atol=1e-6)

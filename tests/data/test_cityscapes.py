@@ -45,7 +45,7 @@ def test_instances_groups_and_other_classes(tmp_path: Path) -> None:
     assert [category["name"] for category in content["categories"]] == list(CLASSES.values())
     assert [image["file_name"].split("/")[2] for image in content["images"]] == ["aachen", "ulm"]
     data = CocoInstances.from_content(content, tmp_path, tmp_path)
-    assert data.class_names[2] == "car" and len(data.class_names) == 8
+    assert data.classes.class_names[2] == "car" and len(data.classes.class_names) == 8
     image, target = data[1]
     assert image.shape == (3, HEIGHT, WIDTH)
     ids = torch.from_numpy(street())
@@ -70,7 +70,7 @@ def test_panoptic_segments_groups_and_void(tmp_path: Path) -> None:
     assert [category["id"] for category in content["categories"]] == sorted([*CLASSES, *STUFF])
     assert len(CLASSES) == 8 and len(STUFF) == 11
     data = open_panoptic(tmp_path)
-    assert data.class_names == tuple(CLASSES.values()) and data.stuff_names == tuple(STUFF.values())
+    assert data.classes.class_names == tuple(CLASSES.values()) and data.classes.stuff_names == tuple(STUFF.values())
     assert data.segments_path(1) == truth and data.annotations == tmp_path / "gtFine" / "train"
     ids, infos = data.segments(1)
     exact = street()

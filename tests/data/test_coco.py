@@ -46,7 +46,7 @@ def test_category_ids_with_gaps_become_labels_in_order_of_id(tmp_path: Path) -> 
     entries = [annotation(i, 7, box, polygon(box), category) for i, category in enumerate((90, 3, 17))]
     data = write(tmp_path, entries, categories=(90, 3, 17))
     assert data[0][1]["labels"].tolist() == [2, 0, 1]
-    assert data.class_names == ("class 3", "class 17", "class 90")
+    assert data.classes.class_names == ("class 3", "class 17", "class 90")
 
 
 def test_crowds_and_objects_without_area_are_left_out(tmp_path: Path) -> None:

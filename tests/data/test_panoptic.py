@@ -72,8 +72,8 @@ def make_data(folder: Path, ids: np.ndarray | None = None, content: dict[str, An
 
 def test_an_item(tmp_path: Path) -> None:
     data = make_data(tmp_path)
-    assert (data.category_ids, data.class_names) == ([3, 90], ("cat", "dog"))
-    assert (data.stuff_category_ids, data.stuff_names) == ([50, 200], ("sky", "grass"))
+    assert (data.classes.category_ids, data.classes.class_names) == ((3, 90), ("cat", "dog"))
+    assert (data.classes.stuff_category_ids, data.classes.stuff_names) == ((50, 200), ("sky", "grass"))
     assert len(data) == 1 and data.image_ids == [8] and data.num_annotations == 6
     assert data.segments_dir == tmp_path / "panoptic_mine" and data.segments_path(0).is_file()
     assert data.aspect_ratios().tolist() == [1.5] and data.image_size(0) == (HEIGHT, WIDTH)
@@ -141,7 +141,7 @@ def test_no_things_or_no_stuff(tmp_path: Path, isthing: int, labels: list[int]) 
         info |= {"category_id": number}
     content["annotations"][0]["segments_info"][4]["iscrowd"] = 0
     data = make_data(tmp_path, content=content)
-    assert (len(data.class_names), len(data.stuff_names)) == ((4, 0) if isthing else (0, 4))
+    assert (len(data.classes.class_names), len(data.classes.stuff_names)) == ((4, 0) if isthing else (0, 4))
     target = data[0][1]
     assert target["semantic"].unique().tolist() == [-1, 0, 1, 2, 3]
     assert len(target["labels"]) == len(target["masks"]) == len(target["boxes"]) == (6 if isthing else 0)
@@ -326,11 +326,11 @@ def test_no_json_and_no_panoptic_json(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of COCO panoptic is not in ../shared")
 def test_real_images(tmp_path: Path) -> None:
     data = CocoPanoptic(SAMPLE / "panoptic_examples.json", SAMPLE / "input_images")
-    assert len(data.class_names) == 80 and len(data.stuff_names) == 53
+    assert len(data.classes.class_names) == 80 and len(data.classes.stuff_names) == 53
     categories = json.loads((SAMPLE / "panoptic_coco_categories.json").read_text())
     names = {category["id"]: category["name"] for category in categories}
-    assert [names[number] for number in data.category_ids] == list(data.class_names)
-    assert [names[number] for number in data.stuff_category_ids] == list(data.stuff_names)
+    assert [names[number] for number in data.classes.category_ids] == list(data.classes.class_names)
+    assert [names[number] for number in data.classes.stuff_category_ids] == list(data.classes.stuff_names)
     assert [len(data.segments(index)[1]) for index in range(2)] == [18, 32]
     for index in range(2):
         ids, infos = data.segments(index)

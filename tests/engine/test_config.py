@@ -75,7 +75,7 @@ def test_a_table_is_laid_over_that_of_its_base(tmp_path: Path) -> None:
     assert (training.steps, training.milestones, training.optimizer) == (7, (210_000, 250_000), "adamw")
     assert training.learning_rate == 1.0 and training.scale_range == (0.5, 2) and training.precision == "bf16-mixed"
     config = load_config(path)
-    assert config.num_classes == 2 and config.class_names == () and config.name == "mine"
+    assert config.num_classes == 2 and config.classes.class_names == () and config.name == "mine"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.engine import inference
 from condinst.engine.inference import predict_files
-from condinst.evaluation.panoptic import evaluate_panoptic, evaluate_panoptic_results
+from condinst.evaluation.panoptic import PanopticEvaluator
 from tests.data.synthetic import write_panoptic
 from tests.models.tiny import tiny_panoptic_config
 
@@ -220,13 +220,14 @@ def test_category_ids_of_the_model(tmp_path: Path) -> None:
 def test_panoptic_results_are_evaluated_as_those_of_the_model(tmp_path: Path) -> None:
     data = CocoPanoptic(write_panoptic(tmp_path / "data"), tmp_path / "data" / "images")
     model = make_panoptic_model(
-        num_classes=2, category_ids=data.category_ids, max_detections=1, stuff_area_limit=1,
-        num_stuff_classes=2, stuff_names=(), stuff_category_ids=data.stuff_category_ids,
+        num_classes=2, category_ids=data.classes.category_ids, max_detections=1, stuff_area_limit=1,
+        num_stuff_classes=2, stuff_names=(), stuff_category_ids=data.classes.stuff_category_ids,
     )  # fmt: skip
     paths = [data.image_path(index) for index in range(len(data))]
     summary = predict_files(model, paths, tmp_path / "out", task="panoptic", progress=False)
-    of_files = evaluate_panoptic_results(tmp_path / "out" / "panoptic.json", data)
-    of_model = evaluate_panoptic(model, data)
+    of_files = PanopticEvaluator(data).evaluate_results(tmp_path / "out" / "panoptic.json")
+    of_model = PanopticEvaluator(data).evaluate(model)
+    assert of_files.pop("results") == str(tmp_path / "out" / "panoptic.json")
     assert of_files == {key: of_model[key] for key in of_files}
     counted = sum(one["TP"] + one["FP"] for one in of_files["per_class"].values())
     assert counted == summary.things + summary.stuff > 4

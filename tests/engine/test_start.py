@@ -95,7 +95,7 @@ def test_classes_of_panoptic_data(panoptic: DataPaths, tmp_path: Path) -> None:
     condinst.save_checkpoint(condinst.CondInst(tiny_panoptic_config()), tmp_path / "panoptic.safetensors")
     config = start(panoptic, weights=tmp_path / "panoptic.safetensors", validation=panoptic).model.config
     assert (config.num_classes, config.num_stuff_classes) == (2, 2)
-    assert config.panoptic_category_ids == (1, 6, 4, 9) and len(config.panoptic_names) == 4
+    assert config.classes.panoptic_category_ids == (1, 6, 4, 9) and len(config.classes.panoptic_names) == 4
 
 
 def test_an_instance_model_learns_the_things_of_panoptic_data(panoptic: DataPaths, tmp_path: Path) -> None:

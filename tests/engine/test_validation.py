@@ -14,11 +14,10 @@ from condinst.data.coco import CocoInstances
 from condinst.data.panoptic import CocoPanoptic
 from condinst.engine.config import TrainingConfig
 from condinst.engine.training import train
-from condinst.engine.validation import make_validation
+from condinst.evaluation.evaluator import make_evaluator
+from condinst.evaluation.panoptic import PanopticEvaluator
 from tests.data.synthetic import write_panoptic, write_rectangles
 from tests.models.tiny import TINY, tiny_panoptic_config
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -28,48 +27,49 @@ def panoptic(tmp_path: Path) -> CocoPanoptic:
 
 @pytest.fixture
 def instances(tmp_path: Path) -> CocoInstances:
-    return CocoInstances(write_rectangles(tmp_path / "instances"), tmp_path / "instances")
+    return CocoInstances(write_rectangles(tmp_path / "instances"), tmp_path / "instances/images")
 
 
 def panoptic_model(data: CocoPanoptic, **overrides: Any) -> CondInst:
     torch.manual_seed(0)
     fields = {
         "num_classes": 2,
-        "class_names": data.class_names,
+        "class_names": data.classes.class_names,
         "num_stuff_classes": 2,
-        "stuff_names": data.stuff_names,
+        "stuff_names": data.classes.stuff_names,
     }
     return CondInst(tiny_panoptic_config(**fields | overrides))
 
 
 def test_a_panoptic_model_is_measured_by_pq(panoptic: CocoPanoptic) -> None:
     model = panoptic_model(panoptic)
-    validation = make_validation(panoptic, panoptic, model.config)
-    row = validation.scores(model, 2, CPU)
-    assert list(row) == ["PQ", "SQ", "RQ", "PQ_things", "PQ_stuff"] and validation.measure == "PQ"
+    evaluator = make_evaluator(panoptic, model.config)
+    assert isinstance(evaluator, PanopticEvaluator)
+    row = evaluator.columns(evaluator.evaluate(model, max_images=2))
+    assert list(row) == ["PQ", "SQ", "RQ", "PQ_things", "PQ_stuff"] and evaluator.best_metric == "PQ"
     assert 0 <= row["PQ"] <= 1 and row["PQ"] == pytest.approx((row["PQ_things"] + row["PQ_stuff"]) / 2)
-    assert validation.category_ids == [1, 6, 4, 9]
+    assert evaluator.category_ids == [1, 6, 4, 9]
 
 
 def test_instances_are_measured_by_ap(instances: CocoInstances) -> None:
-    model = CondInst(TINY.replace(num_classes=len(instances.category_ids)))
-    validation = make_validation(instances, instances, model.config)
-    row = validation.scores(model, 0, CPU)
-    assert validation.measure == "mask_AP" and {"mask_AP", "box_AP", "mask_AP50"} <= set(row)
+    model = CondInst(TINY.replace(num_classes=len(instances.classes.category_ids)))
+    evaluator = make_evaluator(instances, model.config)
+    row = evaluator.columns(evaluator.evaluate(model))
+    assert evaluator.best_metric == "mask_AP" and {"mask_AP", "box_AP", "mask_AP50"} <= set(row)
 
 
 def test_panoptic_validation_of_an_instance_model(panoptic: CocoPanoptic) -> None:
     with pytest.raises(
         ValueError, match="expected a panoptic model for panoptic annotations, and tiny has no semantic"
     ):
-        make_validation(panoptic, panoptic, TINY.replace(num_classes=2))
+        make_evaluator(panoptic, TINY.replace(num_classes=2))
 
 
 def test_a_missing_png_is_named_before_the_training(panoptic: CocoPanoptic) -> None:
     missing = panoptic.segments_path(2)
     missing.unlink()
     with pytest.raises(ValueError, match=f"{missing.name}: no such file; 1 of 4 images"):
-        make_validation(panoptic, panoptic, panoptic_model(panoptic).config)
+        make_evaluator(panoptic, panoptic_model(panoptic).config).check()
 
 
 @pytest.mark.parametrize(

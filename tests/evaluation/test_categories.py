@@ -22,7 +22,7 @@ def test_a_coco_model_on_some_of_its_categories() -> None:
     config = condinst.load_config("condinst_r50_1x")
     found = match_categories(
         [1, 90], ["person", "toothbrush"],
-        num_classes=80, model_ids=config.category_ids, model_names=config.class_names,
+        num_classes=80, model_ids=config.classes.category_ids, model_names=config.classes.class_names,
     )  # fmt: skip
     assert len(found) == 80 and found[0] == 1 and found[79] == 90 and found[1:79] == [None] * 78
 

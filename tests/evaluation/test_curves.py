@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.coco import evaluate_coco
 from condinst.evaluation.curves import check_can_plot, precision_recall, save_curves
-from condinst.evaluation.evaluators import Accumulated
+from condinst.evaluation.instances import InstanceEvaluator
+from condinst.evaluation.matching import Accumulated
 from tests.data.synthetic import write_rectangles
-from tests.evaluation.test_coco import Oracle
+from tests.evaluation.test_instances import Oracle
 
 
 def test_means_over_classes_that_have_objects() -> None:
@@ -36,7 +36,7 @@ def test_means_over_classes_that_have_objects() -> None:
 
 def test_curves_of_an_evaluation(tmp_path: Path) -> None:
     data = CocoInstances(write_rectangles(tmp_path, images=4), tmp_path / "images")
-    scores = evaluate_coco(Oracle(data, shift=3, noise=1), data, curves=True)
+    scores = InstanceEvaluator(data, curves=True).evaluate(Oracle(data, shift=3, noise=1))
     assert set(scores["curves"]) == {"box", "mask"}
     for kind, curves in scores["curves"].items():
         assert all(len(values) == 101 for values in curves.values())

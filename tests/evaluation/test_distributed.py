@@ -11,7 +11,8 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.coco import evaluate_coco, json_ready
+from condinst.evaluation.instances import InstanceEvaluator
+from condinst.files import json_ready
 from tests.data.synthetic import write_rectangles
 from tests.models.tiny import make_model
 
@@ -25,7 +26,7 @@ def _evaluate(folder: Path, name: str) -> None:
     torch.set_num_threads(1)  # the number of threads may change the last bit of a sum
     model = make_model(num_classes=1, class_names=("rectangle",))
     data = CocoInstances(folder / "instances.json", folder / "images")
-    scores = evaluate_coco(model, data, results_path=folder / f"{name}_results.json", curves=True)
+    scores = InstanceEvaluator(data, results_path=folder / f"{name}_results.json", curves=True).evaluate(model)
     assert scores.pop("timing")["total"] > 0
     (folder / f"{name}.json").write_text(json.dumps(json_ready(scores)))
 

@@ -9,14 +9,16 @@ import pytest
 
 import condinst
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.coco import evaluate_coco
+from condinst.evaluation.instances import InstanceEvaluator
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "nuclei"
 
 
 def mask_ap(**overrides: Any) -> float:
     model = condinst.load("condinst_nano", **overrides)
-    scores = evaluate_coco(model, CocoInstances(EXAMPLES / "annotations.json", EXAMPLES), max_detections=500)
+    scores = InstanceEvaluator(CocoInstances(EXAMPLES / "annotations.json", EXAMPLES), max_detections=500).evaluate(
+        model
+    )
     assert scores["box"]["AP"] >= 0.30
     return scores["mask"]["AP"]
 

@@ -16,9 +16,9 @@ from torch.multiprocessing.spawn import spawn
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.data.panoptic_results import known_segments, png_name, read_panoptic_results, write_panoptic_result
-from condinst.evaluation.categories import match_panoptic_categories
-from condinst.evaluation.coco import json_ready
-from condinst.evaluation.panoptic import evaluate_panoptic, evaluate_panoptic_results
+from condinst.evaluation.categories import match_classes
+from condinst.evaluation.panoptic import PanopticEvaluator
+from condinst.files import json_ready
 from tests.data.synthetic import PANOPTIC_CATEGORIES, save_ids, write_panoptic
 from tests.models.tiny import tiny_panoptic_config
 
@@ -52,7 +52,7 @@ class Oracle(nn.Module):
         infos = []
         for number, segment in enumerate(segments, start=1):
             label = self.data.label_of[segment["category_id"]]
-            thing = label < len(self.data.category_ids)
+            thing = label < len(self.data.classes.category_ids)
             info = {"id": number, "label": label, "isthing": thing, "area": int((shifted == number).sum())}
             infos.append({**info, "score": 0.9} if thing else info)
         return [{"panoptic": {"ids": shifted.to(torch.int32), "segments_info": infos}}]
@@ -64,7 +64,7 @@ def data(tmp_path: Path) -> CocoPanoptic:
 
 
 def test_perfect_predictions(data: CocoPanoptic) -> None:
-    scores = evaluate_panoptic(Oracle(data), data)
+    scores = PanopticEvaluator(data).evaluate(Oracle(data))
     assert scores["failed"] == []
     for group, categories in (("all", 4), ("things", 2), ("stuff", 2)):
         assert scores[group] == {"PQ": 1.0, "SQ": 1.0, "RQ": 1.0, "categories": categories}
@@ -72,34 +72,35 @@ def test_perfect_predictions(data: CocoPanoptic) -> None:
         expected = {"PQ": 1.0, "SQ": 1.0, "RQ": 1.0, "TP": 5, "FP": 0, "FN": 0, "isthing": thing}
         assert scores["per_class"][name] == expected
     assert 0 < scores["timing"]["model"] < scores["timing"]["total"]
-    assert evaluate_panoptic(Oracle(data), data, max_images=2)["per_class"]["sky"]["TP"] == 2
+    assert PanopticEvaluator(data).evaluate(Oracle(data), max_images=2)["per_class"]["sky"]["TP"] == 2
 
 
 def test_perfect_predictions_of_the_real_sample(tmp_path: Path) -> None:
     if not SAMPLE.is_dir():
         pytest.skip("needs shared/data/panoptic-sample beside the checkout")
     data = CocoPanoptic(SAMPLE / "panoptic_examples.json", SAMPLE / "input_images")
-    scores = evaluate_panoptic(Oracle(data), data, results_dir=tmp_path)
+    scores = PanopticEvaluator(data, results_dir=tmp_path).evaluate(Oracle(data))
     assert scores["all"]["PQ"] == scores["all"]["SQ"] == scores["all"]["RQ"] == 1.0
     assert scores["things"]["categories"] == scores["stuff"]["categories"] == 4
     counted = [info for index in range(2) for info in data.segments_info(index) if not info["iscrowd"]]
     assert sum(own["TP"] for own in scores["per_class"].values()) == len(counted) > 40
-    assert evaluate_panoptic_results(data.annotations, data)["all"] == scores["all"]
-    assert evaluate_panoptic_results(tmp_path / "panoptic.json", data)["all"] == scores["all"]
+    assert PanopticEvaluator(data).evaluate_results(data.annotations)["all"] == scores["all"]
+    assert PanopticEvaluator(data).evaluate_results(tmp_path / "panoptic.json")["all"] == scores["all"]
 
 
 def test_shifted_predictions(data: CocoPanoptic) -> None:
-    scores = evaluate_panoptic(Oracle(data, shift=2), data)
+    scores = PanopticEvaluator(data).evaluate(Oracle(data, shift=2))
     assert scores["all"]["RQ"] == 1 and 0.8 < scores["all"]["PQ"] == scores["all"]["SQ"] < 0.9
-    far = evaluate_panoptic(Oracle(data, shift=32), data)
+    far = PanopticEvaluator(data).evaluate(Oracle(data, shift=32))
     assert far["things"] == {"PQ": 0, "SQ": 0, "RQ": 0, "categories": 2}
     assert far["per_class"]["disc"]["FN"] == 5
 
 
 def test_results_are_those_on_disk(data: CocoPanoptic, tmp_path: Path) -> None:
-    scores = evaluate_panoptic(Oracle(data, shift=2), data, results_dir=tmp_path / "out")
+    scores = PanopticEvaluator(data, results_dir=tmp_path / "out").evaluate(Oracle(data, shift=2))
     results = tmp_path / "out" / "panoptic.json"
-    again = evaluate_panoptic_results(results, data)
+    again = PanopticEvaluator(data).evaluate_results(results)
+    assert again.pop("results") == str(results)
     assert again == {key: scores[key] for key in again}
     entries = json.loads(results.read_text())["annotations"]
     assert [entry["image_id"] for entry in entries] == data.image_ids
@@ -108,27 +109,27 @@ def test_results_are_those_on_disk(data: CocoPanoptic, tmp_path: Path) -> None:
         assert {info["id"] for info in entry["segments_info"]} == set(ids.unique().tolist()) - {0}
         for info in entry["segments_info"]:
             assert info["area"] == int((ids == info["id"]).sum())
-            assert ("score" in info) == (info["category_id"] in data.category_ids)
+            assert ("score" in info) == (info["category_id"] in data.classes.category_ids)
 
 
 def test_skipped_images_are_missed(data: CocoPanoptic, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data.image_path(1).unlink()
-    scores = evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")
+    scores = PanopticEvaluator(data, results_dir=tmp_path / "out").evaluate(Oracle(data))
     failure = {"image_id": 1, "path": str(data.image_path(1)), "reason": "no such file"}
     assert scores["failed"] == [failure] and str(data.image_path(1)) in caplog.text
     for own in scores["per_class"].values():  # the crowd of the skipped image is not missed
         assert (own["TP"], own["FP"], own["FN"]) == (4, 0, 1)
-    again = evaluate_panoptic_results(tmp_path / "out" / "panoptic.json", data)
+    again = PanopticEvaluator(data).evaluate_results(tmp_path / "out" / "panoptic.json")
     assert again["per_class"] == scores["per_class"]
 
 
 def test_labels_without_a_category_become_void(data: CocoPanoptic, tmp_path: Path) -> None:
-    scores = evaluate_panoptic(Oracle(data), data, category_ids=[1, None, 4, 9], results_dir=tmp_path / "out")
+    scores = PanopticEvaluator(data, category_ids=[1, None, 4, 9], results_dir=tmp_path / "out").evaluate(Oracle(data))
     assert (scores["per_class"]["disc"]["FP"], scores["per_class"]["disc"]["FN"]) == (0, 5)
     assert scores["per_class"]["sky"]["PQ"] == 1
-    assert evaluate_panoptic_results(tmp_path / "out" / "panoptic.json", data)["all"] == scores["all"]
+    assert PanopticEvaluator(data).evaluate_results(tmp_path / "out" / "panoptic.json")["all"] == scores["all"]
     with pytest.raises(ValueError, match=r"expected labels in 0\.\.2 .* got 3"):
-        evaluate_panoptic(Oracle(data), data, category_ids=[1, 6, 4])
+        PanopticEvaluator(data, category_ids=[1, 6, 4]).evaluate(Oracle(data))
 
 
 def test_known_segments_leave_what_they_were_given() -> None:
@@ -151,26 +152,29 @@ def test_bad_truth(data: CocoPanoptic) -> None:
     results.write_text(
         json.dumps({"annotations": [{"image_id": i, "file_name": f"{i}.png", "segments_info": []} for i in range(5)]})
     )
-    for evaluate in (lambda: evaluate_panoptic(nn.Identity(), data), lambda: evaluate_panoptic_results(results, data)):
+    for evaluate in (
+        lambda: PanopticEvaluator(data).evaluate(nn.Identity()),
+        lambda: PanopticEvaluator(data).evaluate_results(results),
+    ):
         with pytest.raises(
             ValueError, match=r"3\.png: .*: 77; no pixel .* ids 5 of .*; 2 of 5 images"
         ):  # nothing was run or compared before
             evaluate()
     path.unlink()
     with pytest.raises(ValueError, match=r"3\.png: no such file; 1 of 5 images"):
-        evaluate_panoptic(nn.Identity(), data)
-    assert evaluate_panoptic(Oracle(data), data, max_images=3)["all"]["PQ"] == 1
+        PanopticEvaluator(data).evaluate(nn.Identity())
+    assert PanopticEvaluator(data).evaluate(Oracle(data), max_images=3)["all"]["PQ"] == 1
 
 
 def test_bad_results(data: CocoPanoptic, tmp_path: Path) -> None:
-    evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")
+    PanopticEvaluator(data, results_dir=tmp_path / "out").evaluate(Oracle(data))
     results = tmp_path / "out" / "panoptic.json"
     content = json.loads(results.read_text())
 
     def expect(message: str, annotations: Any) -> None:
         results.write_text(json.dumps({"annotations": annotations}))
         with pytest.raises(ValueError, match=message):
-            evaluate_panoptic_results(results, data)
+            PanopticEvaluator(data).evaluate_results(results)
 
     good = content["annotations"]
     expect("panoptic.json: expected results of each image, got none of 0, 3", [good[1], good[2], good[4]])
@@ -201,19 +205,19 @@ def test_bad_results(data: CocoPanoptic, tmp_path: Path) -> None:
     expect("image 0: expected predicted segments of 64 x 64 pixels .* got 8 x 9", good)
     results.write_text("[")
     with pytest.raises(ValueError, match="not a JSON file"):
-        evaluate_panoptic_results(results, data)
+        PanopticEvaluator(data).evaluate_results(results)
     with pytest.raises(ValueError, match=r"missing\.json: no such file"):
-        evaluate_panoptic_results(tmp_path / "missing.json", data)
+        PanopticEvaluator(data).evaluate_results(tmp_path / "missing.json")
 
 
 def test_results_of_other_images(data: CocoPanoptic, tmp_path: Path) -> None:
-    evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")
+    PanopticEvaluator(data, results_dir=tmp_path / "out").evaluate(Oracle(data))
     results = tmp_path / "out" / "panoptic.json"
     content = json.loads(results.read_text())
 
     def score(*images: Any) -> float:
         results.write_text(json.dumps({**content, "images": images}))
-        return evaluate_panoptic_results(results, data)["all"]["PQ"]
+        return PanopticEvaluator(data).evaluate_results(results)["all"]["PQ"]
 
     assert score({"id": 0, "file_name": "elsewhere/0.jpg"}, {"id": 77, "file_name": "77.jpg"}) == 1
     with pytest.raises(
@@ -235,9 +239,9 @@ def test_text_as_image_ids(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     data = CocoPanoptic(path, tmp_path / "images")
     assert sorted(data.image_ids) == sorted(map(str, ids))
-    assert evaluate_panoptic(Oracle(data), data, results_dir=tmp_path / "out")["all"]["PQ"] == 1
+    assert PanopticEvaluator(data, results_dir=tmp_path / "out").evaluate(Oracle(data))["all"]["PQ"] == 1
     assert len(list((tmp_path / "out" / "panoptic").iterdir())) == 3
-    assert evaluate_panoptic_results(tmp_path / "out" / "panoptic.json", data)["all"]["PQ"] == 1
+    assert PanopticEvaluator(data).evaluate_results(tmp_path / "out" / "panoptic.json")["all"]["PQ"] == 1
 
 
 def test_names_of_png_files() -> None:
@@ -250,10 +254,10 @@ def test_the_ground_truth_is_not_overwritten(data: CocoPanoptic, tmp_path: Path)
     (tmp_path / "link").symlink_to(tmp_path)
     for folder in (tmp_path, tmp_path / "link", tmp_path / "images" / ".."):
         with pytest.raises(ValueError, match=r"panoptic\.json: expected results elsewhere"):
-            evaluate_panoptic(nn.Identity(), data, results_dir=folder)
+            PanopticEvaluator(data, results_dir=folder).evaluate(nn.Identity())
     data.annotations = data.annotations.rename(tmp_path / "truth.json")
     with pytest.raises(ValueError, match="panoptic: expected results elsewhere"):
-        evaluate_panoptic(nn.Identity(), data, results_dir=tmp_path)
+        PanopticEvaluator(data, results_dir=tmp_path).evaluate(nn.Identity())
     data.annotations.rename(tmp_path / "panoptic.json")
     (tmp_path / "link").unlink()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
@@ -261,9 +265,9 @@ def test_the_ground_truth_is_not_overwritten(data: CocoPanoptic, tmp_path: Path)
 
 def test_a_negative_number_of_images(data: CocoPanoptic) -> None:
     with pytest.raises(ValueError, match="max_images: expected at least 0 .* got -1"):
-        evaluate_panoptic(nn.Identity(), data, max_images=-1)
+        PanopticEvaluator(data).evaluate(nn.Identity(), max_images=-1)
     with pytest.raises(ValueError, match="max_images: expected at least 0 .* got -1"):
-        evaluate_panoptic_results(data.annotations, data, max_images=-1)
+        PanopticEvaluator(data).evaluate_results(data.annotations, max_images=-1)
 
 
 def test_png_files_beside_the_results(tmp_path: Path) -> None:
@@ -295,29 +299,29 @@ def test_data_without(kind: str, tmp_path: Path) -> None:
         annotation["segments_info"] = left
     truth.write_text(json.dumps(content))
     data = CocoPanoptic(truth, tmp_path / "images")
-    scores = evaluate_panoptic(Oracle(data), data)
+    scores = PanopticEvaluator(data).evaluate(Oracle(data))
     assert scores["all"]["categories"] == (0 if kind == "segments" else 2)
     for group in ("things", "stuff"):
         empty = kind in (group, "segments")
         assert math.isnan(scores[group]["PQ"]) if empty else scores[group]["PQ"] == 1
 
 
-def test_match_panoptic_categories(data: CocoPanoptic) -> None:
+def test_things_and_stuff_are_matched_apart(data: CocoPanoptic) -> None:
     names = {"num_classes": 3, "class_names": ("disc", "cat", "rectangle"), "stuff_names": ("sky", "sea", "ground")}
     config = tiny_panoptic_config(**names)
-    assert match_panoptic_categories(data, config) == [6, None, 1, 9, None, 4]
+    assert match_classes(data.classes, config.classes, stuff=True) == [6, None, 1, 9, None, 4]
     # without names by order, where there are as many
-    assert match_panoptic_categories(data, config.replace(num_stuff_classes=2)) == [6, None, 1, 4, 9]
+    assert match_classes(data.classes, config.replace(num_stuff_classes=2).classes, stuff=True) == [6, None, 1, 4, 9]
     with pytest.raises(
         ValueError, match="a model of 2 classes of stuff, .* got one of 3; it does not know .*4 .ground"
     ):
-        match_panoptic_categories(data, config.replace(stuff_names=("sky", "sea", "sand")))
+        match_classes(data.classes, config.replace(stuff_names=("sky", "sea", "sand")).classes, stuff=True)
 
 
 def _evaluate(folder: Path, name: str) -> None:
     """Evaluates a model on the data of a folder and writes its scores, without times, and its results."""
     data = CocoPanoptic(folder / "panoptic.json", folder / "images")
-    scores = evaluate_panoptic(Oracle(data, shift=3), data, results_dir=folder / name.rstrip("01"))
+    scores = PanopticEvaluator(data, results_dir=folder / name.rstrip("01")).evaluate(Oracle(data, shift=3))
     assert scores.pop("timing")["total"] > 0
     (folder / f"{name}.json").write_text(json.dumps(json_ready(scores)))
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from condinst.classes import Classes
 from condinst.evaluation.panoptic_quality import Counts, compare_segments, summarize
 
 THINGS = {1: "cat", 2: "dog", 5: "cow"}
@@ -127,9 +128,15 @@ def test_refuses_maps_of_unlike_sizes() -> None:
         _compare(_row((9, 5)), [_info(9, 1)], _row((4, 5))[0], [_info(4, 1)])
 
 
+def classes(things: dict[int, str], stuff: dict[int, str]) -> Classes:
+    """The classes with these names, by category id."""
+    categories = [[{"id": number, "name": name} for number, name in kind.items()] for kind in (things, stuff)]
+    return Classes.from_categories(*categories)
+
+
 def test_summary_by_hand() -> None:
     images = [{1: Counts(iou=0.8, tp=1, fp=1), 3: Counts(fn=1)}, {1: Counts(iou=0.7, tp=1, fn=2)}]
-    scores = summarize(images, THINGS, STUFF)
+    scores = summarize(images, classes(THINGS, STUFF))
     cat = scores["per_class"]["cat"]
     assert cat == {"PQ": 1.5 / 3.5, "SQ": 0.75, "RQ": 2 / 3.5, "TP": 2, "FP": 1, "FN": 2, "isthing": True}
     sky = scores["per_class"]["sky"]
@@ -142,7 +149,7 @@ def test_summary_by_hand() -> None:
 
 @pytest.mark.parametrize(("things", "stuff"), [({}, STUFF), (THINGS, {}), ({}, {})])
 def test_no_things_or_no_stuff(things: dict[int, str], stuff: dict[int, str]) -> None:
-    scores = summarize([{category: Counts(iou=1, tp=1)} for category in (*things, *stuff)], things, stuff)
+    scores = summarize([{category: Counts(iou=1, tp=1)} for category in (*things, *stuff)], classes(things, stuff))
     for group, own in (("things", things), ("stuff", stuff), ("all", {**things, **stuff})):
         assert scores[group]["categories"] == len(own)
         assert scores[group]["PQ"] == 1 if own else math.isnan(scores[group]["PQ"])
@@ -152,12 +159,12 @@ def test_only_void() -> None:
     nothing = _row((0, 5))
     assert _compare(nothing, [], nothing, []) == {}
     assert _compare(nothing, [], _row((4, 5)), [_info(4, 1)]) == {}
-    scores = summarize([{}], THINGS, STUFF)
+    scores = summarize([{}], classes(THINGS, STUFF))
     assert math.isnan(scores["all"]["PQ"]) and scores["all"]["categories"] == 0
 
 
 def test_names_that_two_categories_have() -> None:
-    scores = summarize([{1: Counts(fn=1)}], {1: "tree"}, {3: "tree", 4: "sky"})
+    scores = summarize([{1: Counts(fn=1)}], classes({1: "tree"}, {3: "tree", 4: "sky"}))
     assert list(scores["per_class"]) == ["tree (1)", "tree (3)", "sky"]
 
 
@@ -292,8 +299,8 @@ def test_agrees_with_torchmetrics(double: None) -> None:
         counts = _compare(truth_ids, truth, ids, found)
         per_image.append(counts)
         expected = whole(_colors(ids, found), _colors(truth_ids, truth))  # of this image alone
-        _assert_equal(summarize([counts], THINGS, STUFF), expected, order)
-    scores = summarize(per_image, THINGS, STUFF)
+        _assert_equal(summarize([counts], classes(THINGS, STUFF)), expected, order)
+    scores = summarize(per_image, classes(THINGS, STUFF))
     _assert_equal(scores, whole.compute(), order)
     assert 0.2 < scores["all"]["PQ"] < 0.8
     states = {"TP": whole.true_positives, "FP": whole.false_positives, "FN": whole.false_negatives}

@@ -147,7 +147,7 @@ def test_architecture_is_detected(tmp_path: Path, overrides: dict[str, Any]) -> 
 def test_coco_model_gets_class_names(tmp_path: Path) -> None:
     path = save(adelaidet_state(CondInst(SMALL)), tmp_path / "model.pth")
     config = condinst.load(path).config
-    assert config.class_names[79] == "toothbrush" and config.category_ids[79] == 90
+    assert config.classes.class_names[79] == "toothbrush" and config.classes.category_ids[79] == 90
 
 
 def test_semantic_branch_can_be_left_out(tmp_path: Path) -> None:

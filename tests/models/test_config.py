@@ -13,6 +13,7 @@ import pytest
 from condinst import CondInstConfig, config_names, load_config
 from condinst.data.cityscapes import CLASSES
 from condinst.engine.config import load_training_config, parse_settings
+from condinst.fields import flat_values
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -27,7 +28,7 @@ def test_published_model() -> None:
     assert config.num_mask_head_params == 169
     assert config.strides == (8, 16, 32, 64, 128)
     assert config.level_sizes_of_interest == (64, 128, 256, 512, 1024)
-    assert len(config.class_names) == 80 and config.class_names[0] == "person"
+    assert len(config.classes.class_names) == 80 and config.classes.class_names[0] == "person"
 
 
 @pytest.mark.parametrize(
@@ -53,17 +54,17 @@ def test_real_time_models() -> None:
 
 def test_cityscapes_classes() -> None:
     config = load_config("condinst_r50_cityscapes_sem")
-    assert dict(zip(config.category_ids, config.class_names, strict=True)) == CLASSES
+    assert dict(zip(config.classes.category_ids, config.classes.class_names, strict=True)) == CLASSES
     training = load_training_config("condinst_r50_cityscapes_sem")
     assert (training.steps, training.milestones, training.scaled_learning_rate) == (24_000, (18_000,), 0.01)
 
 
 def test_another_number_of_classes_drops_the_names() -> None:
     config = load_config("condinst_r50_1x")
-    assert config.category_ids[:2] == (1, 2) and config.category_ids[79] == 90
+    assert config.classes.category_ids[:2] == (1, 2) and config.classes.category_ids[79] == 90
     fewer = config.replace(num_classes=5)
-    assert fewer.class_names == () and fewer.category_ids == ()
-    assert config.replace(num_classes=80).class_names == config.class_names
+    assert fewer.classes.class_names == () and fewer.classes.category_ids == ()
+    assert config.replace(num_classes=80).classes.class_names == config.classes.class_names
 
 
 def test_file_with_base(tmp_path: Path) -> None:
@@ -171,10 +172,10 @@ ABSURD: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(CondInstConfig)])
+@pytest.mark.parametrize("field", list(flat_values(CondInstConfig())))
 def test_absurd_values_in_a_file_are_refused_or_do_no_harm(field: str) -> None:
     """What JSON can hold gives a config, or a ValueError of one sentence that names the field."""
-    fields = json.loads(CondInstConfig(num_classes=1).to_json())
+    fields = json.loads(CondInstConfig().replace(num_classes=1).to_json())
     for value in ABSURD:
         try:
             config = CondInstConfig.from_json(json.dumps(fields | {field: value}))
@@ -201,7 +202,7 @@ def test_json_that_is_no_config(text: str, message: str) -> None:
 
 
 def test_ids_may_be_text() -> None:
-    config = CondInstConfig(num_classes=2, category_ids=("cat", "dog"))
+    config = CondInstConfig().replace(num_classes=2, category_ids=("cat", "dog"))
     assert CondInstConfig.from_json(config.to_json()) == config
 
 

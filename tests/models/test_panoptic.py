@@ -325,17 +325,18 @@ def test_other_classes_start_anew(tmp_path: Path, fields: dict[str, Any]) -> Non
     assert model.semantic_branch is not None and start.semantic_branch is not None
     logits = [branch.logits.weight for branch in (model.semantic_branch, start.semantic_branch)]
     assert logits[0].shape != logits[1].shape or not torch.equal(*logits)
-    assert model.config.stuff_names == ()
+    assert model.config.classes.stuff_names == ()
     first = [branch.levels[3][0][0].weight for branch in (model.semantic_branch, start.semantic_branch)]  # type: ignore[index]
     assert torch.equal(*first)
 
 
 def test_names_and_ids_of_all_labels() -> None:
     config = tiny_panoptic_config(category_ids=(1, 2, 5), stuff_category_ids=(7, 8, 9))
-    assert config.panoptic_names == ("disc", "square", "bar", "sky", "sea", "sand")
-    assert config.panoptic_category_ids == (1, 2, 5, 7, 8, 9)
-    other = config.replace(num_stuff_classes=2)  # whose stuff has neither
-    assert other.class_names and not other.panoptic_names and not other.panoptic_category_ids
+    assert config.classes.panoptic_names == ("disc", "square", "bar", "sky", "sea", "sand")
+    assert config.classes.panoptic_category_ids == (1, 2, 5, 7, 8, 9)
+    other = config.replace(num_stuff_classes=2).classes  # whose stuff has neither
+    assert other.class_names and other.panoptic_names == ("disc", "square", "bar", "3", "4")
+    assert other.panoptic_category_ids == (1, 2, 3, 4, 5)
 
 
 # ---- bad input

@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from condinst import CondInst
+from condinst import Classes, CondInst
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.models.config import CondInstConfig
 from condinst.models.panoptic_prediction import PanopticPrediction
@@ -26,7 +26,7 @@ from tests.models.tiny import make_image, tiny_panoptic_config
 class FakeModel(nn.Module):
     """Finds two objects in every image: its left half, and its top left pixel."""
 
-    config = CondInstConfig(num_classes=2, class_names=("cat", "dog"), score_threshold=0.3)
+    config = CondInstConfig().replace(num_classes=2, class_names=("cat", "dog"), score_threshold=0.3)
     device = torch.device("cpu")
     predict = CondInst.predict
 
@@ -101,7 +101,7 @@ def test_to_coco(found: Predictions) -> None:
     assert results[0]["score"] == pytest.approx(0.9)
     assert [row["segmentation"] for row in results] == found.rles
     assert [row["category_id"] for row in found.to_coco(42, [90, 17])] == [17, 90]
-    of_coco_model = dataclasses.replace(found, category_ids=(3, 88))
+    of_coco_model = dataclasses.replace(found, classes=found.classes.replace(category_ids=(3, 88)))
     assert [row["category_id"] for row in of_coco_model.to_coco(42)] == [88, 3]
     with pytest.raises(ValueError, match="category_ids: expected an id for each of 2 labels, got 1"):
         found.to_coco(42, [90])
@@ -168,7 +168,7 @@ def test_bad_file_is_named(tmp_path: Path) -> None:
 class FakePanopticModel(FakeModel):
     """Also knows sky and sea: the right half is sky, but for a void column; the cat is hidden."""
 
-    config = CondInstConfig(
+    config = CondInstConfig().replace(
         num_classes=2, class_names=("cat", "dog"), category_ids=(1, 2), score_threshold=0.3, panoptic=True,
         num_stuff_classes=2, stuff_names=("sky", "sea"), stuff_category_ids=(7, 9),
         fpn_in_features=("res2", "res3", "res4", "res5"),
@@ -201,7 +201,7 @@ def segmented() -> PanopticPrediction:
 def test_panoptic_fields(segmented: PanopticPrediction) -> None:
     assert len(segmented) == 2 and segmented.num_things == 1
     assert segmented.ids[0].tolist() == [1, 1, 1, 1, 2, 2, 2, 0] and segmented.image.unique().tolist() == [7]
-    assert segmented.names == ("cat", "dog", "sky", "sea") and segmented.category_ids == (1, 2, 7, 9)
+    assert segmented.classes == FakePanopticModel.config.classes
     assert segmented.void_fraction == 1 / 8
     assert repr(segmented) == "PanopticPrediction(1 dog, 1 sky; 12 % void; image 8 x 6)"
 
@@ -210,7 +210,7 @@ def test_panoptic_repr_counts_things_first_and_tells_little_void_from_none() -> 
     labels = [(3, False), (0, True), (1, True), (1, True)]
     infos = [{"id": i, "label": label, "isthing": thing, "area": 1} for i, (label, thing) in enumerate(labels, start=1)]
     ids = torch.ones(20, 30, dtype=torch.int32)
-    found = PanopticPrediction(torch.zeros(3, 20, 30, dtype=torch.uint8), ids, infos, ("cat", "dog", "sky", "sea"))
+    found = PanopticPrediction(torch.zeros(3, 20, 30, dtype=torch.uint8), ids, infos, FakePanopticModel.config.classes)
     assert repr(found) == "PanopticPrediction(2 dog, 1 cat, 1 sea; 0 % void; image 30 x 20)"
     ids[0, 0] = 0
     assert "; <1 % void;" in repr(found)
@@ -221,7 +221,7 @@ def test_panoptic_repr_counts_things_first_and_tells_little_void_from_none() -> 
 
 def test_panoptic_plot_and_save(segmented: PanopticPrediction, tmp_path: Path) -> None:
     picture = segmented.plot()
-    expected = draw_panoptic(segmented.image, segmented.ids, segmented.segments_info, segmented.names)
+    expected = draw_panoptic(segmented.image, segmented.ids, segmented.segments_info, ("cat", "dog", "sky", "sea"))
     assert picture.tobytes() == expected.tobytes()
     segmented.save(tmp_path / "new" / "overlay.png")
     with Image.open(tmp_path / "new" / "overlay.png") as saved:
@@ -243,7 +243,7 @@ def test_panoptic_to_coco(segmented: PanopticPrediction, tmp_path: Path) -> None
         return [segment["category_id"] for segment in segments]
 
     assert categories(segmented, [10, 20, 30, 40]) == [20, 30]
-    assert categories(dataclasses.replace(segmented, category_ids=())) == [2, 3]  # label + 1
+    assert categories(dataclasses.replace(segmented, classes=Classes())) == [2, 3]  # label + 1
     with pytest.raises(ValueError, match=r"expected labels in 0\.\.1 .*, got 2"):
         segmented.to_coco(42, path, [10, 20])
 
@@ -272,7 +272,7 @@ def test_real_model_has_the_method() -> None:
     model = condinst.CondInst(config).eval()
     found = model.predict(torch.zeros(3, 30, 40, dtype=torch.uint8))
     assert isinstance(found, Predictions)
-    assert found.masks.shape == (len(found), 30, 40) and found.class_names == ("nucleus",)
+    assert found.masks.shape == (len(found), 30, 40) and found.classes.class_names == ("nucleus",)
 
 
 def test_real_panoptic_model() -> None:
@@ -281,7 +281,7 @@ def test_real_panoptic_model() -> None:
     found = model.predict(make_image(60, 90))
     assert isinstance(found, Predictions) and found.panoptic is not None and len(found.panoptic) > 0
     assert found.panoptic.ids.shape == (60, 90)
-    assert found.panoptic.names == ("disc", "square", "bar", "sky", "sea", "sand")
+    assert found.panoptic.classes.panoptic_names == ("disc", "square", "bar", "sky", "sea", "sand")
     for segment in found.panoptic.segments_info:
         assert segment["area"] == int((found.panoptic.ids == segment["id"]).sum()) > 0
     assert found.panoptic.plot().size == (90, 60)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from condinst import CondInst, CondInstConfig
 
-TINY = CondInstConfig(
+TINY = CondInstConfig().replace(
     name="tiny",
     num_classes=3,
     class_names=("disc", "square", "bar"),

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...ops.common.mask_network import num_mask_head_params
 from ..backbones.dla import UNUSED_KEYS as UNUSED_DLA_KEYS
 from ..config import CondInstConfig
-from ..config_files import load_config
+from ..config_files import coco_classes
 from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
@@ -88,7 +88,7 @@ def detect_config(state: State, source: str) -> CondInstConfig:
     """
     state = {re.sub(_WRAPPED, "backbone.bottom_up.", key): value for key, value in state.items()}
     try:
-        return CondInstConfig(
+        return CondInstConfig().replace(
             name="adelaidet", **_backbone(state), **_head(state), **_mask_branch(state), **_mask_head(state, source)
         )
     except KeyError as error:
@@ -155,7 +155,6 @@ def _neck(state: State) -> dict[str, Any]:
 def _head(state: State) -> dict[str, Any]:
     head = "proposal_generator.fcos_head."
     num_classes = axis_size(state, head + "cls_logits.weight")
-    coco = load_config("condinst_r50_1x")
     top_level = 5 + _top_levels(state)
     num_scales = _count(state, r"proposal_generator\.fcos_head\.scales\.(\d)\.")
     sizes = state.get("mask_head.sizes_of_interest")
@@ -164,9 +163,7 @@ def _head(state: State) -> dict[str, Any]:
     num_levels = num_scales or (len(sizes) if sizes is not None else top_level - 2)
     towers = {name: _tower_convs(state, f"{head}{name}_tower.") for name in ("share", "cls", "bbox")}
     fields: dict[str, Any] = {
-        "num_classes": num_classes,
-        "class_names": coco.class_names if num_classes == coco.num_classes else (),
-        "category_ids": coco.category_ids if num_classes == coco.num_classes else (),
+        "classes": coco_classes(num_classes),
         "head_in_features": tuple(f"p{level}" for level in range(top_level - num_levels + 1, top_level + 1)),
         "head_norm": _head_norm(state),
         "num_share_convs": towers["share"],

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...ops.common.mask_network import num_mask_head_params
 from ..config import CondInstConfig
-from ..config_files import load_config
+from ..config_files import coco_classes
 from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
@@ -92,7 +92,7 @@ def detect_config(state: State, source: str) -> CondInstConfig:
     """
     try:
         levels = _levels(state, source)
-        return CondInstConfig(
+        return CondInstConfig().replace(
             name="mmdetection", **_rules(), **_backbone(state), **levels, **_head(state, source),
             **_mask_branch(state, levels), **_mask_head(state, source),
         )  # fmt: skip
@@ -162,14 +162,11 @@ def _levels(state: State, source: str) -> dict[str, Any]:
 
 def _head(state: State, source: str) -> dict[str, Any]:
     num_classes = axis_size(state, "bbox_head.conv_cls.weight")
-    coco = load_config("condinst_r50_1x")
     if any(re.match(r"bbox_head\.(cls|reg)_convs\.\d+\.bn\.", key) for key in state):
         raise CheckpointError(f"{source}: a head with batch norms shared by all levels is not supported")
     has_norm = any(re.match(r"bbox_head\.(cls|reg)_convs\.\d+\.gn\.", key) for key in state)
     return {
-        "num_classes": num_classes,
-        "class_names": coco.class_names if num_classes == coco.num_classes else (),
-        "category_ids": coco.category_ids if num_classes == coco.num_classes else (),
+        "classes": coco_classes(num_classes),
         "head_norm": "GN" if has_norm else "none",
         "num_cls_convs": _count(state, r"bbox_head\.cls_convs\.(\d+)\."),
         "num_box_convs": _count(state, r"bbox_head\.reg_convs\.(\d+)\."),

@@ -16,7 +16,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.coco import average_precision, coco_results, evaluate_coco, json_ready
+from condinst.evaluation.instances import InstanceEvaluator, average_precision, coco_results
+from condinst.files import json_ready
 from tests.data.synthetic import write_json, write_rectangles
 
 
@@ -68,7 +69,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 def test_perfect_predictions(data: CocoInstances, backend: str) -> None:
-    scores = evaluate_coco(Oracle(data), data, backend=backend)
+    scores = InstanceEvaluator(data, backend=backend).evaluate(Oracle(data))
     assert scores["failed"] == []
     for kind in ("box", "mask"):
         for name in ("AP", "AP50", "AP75", "APs", "AR"):
@@ -82,7 +83,7 @@ def test_agrees_with_cocoeval_at_100_detections(data: CocoInstances, backend: st
     boxes: list[dict[str, Any]] = []
     masks: list[dict[str, Any]] = []
     for index in range(len(data)):
-        found = coco_results(model([data.image(index)])[0], data.image_ids[index], data.category_ids)
+        found = coco_results(model([data.image(index)])[0], data.image_ids[index], data.classes.category_ids)
         boxes += found[0]
         masks += found[1]
     for kind, results in (("bbox", boxes), ("segm", masks)):
@@ -101,8 +102,8 @@ def test_agrees_with_cocoeval_at_100_detections(data: CocoInstances, backend: st
 
 
 def test_max_detections_counts_the_best(data: CocoInstances, backend: str) -> None:
-    few = evaluate_coco(Oracle(data, noise=3), data, max_detections=3, backend=backend)
-    all_of_them = evaluate_coco(Oracle(data, noise=3), data, max_detections=5, backend=backend)
+    few = InstanceEvaluator(data, max_detections=3, backend=backend).evaluate(Oracle(data, noise=3))
+    all_of_them = InstanceEvaluator(data, max_detections=5, backend=backend).evaluate(Oracle(data, noise=3))
     assert few["mask"]["AP"] == few["box"]["AP"] == 0
     assert all_of_them["mask"]["AP"] > 0 and all_of_them["box"]["AP"] > 0
 
@@ -112,13 +113,13 @@ def test_no_detections(data: CocoInstances, backend: str) -> None:
         def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
             return [{key: value[:0] for key, value in super().forward(images)[0].items()}]
 
-    scores = evaluate_coco(Blind(data), data, backend=backend)["mask"]
+    scores = InstanceEvaluator(data, backend=backend).evaluate(Blind(data))["mask"]
     assert scores["AP"] == scores["AR"] == 0
 
 
 def test_max_images_and_mode(data: CocoInstances) -> None:
     model = Oracle(data)
-    assert evaluate_coco(model, data, max_images=2)["mask"]["AP"] == pytest.approx(1.0)
+    assert InstanceEvaluator(data).evaluate(model, max_images=2)["mask"]["AP"] == pytest.approx(1.0)
     assert model.asked == 2 and model.training
 
 
@@ -130,7 +131,7 @@ def test_labels_beyond_the_categories(data: CocoInstances) -> None:
         "masks": torch.ones(1, 64, 64, dtype=torch.bool),
     }
     with pytest.raises(ValueError, match="labels: expected less than 1"):
-        coco_results(detections, 0, data.category_ids)
+        coco_results(detections, 0, data.classes.category_ids)
 
 
 def test_scores_are_strict_json() -> None:
@@ -150,7 +151,7 @@ def test_an_image_that_cannot_be_read(data: CocoInstances, damage: str, caplog: 
     else:
         path.write_text("hello")
     model = Oracle(data)
-    scores = evaluate_coco(model, data)
+    scores = InstanceEvaluator(data).evaluate(model)
     assert model.asked == 4
     (failure,) = scores["failed"]
     assert failure["image_id"] == data.image_ids[4] and failure["path"] == str(path)
@@ -161,7 +162,11 @@ def test_an_image_that_cannot_be_read(data: CocoInstances, damage: str, caplog: 
 
 def test_no_image_can_be_read(data: CocoInstances, tmp_path: Path) -> None:
     nowhere = CocoInstances(data.annotations, tmp_path / "nowhere")
-    scores = evaluate_coco(Oracle(nowhere), nowhere)
+    with pytest.raises(ValueError, match="images: expected the folder of the images of .*; .* and all others are miss"):
+        InstanceEvaluator(nowhere).evaluate(Oracle(nowhere))
+    for index in range(len(data)):
+        data.image_path(index).write_bytes(b"no picture")
+    scores = InstanceEvaluator(data).evaluate(Oracle(data))
     assert len(scores["failed"]) == 5 and scores["mask"]["AP"] == 0
     assert json_ready(scores["timing"]) == {"model": None, "total": None}
 
@@ -174,7 +179,7 @@ def test_an_image_too_large_for_the_gpu(data: CocoInstances) -> None:
                 raise torch.OutOfMemoryError("CUDA out of memory.\nMore words")
             return found
 
-    scores = evaluate_coco(Small(data), data)
+    scores = InstanceEvaluator(data).evaluate(Small(data))
     assert [failure["reason"] for failure in scores["failed"]] == ["CUDA out of memory."]
     assert scores["mask"]["AR"] == pytest.approx(0.8)
 
@@ -186,7 +191,7 @@ def test_a_broken_model_ends_the_run_and_keeps_its_mode(data: CocoInstances) -> 
 
     model = Broken(data)
     with pytest.raises(RuntimeError, match="it broke"):
-        evaluate_coco(model, data)
+        InstanceEvaluator(data).evaluate(model)
     assert model.training
 
 
@@ -196,13 +201,13 @@ def test_timing(data: CocoInstances) -> None:
             time.sleep(0.05)
             return super().forward(images)
 
-    timing = evaluate_coco(Slow(data), data)["timing"]
+    timing = InstanceEvaluator(data).evaluate(Slow(data))["timing"]
     assert 0.05 <= timing["model"] < timing["total"] < 5
 
 
 def test_results_file(data: CocoInstances, tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.json"
-    scores = evaluate_coco(Oracle(data, shift=3), data, results_path=path)
+    scores = InstanceEvaluator(data, results_path=path).evaluate(Oracle(data, shift=3))
     assert [file.name for file in path.parent.iterdir()] == ["results.json"]
     results = json.loads(path.read_text())
     assert len(results) == 10
@@ -227,7 +232,7 @@ def test_incomplete_annotations(data: CocoInstances, tmp_path: Path, backend: st
         annotation["id"] -= 1
     bare = CocoInstances(write_json(tmp_path, content), data.images_dir)
     before = copy.deepcopy(bare.coco.dataset)
-    assert evaluate_coco(Oracle(bare), bare, backend=backend)["mask"]["AP"] == pytest.approx(1.0)
+    assert InstanceEvaluator(bare, backend=backend).evaluate(Oracle(bare))["mask"]["AP"] == pytest.approx(1.0)
     assert bare.coco.dataset == before
 
 
@@ -244,7 +249,7 @@ def test_a_bad_annotation_is_named_first(data: CocoInstances, tmp_path: Path, se
     bad = CocoInstances(write_json(tmp_path, content), data.images_dir)
     model = Oracle(bad)
     with pytest.raises(ValueError, match=message):
-        evaluate_coco(model, bad)
+        InstanceEvaluator(bad).evaluate(model)
     assert model.asked == 0
 
 
@@ -252,7 +257,7 @@ def test_an_object_without_pixels_counts_as_missed(data: CocoInstances, tmp_path
     content = json.loads(data.annotations.read_text())
     content["annotations"].append({**content["annotations"][0], "id": 99, "segmentation": [], "bbox": [0, 0, 3, 3]})
     more = CocoInstances(write_json(tmp_path, content), data.images_dir)
-    scores = evaluate_coco(Oracle(more), more, backend=backend)
+    scores = InstanceEvaluator(more, backend=backend).evaluate(Oracle(more))
     assert scores["mask"]["AR"] == scores["box"]["AR"] == pytest.approx(10 / 11)
 
 
@@ -266,16 +271,16 @@ def test_labels_without_a_category_are_dropped(data: CocoInstances) -> None:
             doubled["labels"] = (torch.arange(len(doubled["labels"])) >= len(found["labels"])).long()
             return [doubled]
 
-    scores = evaluate_coco(Shifted(data), data, category_ids=[None, 1])
+    scores = InstanceEvaluator(data, category_ids=[None, 1]).evaluate(Shifted(data))
     assert scores["mask"]["AP"] == pytest.approx(1.0)
-    assert evaluate_coco(Shifted(data), data, category_ids=[None, None])["mask"]["AP"] == 0
+    assert InstanceEvaluator(data, category_ids=[None, None]).evaluate(Shifted(data))["mask"]["AP"] == 0
 
 
 def test_what_is_refused_before_the_model_runs(data: CocoInstances) -> None:
     with pytest.raises(ValueError, match="max_images: expected at least 0 .* got -1"):
-        evaluate_coco(nn.Identity(), data, max_images=-1)
+        InstanceEvaluator(data).evaluate(nn.Identity(), max_images=-1)
     with pytest.raises(ValueError, match=r"instances\.json: expected results elsewhere"):
-        evaluate_coco(nn.Identity(), data, results_path=data.images_dir / ".." / "instances.json")
+        InstanceEvaluator(data, results_path=data.images_dir / ".." / "instances.json").evaluate(nn.Identity())
 
 
 @pytest.mark.parametrize("area", ["big", None, [1], float("nan"), 10**400])
@@ -285,7 +290,7 @@ def test_an_area_that_is_no_number_is_named(tmp_path: Path, area: Any) -> None:
     content["annotations"][1]["area"] = area
     data = CocoInstances.from_content(content, tmp_path / "images", path)
     with pytest.raises(ValueError, match=r"instances\.json: annotation 2: area: expected a number, got"):
-        evaluate_coco(nn.Identity(), data)
+        InstanceEvaluator(data).evaluate(nn.Identity())
 
 
 def test_other_fields_may_be_anything(tmp_path: Path, backend: str) -> None:
@@ -298,4 +303,4 @@ def test_other_fields_may_be_anything(tmp_path: Path, backend: str) -> None:
     for key in ("images", "annotations", "categories"):
         content[key][0]["more"] = deep
     data = CocoInstances.from_content(content, tmp_path / "images", path)
-    assert evaluate_coco(Oracle(data), data, backend=backend)["mask"]["AP"] == pytest.approx(1.0)
+    assert InstanceEvaluator(data, backend=backend).evaluate(Oracle(data))["mask"]["AP"] == pytest.approx(1.0)

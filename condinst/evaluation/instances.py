@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from condinst.data.coco import CocoInstances, compress
 from condinst.data.rles import encode_masks, largest_number, rle_to_json
 from condinst.distributed import rank
 from condinst.evaluation.curves import precision_recall
-from condinst.evaluation.evaluators import Accumulated, accumulate, choose_evaluator, mean_known
+from condinst.evaluation.matching import Accumulated, accumulate, choose_backend, mean_known
 from condinst.evaluation.runner import (
+    check_images,
     check_output,
     image_count,
     report,
@@ -37,102 +37,134 @@ _KINDS = {"box": "bbox", "mask": "segm"}
 
 
 @dataclass
-class _Found:
+class _Results:
     """The detections of one image in COCO's results format."""
 
     boxes: list[dict[str, Any]]
     masks: list[dict[str, Any]]
 
 
-def evaluate_coco(
-    model: nn.Module,
-    data: CocoInstances,
-    *,
-    max_detections: int = 100,
-    max_images: int = 0,
-    device: torch.device | str = "cpu",
-    progress: bool = False,
-    category_ids: Sequence[int | None] | None = None,
-    backend: str = "auto",
-    results_path: str | Path | None = None,
-    curves: bool = False,
-) -> dict[str, Any]:
-    """Runs a model over annotated images and computes its average precision.
-
-    Images go through one at a time and leave only run-length codes behind, so memory does not grow with the data.
-    Where torch.distributed is initialised, all its processes must call this: each takes every world-size-th image, and
-    all return the scores that one process alone would.
-
-    An image that cannot be read, is of another size than its annotation says or does not fit in the GPU's memory is
-    named in the log and skipped. Its objects count as missed.
+class InstanceEvaluator:
+    """Computes the average precision of boxes and masks on annotated images.
 
     Args:
-        model: follows torchvision's detection convention with 0-based labels; one whose `forward` has a `mask_format`
-            is asked for run lengths, so that no masks of image size are made. It must itself give up to
-            `max_detections` per image: `condinst.load(..., max_detections=500)`.
         data: the annotated images.
-        max_detections: detections per image and class that count, best first.
-        max_images: only so many of the first images; 0 for all.
-        device: where the model runs.
-        progress: show a progress bar on stderr, if that is a terminal.
+        max_detections: detections per image and class that count, best first. The model must itself give as many:
+            `condinst.load(..., max_detections=500)`.
         category_ids: the category of each of the model's labels, None for one that the data does not have and whose
-            detections are dropped, see `match_categories`. By default the data's categories in the order of their ids.
+            detections are dropped, see `match_classes`. By default the data's categories in the order of their ids.
         backend: what computes the scores: "pycocotools", "faster-coco-eval" (the same numbers up to rounding), or
             "auto", the faster one where it is installed.
         results_path: write all detections there, one list of boxes with masks in COCO's results format. pycocotools
             takes the area of a result that has both from its box: drop "bbox" for mask AP by size.
         curves: return precision-recall curves, too.
 
-    Returns:
-        `box` and `mask`, see `average_precision`; `failed`, the skipped images as {"image_id", "path", "reason"};
-        `timing`, the mean seconds of an image in the `model` and in `total`, with reading and encoding, NaN without
-        images; with `curves`, `curves`: {"box": ..., "mask": ...}, see `precision_recall`.
-
     Raises:
-        ValueError: a negative `max_images`, `results_path` that is the annotation file, an annotation without a valid
-            mask, before the model runs; a label beyond the categories.
+        ValueError: an unknown backend; `results_path` that is the annotation file.
     """
-    backend = choose_evaluator(backend)
-    count = image_count(data, max_images)
-    if results_path is not None:
-        check_output(Path(results_path), [data.annotations])
-    image_ids = data.image_ids[:count]
-    truth = _complete_truth(data, image_ids)
-    known: Sequence[int | None] = data.category_ids if category_ids is None else category_ids
 
-    def to_result(index: int, detections: dict[str, Any] | None) -> _Found:
-        return _Found(*coco_results(detections, image_ids[index], known)) if detections else _Found([], [])
+    best_metric = "mask_AP"
 
-    outcomes = run_model(
-        model,
-        data,
-        count,
-        to_result,
-        options=run_lengths_option(model),
-        device=torch.device(device),
-        progress=progress,
-    )
-    per_image = [outcome.result for outcome in outcomes]
-    if results_path is not None and rank() == 0:
-        write_json(results_path, _merged(per_image))
+    def __init__(
+        self,
+        data: CocoInstances,
+        *,
+        max_detections: int = 100,
+        category_ids: Sequence[int | str | None] | None = None,
+        backend: str = "auto",
+        results_path: str | Path | None = None,
+        curves: bool = False,
+    ) -> None:
+        self.data = data
+        self.max_detections = max_detections
+        self.category_ids = data.classes.category_ids if category_ids is None else category_ids
+        self.backend = choose_backend(backend)
+        self.results_path = None if results_path is None else Path(results_path)
+        self.curves = curves
+        if self.results_path is not None:
+            check_output(self.results_path, [data.annotations])
 
-    found = {
-        "box": [row for image in per_image for row in image.boxes],
-        "mask": [row for image in per_image for row in image.masks],
-    }
-    accumulated = {
-        name: accumulate(truth, found[name], kind, max_detections=max_detections, image_ids=image_ids, backend=backend)
-        for name, kind in _KINDS.items()
-    }
-    scores: dict[str, Any] = {name: _summary(values) for name, values in accumulated.items()}
-    scores |= report(data, outcomes)
-    if curves:
-        scores["curves"] = {name: precision_recall(values) for name, values in accumulated.items()}
-    return scores
+    def check(self, max_images: int = 0) -> None:
+        """See `Evaluator.check`."""
+        self._read_truth(max_images)
+
+    def evaluate(
+        self, model: nn.Module, *, max_images: int = 0, device: torch.device | str = "cpu", progress: bool = False
+    ) -> dict[str, Any]:
+        """See `Evaluator.evaluate`.
+
+        Args:
+            model: follows torchvision's detection convention with 0-based labels; one whose `forward` has a
+                `mask_format` is asked for run lengths, so that no masks of image size are made.
+
+        Returns:
+            Also `box` and `mask`, see `average_precision`; `max_detections`; `evaluator`, the name of the backend; with
+            `curves`, `curves`: {"box": ..., "mask": ...}, see `precision_recall`.
+        """
+        truth, image_ids = self._read_truth(max_images)
+
+        def to_result(index: int, detections: dict[str, Any] | None) -> _Results:
+            if detections is None:
+                return _Results([], [])
+            return _Results(*coco_results(detections, image_ids[index], self.category_ids))
+
+        outcomes = run_model(
+            model,
+            self.data,
+            len(image_ids),
+            to_result,
+            options=run_lengths_option(model),
+            device=torch.device(device),
+            progress=progress,
+        )
+        per_image = [outcome.result for outcome in outcomes]
+        if self.results_path is not None and rank() == 0:
+            write_json(self.results_path, _merged(per_image))
+        return {**self._scores(per_image, truth, image_ids), **report(self.data, outcomes)}
+
+    def _read_truth(self, max_images: int) -> tuple[COCO, list[int]]:
+        """The annotations as the evaluators need them, and the ids of the images that count."""
+        image_ids = self.data.image_ids[: image_count(self.data, max_images)]
+        if not any(self.data.coco.imgToAnns[image_id] for image_id in image_ids):
+            raise ValueError(
+                f"{self.data.annotations}: expected annotations to compare with, got none in {len(image_ids)} images"
+            )
+        check_images(self.data, len(image_ids))
+        return _complete_truth(self.data, image_ids), image_ids
+
+    def _scores(self, per_image: list[_Results], truth: COCO, image_ids: list[int]) -> dict[str, Any]:
+        results = {
+            "box": [row for image in per_image for row in image.boxes],
+            "mask": [row for image in per_image for row in image.masks],
+        }
+        accumulated = {
+            name: accumulate(
+                truth,
+                results[name],
+                kind,
+                max_detections=self.max_detections,
+                image_ids=image_ids,
+                backend=self.backend,
+            )
+            for name, kind in _KINDS.items()
+        }
+        scores: dict[str, Any] = {name: _summary(values) for name, values in accumulated.items()}
+        if self.curves:
+            scores["curves"] = {name: precision_recall(values) for name, values in accumulated.items()}
+        return scores | {"max_detections": self.max_detections, "evaluator": self.backend}
+
+    def columns(self, scores: dict[str, Any]) -> dict[str, float]:
+        """See `Evaluator.columns`: `mask_AP`, `box_AP` and so on."""
+        return {
+            f"{kind}_{name}": value
+            for kind in ("mask", "box")
+            for name, value in scores[kind].items()
+            if isinstance(value, float)
+        }
 
 
 def coco_results(
-    detections: dict[str, Any], image_id: int, category_ids: Sequence[int | None]
+    detections: dict[str, Any], image_id: int, category_ids: Sequence[int | str | None]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The detections of one image in COCO's results format, boxes and masks apart.
 
@@ -160,12 +192,12 @@ def coco_results(
     return boxes, masks
 
 
-def _merged(per_image: list[_Found]) -> list[dict[str, Any]]:
+def _merged(per_image: list[_Results]) -> list[dict[str, Any]]:
     """The detections of all images, each with its box and its mask, ready for JSON."""
     return [
         {**box, "segmentation": rle_to_json(code)}
-        for found in per_image
-        for box, code in zip(found.boxes, (mask["segmentation"] for mask in found.masks), strict=True)
+        for results in per_image
+        for box, code in zip(results.boxes, (mask["segmentation"] for mask in results.masks), strict=True)
     ]
 
 
@@ -203,11 +235,10 @@ def _complete_truth(data: CocoInstances, image_ids: list[int]) -> COCO:
                 }
             )
     truth = COCO()
-    names = dict(zip(data.category_ids, data.class_names, strict=True))
     # without the fields of the file that nobody needs, which may be anything
     truth.dataset = {
         "images": [{key: data.coco.imgs[image_id][key] for key in ("id", "height", "width")} for image_id in image_ids],
-        "categories": [{"id": number, "name": name} for number, name in names.items()],
+        "categories": data.classes.to_categories(),
         "annotations": annotations,
     }
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -234,7 +265,7 @@ def average_precision(
         kind: "bbox" or "segm".
         max_detections: detections per image and class that count, best first.
         image_ids: the images that count.
-        backend: see `evaluate_coco`.
+        backend: see `InstanceEvaluator`.
 
     Returns:
         `AP` (IoU 0.50:0.95), `AP50`, `AP75`, `APs`, `APm`, `APl` (objects below 32^2, below 96^2 and above, in px of
@@ -246,22 +277,13 @@ def average_precision(
     )
 
 
-def _summary(found: Accumulated) -> dict[str, Any]:
-    precision = found.precision
+def _summary(accumulated: Accumulated) -> dict[str, Any]:
+    precision = accumulated.precision
     return {
         "AP": mean_known(precision[..., 0]),
-        "AP50": mean_known(precision[np.isclose(found.iou_thresholds, 0.5), ..., 0]),
-        "AP75": mean_known(precision[np.isclose(found.iou_thresholds, 0.75), ..., 0]),
+        "AP50": mean_known(precision[np.isclose(accumulated.iou_thresholds, 0.5), ..., 0]),
+        "AP75": mean_known(precision[np.isclose(accumulated.iou_thresholds, 0.75), ..., 0]),
         **{f"AP{area[0]}": mean_known(precision[..., i]) for i, area in enumerate(_AREAS) if area != "all"},
-        "AR": mean_known(found.recall[..., 0]),
-        "per_class": {name: mean_known(precision[:, :, k, 0]) for k, name in enumerate(found.class_names)},
+        "AR": mean_known(accumulated.recall[..., 0]),
+        "per_class": {name: mean_known(precision[:, :, k, 0]) for k, name in enumerate(accumulated.class_names)},
     }
-
-
-def json_ready(scores: Any) -> Any:
-    """Nested scores with None for NaN, which strict JSON does not have."""
-    if isinstance(scores, dict):
-        return {key: json_ready(value) for key, value in scores.items()}
-    if isinstance(scores, list):
-        return [json_ready(value) for value in scores]
-    return None if isinstance(scores, float) and math.isnan(scores) else scores

@@ -1,4 +1,4 @@
-"""Both evaluators give the same numbers, which the tests of `evaluate_coco` compare with known ones."""
+"""Both evaluators give the same numbers, which the tests of `InstanceEvaluator` compare with known ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from condinst.evaluation.coco import average_precision
-from condinst.evaluation.evaluators import accumulate, choose_evaluator
+from condinst.evaluation.instances import average_precision
+from condinst.evaluation.matching import accumulate, choose_backend
 
 SIDE = 200
 CATEGORIES = (2, 3, 7, 9)  # nothing is of the last one
@@ -103,13 +103,13 @@ def test_the_same_numbers(ties: bool, max_detections: int) -> None:
 
 
 def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_evaluator("pycocotools") == "pycocotools"
+    assert choose_backend("pycocotools") == "pycocotools"
     with pytest.raises(ValueError, match="backend: expected one of auto, pycocotools, faster-coco-eval, got 'coco'"):
-        choose_evaluator("coco")
+        choose_backend("coco")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: find("json") if name == "faster_coco_eval" else None)
-    assert choose_evaluator("auto") == choose_evaluator("faster-coco-eval") == "faster-coco-eval"
+    assert choose_backend("auto") == choose_backend("faster-coco-eval") == "faster-coco-eval"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert choose_evaluator("auto") == "pycocotools"
+    assert choose_backend("auto") == "pycocotools"
     with pytest.raises(ValueError, match="pip install faster-coco-eval"):
-        choose_evaluator("faster-coco-eval")
+        choose_backend("faster-coco-eval")

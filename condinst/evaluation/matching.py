@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-EVALUATORS = ("auto", "pycocotools", "faster-coco-eval")
+BACKENDS = ("auto", "pycocotools", "faster-coco-eval")
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Accumulated:
     class_names: tuple[str, ...]
 
 
-def choose_evaluator(name: str) -> str:
+def choose_backend(name: str) -> str:
     """The library that is used: "auto" is faster-coco-eval where it is installed, else pycocotools.
 
     Raises:
         ValueError: an unknown name, or a library that is not installed.
     """
-    if name not in EVALUATORS:
-        raise ValueError(f"backend: expected one of {', '.join(EVALUATORS)}, got {name!r}")
+    if name not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
     installed = importlib.util.find_spec("faster_coco_eval") is not None
     if name == "faster-coco-eval" and not installed:
         raise ValueError("backend: expected faster-coco-eval to be installed; pip install faster-coco-eval")
@@ -62,11 +62,11 @@ def accumulate(
         kind: "bbox" or "segm".
         max_detections: detections per image and class that count, best first.
         image_ids: the images that count.
-        backend: one of `EVALUATORS`.
+        backend: one of `BACKENDS`.
     """
     make_coco: Any = COCO
     make_evaluator: Any = COCOeval
-    if choose_evaluator(backend) == "faster-coco-eval":
+    if choose_backend(backend) == "faster-coco-eval":
         library: Any = importlib.import_module("faster_coco_eval")  # optional, and without types
         make_coco, make_evaluator = library.COCO, library.COCOeval_faster
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
