@@ -43,7 +43,7 @@ def main() -> None:
     from condinst.benchmarking.machine import about
     from condinst.data.coco import CocoInstances
     from condinst.engine.config import load_training_config
-    from condinst.evaluation.instances import InstanceEvaluator
+    from condinst.evaluation.coco import InstanceEvaluator
     from condinst.files import json_ready
     from condinst.precision import choose_precision
     from studies.mask_rcnn_training import CPU, ZeroBased, make_mask_rcnn, train

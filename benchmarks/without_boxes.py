@@ -34,7 +34,7 @@ def main() -> None:
     from condinst.benchmarking.machine import about
     from condinst.benchmarking.tables import TextTable
     from condinst.data.coco import CocoInstances
-    from condinst.evaluation.instances import average_precision, coco_results
+    from condinst.evaluation.coco import average_precision, coco_results
     from studies.pages import block_part
 
     data = CocoInstances(program.options.annotations, program.options.images)

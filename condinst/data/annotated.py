@@ -84,6 +84,16 @@ class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label of a thing."""
+        return self.classes.class_names
+
+    @property
+    def category_ids(self) -> tuple[int | str, ...]:
+        """The category id of each label of a thing."""
+        return self.classes.category_ids
+
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         image = self.image(index)
         return image, self.target(index)

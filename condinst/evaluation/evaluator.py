@@ -12,7 +12,7 @@ from condinst.data.annotated import AnnotatedImages
 from condinst.data.coco import CocoInstances
 from condinst.data.panoptic import CocoPanoptic
 from condinst.evaluation.categories import match_classes
-from condinst.evaluation.instances import InstanceEvaluator
+from condinst.evaluation.coco import InstanceEvaluator
 from condinst.evaluation.panoptic import PanopticEvaluator
 from condinst.models.config import CondInstConfig
 

@@ -151,6 +151,20 @@ class PanopticEvaluator:
         return row | {f"PQ_{kind}": scores[kind]["PQ"] for kind in ("things", "stuff")}
 
 
+def evaluate_panoptic(
+    model: nn.Module,
+    data: CocoPanoptic,
+    *,
+    max_images: int = 0,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """The panoptic quality of a model in one call: `PanopticEvaluator(data, **options).evaluate(model, ...)`."""
+    evaluator = PanopticEvaluator(data, **options)
+    return evaluator.evaluate(model, max_images=max_images, device=device, progress=progress)
+
+
 def _folders(data: CocoPanoptic) -> set[Path]:
     """Where the data's own files are: images and segments."""
     return {path(index).parent for path in (data.image_path, data.segments_path) for index in range(len(data))}

@@ -382,6 +382,16 @@ class CondInstConfig:
         return self.classes.num_classes
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class of things, or nothing."""
+        return self.classes.class_names
+
+    @property
+    def category_ids(self) -> tuple[int | str, ...]:
+        """The category id of each class of things, or nothing."""
+        return self.classes.category_ids
+
+    @property
     def num_stuff_classes(self) -> int:
         """Number of classes without instances."""
         return self.classes.num_stuff_classes

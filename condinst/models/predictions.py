@@ -55,6 +55,11 @@ class Predictions:
         low, high = float(self.scores.min()), float(self.scores.max())
         return f"Predictions({objects}; scores {low:.2f} to {high:.2f}; image {width} x {height})"
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label, or nothing."""
+        return self.classes.class_names
+
     @cached_property
     def masks(self) -> Tensor:
         """The masks as pixels, bool [K, H, W]; decoded when asked for, and then kept."""

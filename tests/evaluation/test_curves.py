@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from condinst.data.coco import CocoInstances
+from condinst.evaluation.coco import InstanceEvaluator
 from condinst.evaluation.curves import check_can_plot, precision_recall, save_curves
-from condinst.evaluation.instances import InstanceEvaluator
 from condinst.evaluation.matching import Accumulated
 from tests.data.synthetic import write_rectangles
-from tests.evaluation.test_instances import Oracle
+from tests.evaluation.test_coco import Oracle
 
 
 def test_means_over_classes_that_have_objects() -> None:

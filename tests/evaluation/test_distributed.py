@@ -11,7 +11,7 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.instances import InstanceEvaluator
+from condinst.evaluation.coco import InstanceEvaluator
 from condinst.files import json_ready
 from tests.data.synthetic import write_rectangles
 from tests.models.tiny import make_model

@@ -11,7 +11,7 @@ import pytest
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from condinst.evaluation.instances import average_precision
+from condinst.evaluation.coco import average_precision
 from condinst.evaluation.matching import accumulate, choose_backend
 
 SIDE = 200

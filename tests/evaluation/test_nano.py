@@ -9,7 +9,7 @@ import pytest
 
 import condinst
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.instances import InstanceEvaluator
+from condinst.evaluation.coco import InstanceEvaluator
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "nuclei"
 

@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from condinst.data.coco import CocoInstances
-from condinst.evaluation.instances import InstanceEvaluator, average_precision, coco_results
+from condinst.evaluation.coco import InstanceEvaluator, average_precision, coco_results
 from condinst.files import json_ready
 from tests.data.synthetic import write_json, write_rectangles
 

@@ -163,6 +163,20 @@ class InstanceEvaluator:
         }
 
 
+def evaluate_coco(
+    model: nn.Module,
+    data: CocoInstances,
+    *,
+    max_images: int = 0,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """The average precision of a model in one call: `InstanceEvaluator(data, **options).evaluate(model, ...)`."""
+    evaluator = InstanceEvaluator(data, **options)
+    return evaluator.evaluate(model, max_images=max_images, device=device, progress=progress)
+
+
 def coco_results(
     detections: dict[str, Any], image_id: int, category_ids: Sequence[int | str | None]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
