@@ -182,10 +182,11 @@ def parts(kind: type[Any]) -> dict[str, type[Any]]:
 
 
 def flat_values(config: Any) -> dict[str, Any]:
-    """The values of all fields of a dataclass by name, those of its parts beside the others."""
-    values = {name: getattr(config, name) for name in _field_names(type(config))}
-    for name in parts(type(config)):
-        values |= flat_values(values.pop(name))
+    """The values of all fields of a dataclass by name, with those of a part in its place."""
+    values: dict[str, Any] = {}
+    for name in _field_names(type(config)):
+        value = getattr(config, name)
+        values |= flat_values(value) if name in parts(type(config)) else {name: value}
     return values
 
 
