@@ -55,15 +55,22 @@ def in_float64(sample: Sample) -> Sample:
 
 
 def check_tensor(tolerance: Tolerance, what: str, actual: Tensor, exact: Tensor) -> None:
-    """Raise AssertionError, beginning with `what`, unless a tensor is as close as asked to the exact one."""
+    """Raise AssertionError, beginning with `what`, unless a tensor is as close as asked to the exact one.
+
+    What is beyond the numbers of the tensor's dtype is infinite in it.
+    """
     largest = exact.nan_to_num().abs().max().item() if exact.numel() else 0.0
     limits = torch.finfo(actual.dtype)
     smallest = limits.smallest_normal * limits.eps  # the spacing of subnormal numbers, which round to no closer
+    atol = tolerance.absolute + tolerance.of_largest * largest + smallest
+    actual, exact = actual.double(), exact.double()
+    overflows = exact.abs() * (1 + tolerance.relative) + atol > limits.max
+    exact = torch.where(overflows & (actual == exact.sign() * torch.inf), actual, exact)
     torch.testing.assert_close(
-        actual.double(),
-        exact.double(),
+        actual,
+        exact,
         rtol=tolerance.relative,
-        atol=tolerance.of_largest * largest + smallest,
+        atol=atol,
         equal_nan=True,
         msg=lambda message: f"{what}: {message}\n{tolerance}",
     )

@@ -20,12 +20,14 @@ class Tolerance:
     Attributes:
         relative: allowed share of each expected value.
         of_largest: allowed share of the largest expected magnitude, for values that cancel.
-        reason: where the two numbers come from.
+        reason: where the numbers come from.
+        absolute: allowed difference whatever the values are, for a result that is 1 minus something near 1.
     """
 
     relative: float
     of_largest: float
     reason: str
+    absolute: float = 0.0
 
 
 @dataclass(frozen=True)

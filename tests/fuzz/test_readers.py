@@ -54,7 +54,8 @@ def _read_instances(path: Path) -> None:
 def _read_panoptic(path: Path) -> None:
     data = CocoPanoptic(path, path.parent / "images", path.parent / "panoptic")
     check_panoptic(data)
-    _use(data, path, *(path.parent / "panoptic").iterdir())
+    folder = path.parent / "panoptic"  # which an empty name in the file stands for
+    _use(data, path, folder, *folder.iterdir())
 
 
 def _use(data: AnnotatedImages, *files: Path) -> None:
