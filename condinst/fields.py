@@ -278,6 +278,8 @@ def _checked(name: str, value: object, annotation: _Values | _Tuple) -> Any:
 
 
 def _checked_entry(name: str, value: Any, allowed: _Values) -> Any:
+    if type(value) is str and str in allowed.types and not allowed.choices:  # most entries are names
+        return value
     if float in allowed.types and type(value) is int:
         try:
             value = float(value)

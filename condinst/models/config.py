@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -479,6 +480,11 @@ class CondInstConfig:
             ValueError: an unknown name, or a value of another type or out of range.
         """
         try:
-            return cls().replace(**fields)
+            return _default_config().replace(**fields)
         except TypeError as error:  # that of a caller, not of a file
             raise ValueError(str(error)) from error
+
+
+@functools.cache
+def _default_config() -> CondInstConfig:
+    return CondInstConfig()

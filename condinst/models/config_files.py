@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,13 @@ _MOST_BASES = 100  # far below Python's limit of recursion
 
 def config_names() -> list[str]:
     """Names of the built-in configs, sorted."""
-    return sorted(entry.name[: -len(".toml")] for entry in _config_files().iterdir() if entry.name.endswith(".toml"))
+    return list(_config_names())
+
+
+@functools.cache
+def _config_names() -> tuple[str, ...]:
+    names = (entry.name[: -len(".toml")] for entry in _config_files().iterdir() if entry.name.endswith(".toml"))
+    return tuple(sorted(names))
 
 
 def load_config(source: str | Path) -> CondInstConfig:
