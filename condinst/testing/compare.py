@@ -28,7 +28,8 @@ class Results:
 def _weights(output: Tensor) -> Tensor:
     """Fixed weights in [0.5, 1.5) for the sum whose gradient is taken; the same for every backend and dtype.
 
-    Multiples of 1/128: every dtype has them, so that the kernels and the reference in float64 get one gradient.
+    They are multiples of 1/128, which every dtype represents exactly. So the kernels and the reference in float64 get
+    the same gradient.
     """
     generator = torch.Generator().manual_seed(0)
     weights = torch.randint(128, output.shape, generator=generator, dtype=torch.float64) / 128 + 0.5
@@ -55,10 +56,10 @@ def in_float64(sample: Sample) -> Sample:
 
 
 def check_tensor(tolerance: Tolerance, what: str, actual: Tensor, exact: Tensor) -> None:
-    """Raise AssertionError, beginning with `what`, unless a tensor is as close as asked to the exact one."""
+    """Raise AssertionError, beginning with `what`, unless a tensor is within the tolerance of the exact result."""
     largest = exact.nan_to_num().abs().max().item() if exact.numel() else 0.0
     limits = torch.finfo(actual.dtype)
-    smallest = limits.smallest_normal * limits.eps  # the spacing of subnormal numbers, which round to no closer
+    smallest = limits.smallest_normal * limits.eps  # Rounding of subnormal numbers is no finer than their spacing.
     torch.testing.assert_close(
         actual.double(),
         exact.double(),

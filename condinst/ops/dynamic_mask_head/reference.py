@@ -9,7 +9,7 @@ from condinst.geometry import pixel_locations
 from condinst.ops.aligned_bilinear.reference import aligned_bilinear
 
 CHUNK_ELEMENTS = 1 << 20
-"""Inputs of the first layer that are made at a time: 4 MiB stays in the cache and needs no fresh pages."""
+"""The most inputs of the first layer that are made at a time: 4 MiB stay in the cache and need no new memory pages."""
 
 
 def dynamic_mask_head(
@@ -69,20 +69,20 @@ def wide_mask_logits(
     chunk = max(1, CHUNK_ELEMENTS // max(1, in_channels * height * width))
     parts = []
     for start in range(0, max(1, params.shape[0]), chunk):
-        some = slice(start, start + chunk)
-        # index_select, as the gradient of indexing by a tensor differs from run to run on the CPU
-        x = features.index_select(0, image_indices[some]).flatten(2)  # [k, C, H*W]
+        part = slice(start, start + chunk)
+        # index_select, because the gradient of indexing by a tensor differs from run to run on the CPU
+        x = features.index_select(0, image_indices[part]).flatten(2)  # [k, C, H*W]
         if coordinates != "none":
-            xy = (pixels if coordinates == "absolute" else points[some] - pixels) / sizes[some]  # [k, H*W, 2]
+            xy = (pixels if coordinates == "absolute" else points[part] - pixels) / sizes[part]  # [k, H*W, 2]
             x = torch.cat([xy.transpose(1, 2), x], dim=1)  # [k, 2 + C, H*W]
         with torch.autocast(x.device.type, enabled=False):
-            x = _mask_network(x, params[some].to(dtype), widths)  # [k, 1, H*W]
+            x = _mask_network(x, params[part].to(dtype), widths)  # [k, 1, H*W]
         parts.append(aligned_bilinear(x.reshape(x.shape[0], height, width), upsample_factor))  # [k, H*f, W*f]
     return torch.cat(parts)  # [K, H*f, W*f]
 
 
 def _mask_network(x: Tensor, params: Tensor, widths: list[int]) -> Tensor:
-    """Each of k instances' own layers [k, P] on its pixels [k, widths[0], N], with ReLU between them: [k, 1, N]."""
+    """Apply the layers [k, P] of each instance to its pixels [k, widths[0], N], with ReLU between them: [k, 1, N]."""
     num_layers = len(widths) - 1
     shapes = list(zip(widths[1:], widths[:-1], strict=True))  # (out, in) per layer
     sizes = [rows * columns for rows, columns in shapes] + widths[1:]  # all weights first, then all biases

@@ -95,7 +95,7 @@ def _targets_of_image(
     ratios = (torch.minimum(left, right) / torch.maximum(left, right)) * (
         torch.minimum(top, bottom) / torch.maximum(top, bottom)
     )  # [L]
-    # by way of float64, because PyTorch's square root in float32 is not always the nearest on CPUs
+    # Through float64, because PyTorch's square root in float32 is not always correctly rounded on CPUs.
     centerness = ratios.clamp(min=0).double().sqrt().float()  # [L]
     return FCOSTargets(
         torch.where(positive, labels[members][index], num_classes),
