@@ -6,7 +6,7 @@ from torchvision.ops import deform_conv2d
 
 
 class DeformableConv(nn.Conv2d):
-    """Modulated deformable 3x3 convolution (Zhu et al., 2019) with its own offset predictor.
+    """Modulated deformable 3x3 convolution (Zhu et al., 2019) with a separate offset predictor.
 
     At initialisation it samples the same positions as a plain convolution, with half the weight: `sigmoid(0)`.
 

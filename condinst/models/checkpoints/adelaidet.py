@@ -124,7 +124,7 @@ def _resnet(state: State) -> dict[str, Any]:
     bottleneck = "backbone.bottom_up.res4.0.conv3.weight" in state
     depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}.get((blocks, bottleneck))
     if depth is None:
-        raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (found {blocks} blocks)")
+        raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (got {blocks} blocks)")
     return {
         "backbone": f"resnet{depth}",
         "backbone_base_channels": axis_size(state, "backbone.bottom_up.stem.conv1.weight"),

@@ -123,7 +123,7 @@ def _backbone(state: State) -> dict[str, Any]:
     kinds = {(2, 2, False): 18, (4, 6, False): 34, (4, 6, True): 50, (4, 23, True): 101}
     depth = kinds.get((depths[1], depths[2], bottleneck))
     if depth is None:
-        raise KeyError(f"backbone.layer* of a ResNet-18, 34, 50 or 101 (found {depths} blocks)")
+        raise KeyError(f"backbone.layer* of a ResNet-18, 34, 50 or 101 (got {depths} blocks)")
     return {
         "backbone": f"resnet{depth}",
         "backbone_base_channels": axis_size(state, "backbone.conv1.weight"),
@@ -182,7 +182,7 @@ def _mask_branch(state: State, levels: dict[str, Any]) -> dict[str, Any]:
     pattern = re.compile(re.escape(_FEATURE_HEAD) + r"convs_all_levels\.\d+\.conv(\d{1,4})\.")
     used = sorted({int(match[1]) for key in state if (match := pattern.match(key))})
     if not used or used[-1] >= len(levels["head_in_features"]):
-        raise KeyError(f"{_FEATURE_HEAD}convs_all_levels.* of levels of the pyramid (found {used})")
+        raise KeyError(f"{_FEATURE_HEAD}convs_all_levels.* of levels of the pyramid (got {used})")
     first = f"{_FEATURE_HEAD}convs_all_levels.0.conv{used[0]}."
     return {
         "mask_branch_in_features": tuple(levels["head_in_features"][index] for index in used),

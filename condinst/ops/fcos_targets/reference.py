@@ -51,10 +51,10 @@ def fcos_targets(
     for image in image_indices.unique().tolist():
         if 0 <= image < num_images:
             members = torch.nonzero(image_indices == image).squeeze(1)  # [g]
-            of_image = _targets_of_image(
+            image_targets = _targets_of_image(
                 boxes, labels, centers, members, points, stride, lowest, highest, radius, num_classes
             )
-            for result, part in zip(targets, of_image, strict=True):
+            for result, part in zip(targets, image_targets, strict=True):
                 result[image] = part
     return targets
 

@@ -25,7 +25,7 @@ def giou_loss(
     reduction: str = "sum",
     backend: str | None = None,
 ) -> Tensor:
-    """Generalised IoU loss between boxes that are given as distances from a common location.
+    """Generalised IoU loss between boxes, each as its distances from a common location.
 
     With the areas I of the intersection, U of the union and G of the smallest box round both::
 
