@@ -1,7 +1,7 @@
-// How an operator gets from a CUDA tensor to its CUDA kernels.
+// Dispatch from CUDA tensors to CUDA kernels.
 //
-// CONDINST_WITH_CUDA: the library has CUDA kernels. CONDINST_CUDA_ON_HOST, too: they are built for the host
-// (tests/cuda_on_host) and take the place of the CPU kernels, for tests.
+// CONDINST_WITH_CUDA: the library has CUDA kernels. CONDINST_CUDA_ON_HOST in addition: they are built for the host
+// (tests/cuda_on_host) and replace the CPU kernels, for tests.
 #pragma once
 
 #include <dlfcn.h>
@@ -23,7 +23,7 @@ constexpr bool kCudaOnHost = true;
 constexpr bool kCudaOnHost = false;
 #endif
 
-// Whether the CUDA kernels, and not those for the CPU, compute on this tensor.
+// Whether the CUDA kernels, and not the CPU kernels, compute on this tensor.
 inline bool on_cuda(const torch::stable::Tensor& tensor) { return kCudaOnHost || tensor.is_cuda(); }
 
 inline bool same_device(const torch::stable::Tensor& one, const torch::stable::Tensor& other) {
@@ -32,8 +32,8 @@ inline bool same_device(const torch::stable::Tensor& one, const torch::stable::T
 
 // PyTorch's current stream of a CUDA device, as a cudaStream_t.
 //
-// The accessor that lives in libtorch_cpu came with torch 2.13; this one is older, and in libtorch_cuda, which a torch
-// without CUDA does not have. So it is looked up when the first CUDA tensor comes, where libtorch_cuda is in the process.
+// libtorch_cpu has an accessor only since torch 2.13. This older accessor is in libtorch_cuda, which does not exist in a
+// torch without CUDA. So it is looked up at the first CUDA tensor, when libtorch_cuda is loaded in the process.
 inline void* current_cuda_stream(int32_t device) {
   using Accessor = int32_t (*)(int32_t device, void** stream);
   static const Accessor accessor = [] {
@@ -47,7 +47,7 @@ inline void* current_cuda_stream(int32_t device) {
   return stream;
 }
 
-// Calls launch(stream) with the tensor's device as the current one, and the current stream of that device.
+// Calls launch(stream) with the device of the tensor as the current device, and the current stream of that device.
 template <class Launch>
 void on_current_stream(const torch::stable::Tensor& tensor, const Launch& launch) {
   if constexpr (kCudaOnHost) {

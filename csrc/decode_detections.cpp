@@ -51,7 +51,8 @@ void check_inputs(const Tensor& class_logits, const Tensor& centerness_logits, c
   STD_TORCH_CHECK(top_k >= 1, "top_k: expected at least 1, got ", top_k);
 }
 
-// Fills levels, bands and places. A band of the CPU has whole cells, so that it knows where a row of classes begins.
+// Fills levels, bands and places. On the CPU a band consists of whole cells, so that it begins with the first class of a
+// cell.
 void set_levels(Args& args, const std::vector<int64_t>& level_sizes, const std::vector<int64_t>& strides,
                 int64_t elements_of_band, bool whole_cells) {
   const int64_t num_classes = std::max<int64_t>(args.num_classes, 1);
@@ -76,7 +77,7 @@ void set_levels(Args& args, const std::vector<int64_t>& level_sizes, const std::
   }
 }
 
-// A tenth of a millisecond where few pairs are candidates: less is not worth another thread.
+// About 0.1 ms of work if few pairs are candidates; a thread gets at least this much.
 constexpr int64_t kBandsAtATime = 16;
 
 void run_on_cpu(const Tensor& like, const Args& args) {
@@ -110,7 +111,7 @@ Results decode_detections(const Tensor& class_logits, const Tensor& centerness_l
                           const std::vector<int64_t>& level_sizes, const std::vector<int64_t>& strides,
                           double score_threshold, int64_t top_k, bool threshold_with_centerness) {
   check_inputs(class_logits, centerness_logits, box_distances, level_sizes, strides, top_k);
-  // float64 is rounded to float32, as in the reference; half precision is read as it is
+  // float64 is rounded to float32, as in the reference; half precision is not converted
   const Tensor logits = class_logits.scalar_type() == ScalarType::Double ? dense(class_logits, ScalarType::Float)
                                                                          : dense(class_logits);
   const Tensor centerness = dense(centerness_logits, ScalarType::Float);

@@ -103,7 +103,7 @@ Tensor backward(const Tensor& grad_losses, const Tensor& sums, const Tensor& mas
   const Tensor dense_targets = dense(targets);
   const Tensor dense_grads = dense(grad_losses);
   const Tensor dense_sums = dense(sums);
-  // Of dense_masks, so that the gradient is contiguous.
+  // Allocated like dense_masks, so that the gradient is contiguous.
   const Tensor grad_masks = torch::stable::empty_like(dense_masks);
 
   Args args = make_args(dense_masks, dense_targets);

@@ -17,7 +17,7 @@ using mask_network::Options;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// The targets as the kernels of the device read them. Owns what they point to.
+// The targets in the form that the kernels of the device read. Owns the memory that they point to.
 class CheckedTargets : public Targets {
  public:
   CheckedTargets(const Tensor& target_masks, const Tensor& target_indices, const Tensor& mask_features,
@@ -33,7 +33,7 @@ class CheckedTargets : public Targets {
                     "target_indices: expected [", inputs.num_instances, "] int64 on the device of mask_features");
     masks_ = dense(target_masks);
     indices_ = dense(target_indices);
-    if (!on_cuda(mask_features)) {  // the CUDA kernels look at the indices themselves
+    if (!on_cuda(mask_features)) {  // the CUDA kernels check the indices
       mask_network::check_index_range("target_indices", indices_, target_masks.size(0));
     }
     masks = static_cast<const uint8_t*>(masks_.const_data_ptr());

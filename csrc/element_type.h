@@ -1,4 +1,4 @@
-// From PyTorch's dtypes to the kernels' element types.
+// Converts dtypes of PyTorch to element types of the kernels.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>

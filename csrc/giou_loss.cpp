@@ -24,7 +24,7 @@ class Loss {
 
   Loss(const Tensor& predicted, const Tensor& targets, const std::optional<Tensor>& weights, bool smooth)
       : argument(dense(predicted)),
-        type(loss_type(targets.scalar_type() == ScalarType::Double)),  // targets have the dtype of the loss
+        type(loss_type(targets.scalar_type() == ScalarType::Double)),  // targets must have the dtype of the loss
         targets_(dense(targets)),
         weights_(dense(weights)) {
     STD_TORCH_CHECK(predicted.dim() == 2 && predicted.size(1) == 4 && element_type(predicted) != ElementType::uint8,

@@ -1,4 +1,4 @@
-// condinst._host: what the build was and what this CPU can do, and COCO's run lengths for the data. Never sees a tensor.
+// condinst._host: properties of the build and of this CPU, and COCO's run lengths for the data. It does not use tensors.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -34,7 +34,7 @@ py::dict cpu_features() {
                   "neon"_a = has.neon);
 }
 
-// ---- Run lengths
+// Run lengths
 
 using Integers = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 
@@ -61,7 +61,7 @@ std::vector<Rle> views(const Integers& sizes, const std::vector<py::bytes>& coun
   return rles;
 }
 
-// Calls visit(index, rle), which returns what is wrong with the mask or nullptr, for all, without the GIL.
+// Calls visit(index, rle), which returns a description of the error in the mask or nullptr, for all masks, without the GIL.
 template <class Visit>
 void for_each(const std::vector<Rle>& rles, Visit&& visit) {
   const char* fault = nullptr;

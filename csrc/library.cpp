@@ -1,4 +1,4 @@
-// What the operator library says about itself. Each operator's schema is in its own file.
+// Information about the operator library. The schema of each operator is in the file of the operator.
 #include <torch/csrc/stable/library.h>
 
 #include <string>

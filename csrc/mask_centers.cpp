@@ -36,7 +36,7 @@ Tensor forward(const Tensor& masks) {
   STD_TORCH_CHECK(masks.dim() == 3 && is_side(masks.size(1)) && is_side(masks.size(2)),
                   "masks: expected [G, H, W] with sides of at most ", kMostSide);
   STD_TORCH_CHECK(element_type(masks) == ElementType::uint8, "masks: expected dtype bool or uint8");
-  // The largest sum of positions that the kernels can meet, with pixels of 255.
+  // Checks the largest possible sum of positions, with pixels of 255.
   product("masks", {masks.size(1), masks.size(2), std::max(masks.size(1), masks.size(2)), 255});
   const Tensor dense_masks = dense(masks);
   const Tensor centers = torch::stable::new_empty(masks, {masks.size(0), 2}, ScalarType::Float);

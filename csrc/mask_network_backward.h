@@ -1,5 +1,5 @@
-// Backward of dynamic_mask_head and dynamic_mask_loss, which differ in the kernel alone: instances grouped by image,
-// scratch memory, and the gradients that are returned.
+// Backward of dynamic_mask_head and dynamic_mask_loss, which differ only in the kernel: instances grouped by image, scratch
+// memory, and the gradients that are returned.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -27,7 +27,7 @@ class Scratch {
   std::vector<char> memory_;
 };
 
-// Calls run(begin, end, scratch) on ranges of tasks, each with scratch memory of its own.
+// Calls run(begin, end, scratch) on ranges of tasks, each with separate scratch memory.
 template <class F>
 void parallel_tasks(int64_t tasks, int64_t scratch_bytes, const F& run) {
   torch::stable::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
@@ -39,12 +39,12 @@ void parallel_tasks(int64_t tasks, int64_t scratch_bytes, const F& run) {
 // Scratch memory of one range of the forward tasks of head and loss.
 inline int64_t forward_scratch_bytes(const Inputs& inputs) { return CONDINST_CPU_KERNEL(forward_scratch)(inputs); }
 
-// Instances whose parameter gradients are summed at a time: the scratch memory for the bands' partial sums does not
-// grow with their number.
+// Instances whose parameter gradients are summed at a time: so the scratch memory for the partial sums of bands does not
+// grow with the number of instances.
 constexpr int64_t kInstancesAtATime = 128;
 
-// Backward of head and loss, but for the kernel: run(groups, begin, end, scratch) does tasks [begin, end).
-// -> gradients of mask_features [B, C, H, W] and params [K, P], in their dtype
+// Backward of head and loss, except the kernel: run(groups, begin, end, scratch) computes tasks [begin, end). -> gradients
+// of mask_features [B, C, H, W] and params [K, P], in their dtype
 template <class F>
 std::tuple<Tensor, Tensor> backward_cpu(const CheckedInputs& inputs, ScalarType type, const F& run) {
   const int64_t num_params = inputs.network.num_params();

@@ -84,13 +84,13 @@ inline void check_inputs(const Tensor& mask_features, const Tensor& params, cons
   }
 }
 
-// What only the CUDA kernels need: positions in a map of 32 bits, and scratch memory whose size is a number.
+// The limits of only the CUDA kernels: positions in a map have 32 bits, and int64_t must hold the size of scratch memory.
 inline void check_cuda_sizes(const Tensor& mask_features, const Options& options) {
   const int64_t factor = options.upsample_factor;
   STD_TORCH_CHECK(product("mask_features", {mask_features.size(2), mask_features.size(3), factor, factor}) <=
                       kMostPixels,
                   "mask_features: expected maps of less than 2^31 pixels after upsampling");
-  // The scratch memory of backward has at most 64 maps more than there are images.
+  // The scratch memory of backward has at most 64 more maps than there are images.
   product("mask_features", {mask_features.size(0) + 64, mask_features.size(1), mask_features.size(2),
                             mask_features.size(3), static_cast<int64_t>(sizeof(double))});
 }
@@ -119,7 +119,7 @@ inline Tensor padded_features(const Tensor& features, ScalarType type) {
   return result;
 }
 
-// The inputs as the kernels of the device read them. Owns what they point to.
+// The inputs in the form that the kernels of the device read. Owns the memory that they point to.
 class CheckedInputs : public Inputs {
  public:
   CheckedInputs(const Tensor& mask_features, const Tensor& params, const Tensor& locations,
@@ -157,7 +157,7 @@ class CheckedInputs : public Inputs {
   CheckedInputs(const CheckedInputs&) = delete;
 
   ScalarType accumulator() const { return type_; }
-  // The features, in the accumulator's type: what results and scratch memory are allocated like.
+  // The features in the accumulator type. Results and scratch memory are allocated like them.
   const Tensor& feature_tensor() const { return features_; }
 
  private:

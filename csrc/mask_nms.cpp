@@ -1,4 +1,4 @@
-// mask_nms: schema, checks, allocation, dispatch. csrc/suppression.h has what nms needs, too.
+// mask_nms: schema, checks, allocation, dispatch. csrc/suppression.h has the code that nms shares.
 #include "../kernels/mask_nms/mask_nms_cpu.h"
 #include "../kernels/mask_nms/mask_nms_cuda.h"
 
@@ -24,10 +24,10 @@ void on_cuda_device(const Args& args, const Candidates& candidates) {
   });
 }
 
-// A pair costs some 40 ns: fewer are not worth another thread.
+// A pair takes about 40 ns; a thread gets at least so many.
 constexpr int64_t kPairsPerThread = 1000;
 
-// A group round by round; see mask_nms_cpu.h.
+// Decides a group round by round; see mask_nms_cpu.h.
 void settle_large_group(const Args& args, const suppression::Sorted& sorted, const Scratch& scratch, Group group) {
   const auto test_round = CONDINST_CPU_KERNEL(test_round);
   for (int64_t begin = group.begin; begin < group.end; begin += kRound) {
@@ -66,7 +66,7 @@ std::tuple<Tensor, Tensor> forward(const Tensor& masks, const Tensor& scores, co
   const mask_pairs::PackedMasks packed(masks);
   STD_TORCH_CHECK(iou_threshold >= 0, "iou_threshold: expected at least 0, got ", iou_threshold);
   const Candidates candidates(masks, scores, labels, image_indices, {max_detections, num_images, capacity});
-  // PyTorch compares float32 with a number in float32
+  // PyTorch compares float32 with a number in float32.
   const Args args{packed.masks, static_cast<float>(iou_threshold)};
   if constexpr (kWithCuda) {
     if (on_cuda(masks)) {

@@ -1,4 +1,4 @@
-// masks_to_image: schema, allocation, dispatch. csrc/resampling.h has what masks_to_rle needs, too.
+// masks_to_image: schema, allocation, dispatch. csrc/resampling.h has the code that masks_to_rle shares.
 #include "../kernels/masks_to_image/masks_to_image_cpu.h"
 #include "../kernels/masks_to_image/masks_to_image_cuda.h"
 

@@ -1,5 +1,5 @@
-// masks_to_rle: schema, dispatch, and COCO's strings of what the kernels find. csrc/resampling.h has what masks_to_image
-// needs, too.
+// masks_to_rle: schema, dispatch, and COCO's strings from the changes that the kernels find. csrc/resampling.h has the code
+// that masks_to_image shares.
 #include "../kernels/masks_to_rle/encoder.h"
 #include "../kernels/masks_to_rle/masks_to_rle_cpu.h"
 #include "../kernels/masks_to_rle/masks_to_rle_cuda.h"
@@ -19,14 +19,14 @@ using namespace resampling;
 
 const torch::stable::Device kHost(torch::headeronly::DeviceType::CPU);
 
-// What a thread keeps from task to task.
+// The memory that a thread keeps between tasks.
 struct Scratch {
   std::vector<uint64_t> lines;
   std::vector<int32_t> positions;
   std::vector<char> text;
 };
 
-// Calls use(positions, count) with the changes in columns of a mask, some columns at a time, while they are in the cache.
+// Calls use(positions, count) with the changes in columns of a mask, a few columns at a time, while they are in the cache.
 template <class Use>
 void find_on_cpu(const Args& args, int64_t mask, int64_t begin, int64_t end, Scratch& scratch, const Use& use) {
   constexpr int64_t kPositions = 4096;
@@ -136,14 +136,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> as_tensors(std::vector<Encoded> encod
   const Tensor counts = empty({ends[count]}, ScalarType::Byte);
   char* text = static_cast<char*>(counts.mutable_data_ptr());
   for (int64_t mask = 0; mask < count; ++mask) {
-    const std::string own = std::move(encoded[mask].counts);  // no string exists twice for long
+    const std::string own = std::move(encoded[mask].counts);  // frees each string after its copy
     std::copy(own.begin(), own.end(), text + ends[mask]);
   }
   return {counts, offsets, areas, boxes};
 }
 
-// mask_logits [K, h, w] -> on the CPU: counts [R] uint8, of mask i those from offsets[i] on; offsets [K + 1] int64;
-// areas [K] int64; boxes [K, 4] float32
+// mask_logits [K, h, w] -> on the CPU: counts [R] uint8, those of mask i begin at offsets[i]; offsets [K + 1] int64; areas
+// [K] int64; boxes [K, 4] float32
 std::tuple<Tensor, Tensor, Tensor, Tensor> forward(const Tensor& mask_logits, int64_t mask_stride,
                                                    int64_t network_height, int64_t network_width,
                                                    int64_t output_height, int64_t output_width, double threshold) {

@@ -17,7 +17,7 @@ using suppression::Candidates;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// Calls run(pass) for all columns of `count`, `columns` at a time; none has more than `longest_group` candidates.
+// Calls run(pass) for all `count` columns, `columns` at a time; no group has more than `longest_group` candidates.
 template <class Run>
 void for_each_pass(const Candidates& candidates, int64_t count, int64_t columns, int64_t longest_group,
                    const Run& run) {
@@ -35,7 +35,7 @@ void for_each_pass(const Candidates& candidates, int64_t count, int64_t columns,
 void on_cuda_device(const Args& args, const Candidates& candidates) {
   suppression::with_sorted_on_cuda(candidates, [&](const suppression::cuda::Sorted& sorted, void* stream) {
     cuda::summarize(args, stream);
-    // how many candidates there are, and in which groups, is known on the device alone
+    // only the device knows the number of candidates and their groups
     for_each_pass(candidates, args.masks.count, cuda::kPassColumns, args.masks.count, [&](const Pass& pass) {
       cuda::columns(args, sorted, pass, stream);
       cuda::factors(args, sorted, pass, stream);
@@ -72,7 +72,7 @@ Tensor forward(const Tensor& masks, const Tensor& scores, const Tensor& labels, 
                   "'");
   const mask_pairs::PackedMasks packed(masks);
   Candidates candidates(masks, scores, labels, image_indices, {0, 0, 0});
-  candidates.args.num_images = std::numeric_limits<int64_t>::max();  // whatever image there is
+  candidates.args.num_images = std::numeric_limits<int64_t>::max();  // any image index is valid
   const Tensor decayed = torch::stable::new_zeros(labels, {packed.masks.count}, ScalarType::Float);
   const Args args{packed.masks, candidates.args.scores, kernel == "gaussian", static_cast<float>(sigma),
                   static_cast<float*>(decayed.mutable_data_ptr())};

@@ -1,4 +1,4 @@
-// nms: schema, checks, allocation, dispatch. csrc/suppression.h has what mask_nms needs, too.
+// nms: schema, checks, allocation, dispatch. csrc/suppression.h has the code that mask_nms shares.
 #include "../kernels/nms/nms_cpu.h"
 #include "../kernels/nms/nms_cuda.h"
 
@@ -15,7 +15,7 @@ using suppression::Candidates;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// About a millisecond.
+// About a millisecond of work.
 constexpr int64_t kPairsPerThread = int64_t{1} << 22;
 
 // For a float x, x > at_most(y) is x > y.

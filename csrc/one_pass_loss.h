@@ -1,5 +1,5 @@
-// What giou_loss, sigmoid_focal_loss and centerness_loss share: the results that they write, and how their kernels are run.
-// One pass of a kernel gives the losses or their sum, their gradient, or both.
+// Code that giou_loss, sigmoid_focal_loss and centerness_loss share: their results, and the calls of their kernels. One
+// pass of a kernel computes the losses or their sum, their gradient, or both.
 //
 // Each operator has a class `Loss`, which checks the operator's arguments and keeps them alive. It has
 //   kDims                        the losses have the shape of the first kDims dimensions of `argument`
@@ -26,7 +26,7 @@ using torch::headeronly::IntHeaderOnlyArrayRef;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// What a forward call gives back, and the scratch memory of its kernel. Outlives the LossResults made of it.
+// The results of a forward call, and the scratch memory of its kernel. It must outlive the LossResults that point to it.
 struct LossTensors {
   Tensor loss, grad, partial;
 
@@ -35,8 +35,8 @@ struct LossTensors {
 
 inline ScalarType loss_type(bool wide) { return wide ? ScalarType::Double : ScalarType::Float; }
 
-// Allocates what a forward call wants and enters it into `results`: the sum [] or the losses of `shape`, in `type`; and
-// the gradient, shaped as the (contiguous) argument, or an empty tensor without it.
+// Allocates the requested results of a forward call and enters them into `results`: the sum [] or the losses of `shape`, in
+// `type`; and the gradient with the shape of the (contiguous) argument, or an empty tensor.
 inline LossTensors new_results(const Tensor& argument, IntHeaderOnlyArrayRef shape, ScalarType type, bool reduce,
                                bool with_grad, LossResults& results) {
   using torch::stable::new_empty;
@@ -55,7 +55,7 @@ inline LossTensors new_results(const Tensor& argument, IntHeaderOnlyArrayRef sha
   return tensors;
 }
 
-// Enters what a backward call wants into `results`. Both tensors must be contiguous and outlive it.
+// Enters the gradients of a backward call into `results`. Both tensors must be contiguous and outlive it.
 inline void set_gradient(const Tensor& argument, IntHeaderOnlyArrayRef shape, ScalarType type,
                          const Tensor& grad_loss, const Tensor& grad, LossResults& results) {
   const bool one = grad_loss.dim() == 0;
@@ -98,7 +98,7 @@ void run(const Loss& loss) {
   }
 }
 
-// -> loss [] or one for each element, gradient of the sum of the losses, shaped as the argument, or [0]
+// -> loss [] or one loss per element, gradient of the sum of the losses with the shape of the argument, or [0]
 template <class Loss>
 std::tuple<Tensor, Tensor> forward(Loss&& loss, bool reduce, bool with_grad) {
   const auto shape = loss.argument.sizes().slice(0, loss.kDims);
@@ -107,7 +107,7 @@ std::tuple<Tensor, Tensor> forward(Loss&& loss, bool reduce, bool with_grad) {
   return tensors.outputs();
 }
 
-// grad_loss [] or one for each element -> gradient of the argument
+// grad_loss [] or one number per element -> gradient of the argument
 template <class Loss>
 Tensor backward(Loss&& loss, const Tensor& grad_loss) {
   const Tensor dense_grad_loss = dense(grad_loss);

@@ -19,7 +19,7 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// The threshold as PyTorch compares a tensor of this type with it: rounded to the type, beyond its range infinite.
+// The threshold in PyTorch's comparison with a tensor of this type: rounded to the type, and infinite beyond its range.
 double rounded(double threshold, ElementType type) {
   const float narrow = static_cast<float>(threshold);
   switch (type) {

@@ -1,4 +1,4 @@
-// Packed masks as mask_nms and matrix_nms read them.
+// Packed masks in the form that mask_nms and matrix_nms read.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -11,7 +11,7 @@
 
 namespace condinst::mask_pairs {
 
-// Owns what `masks` points to; the summaries are not filled.
+// Owns the memory that `masks` points to; the summaries are not filled.
 class PackedMasks {
  public:
   explicit PackedMasks(const torch::stable::Tensor& packed) {

@@ -18,7 +18,7 @@ using resampling::Scale;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// Half precision as it is, all else as float32.
+// Half precision is not converted, other dtypes become float32.
 Tensor as_logits(const Tensor& logits) {
   const bool narrow = logits.scalar_type() == ScalarType::Half || logits.scalar_type() == ScalarType::BFloat16;
   return narrow ? dense(logits) : dense(logits, ScalarType::Float);
@@ -53,7 +53,7 @@ void check_sizes(const Args& args, const Sizes& sizes) {
   }
 }
 
-// Arguments as the kernels read them, tables, results and scratch. Owns what `args` points to.
+// Arguments in the form that the kernels read, tables, results and scratch memory. Owns the memory that `args` points to.
 class Inputs {
  public:
   Inputs(const Tensor& mask_logits, const Tensor& scores, const Tensor& image_indices, const Tensor& semantic_logits,
@@ -206,7 +206,7 @@ void draw_masks(const Args& args, std::vector<Window>& windows) {
 
 std::vector<Band> cut_into_bands(const Args& args, std::vector<int64_t>& areas) {
   constexpr int64_t kBandsPerThread = 4;
-  constexpr int64_t kRows = 32;  // fewer are not worth a band, which reads two rows of cells more
+  constexpr int64_t kRows = 32;  // the least rows of a band, which also reads two more rows of cells
   const int64_t threads = torch::stable::get_num_threads();
   std::vector<Band> bands;
   for (int64_t image = 0; image < args.num_images; ++image) {
@@ -225,7 +225,7 @@ std::vector<Band> cut_into_bands(const Args& args, std::vector<int64_t>& areas) 
   return bands;
 }
 
-// Adds up the areas of the bands. Those below the limit are 0, and marked in the result.
+// Adds up the areas of the bands. Areas below the limit become 0, and are marked in the result.
 std::vector<uint8_t> sum_areas(const Args& args, const std::vector<Band>& bands) {
   const int64_t num_stuff = args.num_channels - args.num_things;
   for (const Band& band : bands) {

@@ -1,10 +1,10 @@
-// How an operator registers its functions, which serve CPU and CUDA tensors alike.
+// Registration of the functions of an operator, which serve CPU and CUDA tensors alike.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
 
 // CONDINST_LIBRARY_IMPL(m) { m.impl(...); } registers functions for the dispatch key CPU, and for CUDA if the library has
-// CUDA kernels. It stands once in a file, at global scope.
+// CUDA kernels. Use it once per file, at global scope.
 #if defined(CONDINST_WITH_CUDA)
 #define CONDINST_LIBRARY_IMPL(m)                                                     \
   static void condinst_register(torch::stable::detail::StableLibrary& m);            \

@@ -1,4 +1,4 @@
-// What masks_to_image and masks_to_rle share: checks, the tables of both axes, bands for threads. condinst/ops checks
+// Code that masks_to_image and masks_to_rle share: checks, the tables of both axes, bands for threads. condinst/ops checks
 // what users pass; the checks here are defensive checks for direct callers of torch.ops.condinst.
 #pragma once
 
@@ -27,7 +27,8 @@ struct Options {
   double threshold;
 };
 
-// Fills the tables of both axes, where the logits are. Static, as sources differ in what they let the compiler fuse.
+// Fills the tables of both axes, on the device of the logits. Static, because sources differ in the operations that the
+// compiler may fuse.
 static inline void make_tables(const Tensor& mask_logits, const Scale& rows, int32_t* of_rows, const Scale& columns,
                                int32_t* of_columns) {
   if constexpr (kWithCuda) {
@@ -42,7 +43,7 @@ static inline void make_tables(const Tensor& mask_logits, const Scale& rows, int
   fill_table(columns, of_columns);
 }
 
-// Logits as the kernels read them, and the tables. Owns what `args` points to.
+// Logits in the form that the kernels read, and the tables. Owns the memory that `args` points to.
 class Masks {
  public:
   Masks(const Tensor& mask_logits, const Options& options) {
@@ -80,8 +81,8 @@ class Masks {
   Tensor logits_, tables_;
 };
 
-// Shares tasks 0 .. count - 1 among the threads, each of which takes another when it is done with one: masks differ. A
-// thread calls run(next) once; next() is its next task, or not less than count.
+// Distributes tasks 0 .. count - 1 among the threads. Each thread takes a new task when it has finished one, because the
+// work of masks differs. A thread calls run(next) once; next() is its next task, or at least count.
 template <class Run>
 void share_tasks(int64_t count, const Run& run) {
   std::atomic<int64_t> taken{0};
@@ -90,10 +91,10 @@ void share_tasks(int64_t count, const Run& run) {
   torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) { run(next); });
 }
 
-// A mask is divided where there are few, so that all threads have work. The result does not depend on it.
+// Divides masks if there are few, so that all threads have work. The result does not depend on the division.
 inline int64_t cpu_bands(const Args& args, const Axis& across) {
   constexpr int64_t kTasksPerThread = 4;
-  constexpr int64_t kPixels = 64;  // fewer lines of pixels are not worth a band
+  constexpr int64_t kPixels = 64;  // the least lines of pixels of a band
   const int64_t threads = torch::stable::get_num_threads();
   if (threads == 1) {
     return 1;

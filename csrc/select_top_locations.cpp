@@ -1,5 +1,5 @@
-// select_top_locations: schema, checks, allocation, dispatch, of the rule "top" alone. condinst/ops checks what users
-// pass; the checks here are defensive checks for direct callers of torch.ops.condinst.
+// select_top_locations: schema, checks, allocation, dispatch, only for the rule "top". condinst/ops checks what users pass;
+// the checks here are defensive checks for direct callers of torch.ops.condinst.
 #include "../kernels/select_top_locations/select_top_locations_cpu.h"
 #include "../kernels/select_top_locations/select_top_locations_cuda.h"
 

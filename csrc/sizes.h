@@ -1,4 +1,4 @@
-// Arithmetic of sizes that come from outside: no product and no sum may wrap. Knows neither torch nor Python.
+// Arithmetic of untrusted sizes: no product and no sum may overflow. Includes neither torch nor Python.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,13 @@
 
 namespace condinst {
 
-// The largest side of a map or an image, and the largest stride; condinst/ops/common/checks.py has the same number. The kernels
-// keep the cells and the pixels of an axis in int32_t, with room for some more than there are; and a position in pixels,
+// The largest side of a map or an image, and the largest stride; condinst/ops/common/checks.py has the same number. The
+// kernels keep the cells and the pixels of an axis in int32_t, with room for a few more than exist. A position in pixels,
 // which is a cell times a stride, fits into int64_t.
 constexpr int64_t kMostSide = int64_t{1} << 30;
-constexpr int64_t kMostPixels = (int64_t{1} << 31) - 1;  // of a result: COCO's run lengths are numbers of 32 bits
+constexpr int64_t kMostPixels = (int64_t{1} << 31) - 1;  // pixels of a result: COCO's run lengths are numbers of 32 bits
 
-// Whether int64_t holds the product of numbers of at least 0, which `product` is then.
+// Whether int64_t holds the product of numbers of at least 0; if so, `product` is set to it.
 inline bool multiply(std::initializer_list<int64_t> factors, int64_t* product) {
   *product = 1;
   bool fits = true;
@@ -24,7 +24,7 @@ inline bool multiply(std::initializer_list<int64_t> factors, int64_t* product) {
   return fits;
 }
 
-// The product of sizes. Throws std::runtime_error, with `name`, for a negative one or where int64_t does not hold it.
+// The product of sizes. Throws std::runtime_error with `name` if a size is negative or int64_t does not hold the product.
 inline int64_t product(const char* name, std::initializer_list<int64_t> sizes) {
   int64_t result = 1;
   if (multiply(sizes, &result)) {
@@ -37,7 +37,7 @@ inline int64_t product(const char* name, std::initializer_list<int64_t> sizes) {
   throw std::runtime_error(text);
 }
 
-// The sum of two sizes. Throws std::runtime_error, with `name`, where int64_t does not hold it.
+// The sum of two sizes. Throws std::runtime_error with `name` if int64_t does not hold the sum.
 inline int64_t sum(const char* name, int64_t one, int64_t other) {
   int64_t result = 0;
   if (__builtin_add_overflow(one, other, &result)) {
@@ -47,7 +47,7 @@ inline int64_t sum(const char* name, int64_t one, int64_t other) {
   return result;
 }
 
-// Whether a number is a side of a map that the kernels take, or a count that they keep in as many bits. It may be 0.
+// Whether a number is a side of a map that the kernels take, or a count that they store in the same type. It may be 0.
 inline bool is_side(int64_t side) { return side >= 0 && side <= kMostSide; }
 
 inline bool is_stride(int64_t stride) { return stride >= 1 && stride <= kMostSide; }

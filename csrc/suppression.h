@@ -1,4 +1,4 @@
-// What nms, mask_nms and matrix_nms share: checks, conversion, allocation, and the way through sorting, groups and the
+// Code that nms, mask_nms and matrix_nms share: checks, conversion, allocation, and the calls for sorting, groups and the
 // best of each image. condinst/ops checks what users pass; the checks here are defensive checks for direct callers of
 // torch.ops.condinst.
 #pragma once
@@ -25,10 +25,11 @@ struct Options {
   int64_t max_detections, num_images, capacity;
 };
 
-// Scores as float32, labels and images as the kernels read them, and the results. Owns what `args` points to.
+// Scores as float32, labels and images in the form that the kernels read, and the results. Owns the memory that `args`
+// points to.
 class Candidates {
  public:
-  // like: the boxes or masks [N, ...], on the device of all
+  // like: the boxes or masks [N, ...], on the device of all tensors
   Candidates(const Tensor& like, const Tensor& scores, const Tensor& labels, const Tensor& image_indices,
              const Options& options) {
     const int64_t num_candidates = like.size(0);
@@ -69,7 +70,7 @@ class Candidates {
   Tensor scores_, labels_, image_indices_;
 };
 
-// So many groups that they have about `pairs` pairs.
+// The number of groups that have about `pairs` pairs in total.
 inline int64_t groups_at_a_time(const Sorted& sorted, int64_t pairs) {
   double total = 1;
   for (int64_t group = 0; group < sorted.num_groups; ++group) {
@@ -79,7 +80,7 @@ inline int64_t groups_at_a_time(const Sorted& sorted, int64_t pairs) {
   return static_cast<int64_t>(std::min(static_cast<double>(pairs) / total, 1.0) * sorted.num_groups) + 1;
 }
 
-// Sorts on the CPU, and calls use(sorted) while there is the scratch memory.
+// Sorts on the CPU, and calls use(sorted) while the scratch memory exists.
 template <class Use>
 void with_sorted_on_cpu(const Candidates& candidates, const Use& use) {
   const Args& args = candidates.args;
@@ -97,9 +98,8 @@ void with_sorted_on_cpu(const Candidates& candidates, const Use& use) {
   use(sorted);
 }
 
-// Suppression on the CPU. `prepare(sorted)` allocates what the groups need, and gives back suppress(begin, end) for
-// groups [begin, end): see kernels/suppression/greedy_cpu.h. Less than `pairs_per_thread` pairs are not worth another
-// thread.
+// Suppression on the CPU. `prepare(sorted)` allocates the memory that the groups need, and returns suppress(begin, end) for
+// groups [begin, end): see kernels/suppression/greedy_cpu.h. A thread gets at least `pairs_per_thread` pairs.
 template <class Prepare>
 void suppress_on_cpu(const Candidates& candidates, int64_t pairs_per_thread, const Prepare& prepare) {
   const Args& args = candidates.args;
@@ -115,7 +115,7 @@ void suppress_on_cpu(const Candidates& candidates, int64_t pairs_per_thread, con
   });
 }
 
-// Sorts on CUDA, and calls use(sorted, stream) while there is the scratch memory.
+// Sorts on CUDA, and calls use(sorted, stream) while the scratch memory exists.
 template <class Use>
 void with_sorted_on_cuda(const Candidates& candidates, const Use& use) {
   const int64_t count = candidates.args.num_candidates;
@@ -134,7 +134,8 @@ void with_sorted_on_cuda(const Candidates& candidates, const Use& use) {
   });
 }
 
-// Suppression on CUDA. suppress(sorted, stream) launches what fills `removed`: see kernels/suppression/greedy_cuda.h.
+// Suppression on CUDA. suppress(sorted, stream) launches the kernels that fill `removed`: see
+// kernels/suppression/greedy_cuda.h.
 template <class Suppress>
 void suppress_on_cuda(const Candidates& candidates, const Suppress& suppress) {
   with_sorted_on_cuda(candidates, [&](cuda::Sorted& sorted, void* stream) {

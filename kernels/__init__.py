@@ -1,1 +1,1 @@
-"""The kernels: all that computes and knows neither PyTorch's C++ API nor Python objects; one folder per operator."""
+"""The kernels: code that computes, without PyTorch's C++ API and Python objects. Each operator has a folder."""

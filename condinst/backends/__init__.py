@@ -1,4 +1,4 @@
-"""Backends: the registry that chooses one for a call, and what makes kernels into PyTorch operators."""
+"""Backends: the registry that chooses a backend for each call, and the registration of kernels as PyTorch operators."""
 
 from .registry import BACKENDS, BackendStatus, backend_table, register, select, use_backend
 

@@ -1,4 +1,4 @@
-"""Loads the operator library and says why not when it cannot be had."""
+"""Loads the operator library, and gives the reason if it cannot be loaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from condinst.backends.registry import register
 
 BUILT = Path(__file__).resolve().parents[1] / "libcondinst_ops.so"
 PATH = Path(os.environ.get("CONDINST_LIBRARY") or BUILT)
-"""The library this process uses. Tests set the variable, to run CUDA kernels that are built for the host."""
+"""The library that this process uses. Tests set the variable to run CUDA kernels that are built for the host."""
 
 
 def _load() -> str | None:
@@ -46,9 +46,9 @@ def register_native(
 
     Args:
         op: its name.
-        register_operator: registers fake kernel and gradient in a namespace, and returns a function with the signature
-            of the reference.
-        unsupported_reason: why neither can do a call, see `condinst.backends.registry`.
+        register_operator: registers the fake kernel and the gradient in a namespace, and returns a function with the
+            signature of the reference.
+        unsupported_reason: returns why neither backend can do a call, see `condinst.backends.registry`.
     """
 
     def unsupported_on_cuda(*tensors: Tensor, **options: Any) -> str | None:
@@ -67,7 +67,8 @@ def _reason_against_cuda(op: str) -> str | None:
         return reason
     if not torch._C._dispatch_has_kernel_for_dispatch_key(f"condinst::{op}", "CUDA"):
         return f"the operator library has no CUDA kernels: {torch.ops.condinst.cuda_info()}"
-    if torch.cuda.device_count() == 0:  # asks without starting CUDA, which would break processes forked later
+    # This check does not start CUDA, which would break processes that are forked later.
+    if torch.cuda.device_count() == 0:
         return "PyTorch finds no CUDA device"
     return None
 

@@ -13,16 +13,16 @@ An operator file uses it like this, and needs nothing else::
 `tensors` and `options` are the arguments that decide what a backend can do; the first tensor's device is the device of
 the call.
 
-`condinst.ops` registers all operators, each with its reference first. The table says "not written yet" of a backend
-that is not registered.
+`condinst.ops` registers all operators, each with its reference first. The table of backends shows "not written yet" for
+a backend that is not registered.
 
 The choice is made in this order:
 
 1. the ``backend=`` argument,
 2. the innermost ``with condinst.use_backend(name):``,
 3. the environment variable ``CONDINST_BACKEND``, read when the package is imported,
-4. auto: the first of `auto_order` for the operator and device that can do the call. The ones passed over are logged,
-   once each.
+4. auto: the first backend of `auto_order` for the operator and device that can do the call. Each backend that is
+   skipped is logged once.
 
 A backend that was chosen by name (1-3) and cannot do the call raises ``ValueError`` with the reason. Nothing falls back
 after a kernel has started.
@@ -47,7 +47,7 @@ BACKENDS = ("reference", "cpp", "cuda", "triton")
 NOT_WRITTEN = "not written yet"
 
 TRITON_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-"""Triton's own switch, for tests: kernels are interpreted by NumPy, on CPU tensors. Triton reads it at import, too."""
+"""Triton's switch for tests: NumPy interprets the kernels, on CPU tensors. Triton also reads it at import."""
 
 DEVICES: dict[str, tuple[str, ...]] = {
     "cpp": ("cpu",),
@@ -60,7 +60,7 @@ AUTO_ORDER: dict[str, tuple[str, ...]] = {
     "cpu": ("cpp", "reference"),
     "cuda": ("cuda", "triton", "reference"),
 }
-"""Fastest first, by the measurements in benchmarks/results. Other devices get the reference."""
+"""The backends by device, the fastest first, by the measurements in benchmarks/results. Others get the reference."""
 
 AUTO_ORDER_OF_OP: dict[tuple[str, str], tuple[str, ...]] = {
     # benchmarks/results/2026-11-28-nvidia-h200.json: NVIDIA H200, 2026-11-28, commit dd8c692, float32 and bool masks
@@ -80,9 +80,9 @@ class Implementation:
     Attributes:
         call: the function, with the signature of the reference.
         unavailable: why this backend cannot run here at all (library not built, no GPU, ...), or None.
-        startup_reason: asks why the backend cannot start on its device, and gets None if it can. Asking may start
-            CUDA, so it happens at the first call on that device and not when the package is imported.
-        unsupported_reason: given the tensors and options of a call, why this one call cannot be done, or None.
+        startup_reason: returns why the backend cannot start on its device, or None. It may start CUDA, so it is called
+            at the first call on that device and not when the package is imported.
+        unsupported_reason: takes the tensors and options of a call, and returns why the backend cannot do it, or None.
     """
 
     call: Callable[..., Any]
@@ -99,7 +99,7 @@ class Implementation:
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """One row of the support table. `status` is "available" or "unavailable", `reason` says where or why not.
+    """One row of the support table. `reason` says where a backend is available, or why it is unavailable.
 
     "available" means that the backend loads, that it has a device, and that it starts there. No kernel was launched.
     """
@@ -129,7 +129,7 @@ def _from_environment() -> str | None:
     return None if name in ("", "auto") else _checked(name, "environment variable CONDINST_BACKEND")
 
 
-# Read once: the environment cannot be guarded by torch.compile, so a later change would be missed in compiled code.
+# Read only once: torch.compile cannot guard the environment, so compiled code would miss a later change.
 _environment = _from_environment()
 
 
@@ -155,8 +155,8 @@ def register(
         call: the function, with the signature of the reference.
         unavailable: why it cannot run on this machine at all, or None.
         startup_reason: called before the first call on its device; returns why the backend cannot start, or None.
-        unsupported_reason: called with the tensors and options given to `select`; returns why that call cannot be
-            done, or None.
+        unsupported_reason: called with the tensors and options of `select`; returns why the backend cannot do that
+            call, or None.
 
     Raises:
         ValueError: `op` has no reference yet, `backend` is unknown, or the pair is registered already.
@@ -170,12 +170,12 @@ def register(
 
 
 def decline(op: str, backend: str, reason: str) -> None:
-    """Say why an operator will not be written for a backend, for the support table and for who asks for it by name."""
+    """Record why an operator is not written for a backend. The support table and calls by name show the reason."""
     _declined[op, backend] = reason
 
 
 def is_written(op: str, backend: str) -> bool:
-    """Whether there is an implementation, be it one that this machine cannot run."""
+    """Whether there is an implementation, even if this machine cannot run it."""
     return (op, backend) in _implementations
 
 
@@ -203,7 +203,7 @@ def auto_order(op: str, device: str) -> tuple[str, ...]:
 
 
 def select(op: str, backend: str | None, *tensors: Tensor, **options: Any) -> Callable[..., Any]:
-    """The implementation of an operator that this call gets; see the module for how it is chosen.
+    """The implementation of an operator for this call; the docstring of the module says how it is chosen.
 
     Args:
         op: name of the operator.
@@ -233,7 +233,7 @@ def select(op: str, backend: str | None, *tensors: Tensor, **options: Any) -> Ca
 
 
 def _log_once(op: str, backend: str, reason: str) -> None:
-    if torch.compiler.is_compiling():  # logging breaks the graph; the eager call of the same op logs
+    if torch.compiler.is_compiling():  # Logging would break the graph, so only eager calls log.
         return
     message = f"{op}: backend {backend} passed over: {reason}"
     if message not in _logged:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import torch
 
-# registrations live as long as these objects
+# The registrations live as long as these objects.
 _libraries: list[torch.library.Library] = []
 
 
@@ -24,17 +24,17 @@ def register_operator(
 
     An operator without a gradient has no `backward`: `condinst.ops` calls it under ``no_grad``.
 
-    Under autocast the operator takes its arguments in the dtypes they have: for kernels that compute in float32 from
-    half precision, a cast would only copy. A second derivative is refused with a message. Where the namespace has no
-    such operator (a library that is not built), nothing happens: the registry knows why.
+    Under autocast the operator takes its arguments in the dtypes that they have: the kernels compute in float32 from
+    half precision, so a cast would only be a copy. A second derivative raises an error. If the namespace has no such
+    operator because the library is not built, nothing is registered: the registry knows the reason.
 
     Args:
-        namespace: of both operators.
+        namespace: namespace of both operators.
         op: name of the operator.
-        fake: from the arguments of ``<op>`` to empty results.
+        fake: takes the arguments of ``<op>`` and returns empty results.
         fake_backward: the same for ``<op>_backward``; None when there is no such operator.
         setup_context: saves what `backward` needs; see ``torch.library.register_autograd``.
-        backward: from the context and the gradients of the results to those of the arguments.
+        backward: takes the context and the gradients of the results, and returns the gradients of the arguments.
     """
 
     def second_derivative(ctx: Any, *grads: Any) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The namespace of the Triton operators: whether they can run here, and how they are defined."""
+"""The namespace of the Triton operators: defines them, and checks whether they can run on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from condinst.backends.registry import TRITON_INTERPRETED, register
 
 NAMESPACE = "condinst_triton"
 
-# definitions live as long as this object
+# The definitions live as long as this object.
 _library = torch.library.Library(NAMESPACE, "DEF")
 
 
@@ -39,8 +39,8 @@ UNAVAILABLE = _reason_against()
 def _start() -> str | None:
     """Why Triton's driver does not start, or None.
 
-    Triton compiles a part of its driver with a C compiler and Python's header files, and keeps it in a folder. Any of
-    these may be missing, and each fails with an exception of another type.
+    Triton compiles a part of its driver with a C compiler and Python's header files, and stores it in a folder. Any of
+    these may be missing, and each case raises a different type of exception.
     """
     try:
         _ = importlib.import_module("triton").runtime.driver.active
@@ -54,12 +54,12 @@ def startup_reason() -> str | None:
     return _start()
 
 
-# What torch.compiler.assume_constant_result does, which imports Dynamo: that takes most of the time of an import.
+# The same as torch.compiler.assume_constant_result, which would import Dynamo and so slow down the import of condinst.
 startup_reason._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def float64_reason(*tensors: Tensor) -> str | None:
-    """Why the Triton kernels do not compute on these tensors, or None; the interpreter takes float64, for the tests."""
+    """Why the Triton kernels cannot compute on these tensors, or None. For tests, the interpreter accepts float64."""
     if not TRITON_INTERPRETED and any(tensor.dtype == torch.float64 for tensor in tensors):
         return "the Triton kernels are not made for float64; use backend='reference'"
     return None

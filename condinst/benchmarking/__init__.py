@@ -1,5 +1,5 @@
-"""Time and memory of the dynamic mask head, beside what others do and beside what the machine can do at best.
+"""Time and memory of the dynamic mask head, compared with other implementations and with the limits of the machine.
 
 ``condinst benchmark mask-head`` runs the study ``mask_head``. The programs in benchmarks/ of the repository measure
-everything else with the same tools. Nothing is timed before it agrees with the reference.
+everything else with the same tools. A variant is timed only after a check that it agrees with the reference.
 """

@@ -1,4 +1,4 @@
-"""Which machine this is, what it can run, and how fast it can compute and move bytes at best."""
+"""Describes the machine: its model, the backends it can run, and its best rates of computing and moving bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGE_ROOT = Path(condinst.__file__).resolve().parents[1]
 def device_name(device: torch.device) -> str:
     """The model of the GPU, or of the CPU with its instructions and the number of threads.
 
-    The model of a virtual CPU may be as vague as "AMD EPYC", which some have with AVX2 and some with AVX-512.
+    The model of a virtual CPU may be as vague as "AMD EPYC", which does not tell AVX2 from AVX-512.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -36,7 +36,7 @@ def device_name(device: torch.device) -> str:
 
 
 def about(device: torch.device) -> dict[str, str | int]:
-    """What a timing has to be read with: when (which also tells one run from another), commit, versions, device."""
+    """The context of a timing: date (which also identifies the run), commit, versions and device."""
     return {
         "date": datetime.datetime.now().isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -63,19 +63,19 @@ def _commit() -> str:
 
 
 def read_bytes_per_second(device: torch.device) -> float:
-    """The best rate seen for reading a quarter of a gigabyte."""
+    """The best measured rate of reading a quarter of a gigabyte."""
     data = torch.ones(2**26, device=device)
     return data.nbytes / _shortest_seconds(data.sum, device)
 
 
 def multiply_adds_per_second(device: torch.device) -> float:
-    """The best rate seen for a float32 product of two matrices, in multiply-adds (two operations each)."""
+    """The best measured rate of a float32 product of two matrices, in multiply-adds (two operations each)."""
     size = 8192 if device.type == "cuda" else 1024
     a, b = torch.rand(size, size, device=device), torch.rand(size, size, device=device)
     return size**3 / _shortest_seconds(lambda: a @ b, device)
 
 
 def _shortest_seconds(call: Call, device: torch.device) -> float:
-    """The shortest of ten calls, without the host's part where there is a GPU."""
+    """The shortest time of ten calls; on a GPU without the time of the host."""
     clock = clock_for(device)
     return min(clock.device_seconds(call) or clock.wall_seconds(call) for _ in range(10))

@@ -70,14 +70,14 @@ class HeadCase:
 
     @property
     def multiply_adds(self) -> int:
-        """Of the convolutions, without the coordinates, which can be part of a bias, and without the upsampling."""
+        """Multiply-adds of the convolutions, without the coordinates (which can be part of a bias) and upsampling."""
         widths = [FEATURE_CHANNELS] + [self.channels] * (self.num_layers - 1) + [1]
         per_pixel = sum(rows * columns for rows, columns in zip(widths[1:], widths[:-1], strict=True))
         return self.num_instances * self.size[0] * self.size[1] * per_pixel
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        """Of the masks."""
+        """The shape of the masks."""
         height, width = self.size
         return self.num_instances, height * self.upsample_factor, width * self.upsample_factor
 
@@ -126,25 +126,26 @@ def head_call(case: HeadCase, device: torch.device, chunk_size: int, variant: st
 
 
 def check_masks(case: HeadCase, device: torch.device, variant: str, masks: object) -> None:
-    """Raise AssertionError unless the masks of instances from first to last agree with the reference in float64."""
+    """Raise AssertionError unless the masks of evenly spaced instances agree with the reference in float64."""
     assert isinstance(masks, Tensor)
     if variant == MASK_RCNN:
         assert masks.shape == (case.num_instances, 1, 28, 28), f"got masks of shape {tuple(masks.shape)}"
         return
     assert masks.shape == case.output_shape, f"expected masks of shape {case.output_shape}, got {tuple(masks.shape)}"
-    some = torch.linspace(0, case.num_instances - 1, min(case.num_instances, NUM_CHECKED)).round().long().to(device)
-    features, *of_instances = case.args(device)
-    wide = [tensor[some].double() if tensor.is_floating_point() else tensor[some] for tensor in of_instances]
+    checked = torch.linspace(0, case.num_instances - 1, min(case.num_instances, NUM_CHECKED)).round().long().to(device)
+    features, *instance_args = case.args(device)
+    selected = [tensor[checked] for tensor in instance_args]
+    wide = [tensor.double() if tensor.is_floating_point() else tensor for tensor in selected]
     exact = reference(features.double(), *wide, **case.options)
-    # the sigmoid has no slope above 1/4, so that a quarter of the logits' tolerance is enough
+    # The slope of the sigmoid is at most 1/4, so the tolerance is a quarter of that of the logits.
     tolerance = SPEC.tolerances[torch.float32].of_largest * exact.abs().max().item() / 4
-    error = (masks[some].double() - exact.sigmoid()).abs().max().item()
+    error = (masks[checked].double() - exact.sigmoid()).abs().max().item()
     rounding = torch.finfo(torch.float32).eps
     assert error <= tolerance + rounding, f"error {error:.2g}, expected at most {tolerance + rounding:.2g}"
 
 
 def best_chunk_size(case: HeadCase, device: torch.device) -> int:
-    """The number of instances at a time that makes the chunked product fastest here, by measurement."""
+    """The number of instances per chunk that makes the chunked product fastest on this machine, by measurement."""
     sizes = [size for size in CHUNK_SIZES if size <= max(case.num_instances, CHUNK_SIZES[0])]
     calls = {str(size): head_call(case, device, size, CHUNKED) for size in sizes}
     for call in calls.values():
@@ -155,13 +156,13 @@ def best_chunk_size(case: HeadCase, device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the study: what is varied ("instances", "depth", "width", "factor"), its value, and the call.
+    """A point of the study: the varied quantity ("instances", "depth", "width", "factor"), its value, and the call.
 
     Attributes:
         study, sample: see `Row`.
         case: the call.
-        compiled: whether torch.compile is measured, too.
-        beside_mask_rcnn: whether the mask head of Mask R-CNN is measured, too.
+        compiled: whether torch.compile is also measured.
+        beside_mask_rcnn: whether the mask head of Mask R-CNN is also measured.
     """
 
     study: str
@@ -179,7 +180,8 @@ def mask_head_points(
     Args:
         instances: numbers of instances.
         size: height and width of the mask features.
-        compiled: which numbers of instances torch.compile gets, at half a minute each: "none", "one", "all".
+        compiled: the numbers of instances for which torch.compile is measured, which takes half a minute each: "none",
+            "one" or "all".
 
     Raises:
         ValueError: an option out of range.
@@ -207,13 +209,13 @@ def _nearest_to_100(counts: Iterable[int]) -> int:
 
 @dataclass(frozen=True)
 class MaskHeadStudy:
-    """What `measure_mask_head` found; `chunk_size` is the one that the chunked product was measured with."""
+    """The results of `measure_mask_head`; `chunk_size` is the chunk size of the chunked product."""
 
     study: Study
     chunk_size: int
 
     def json_ready(self) -> dict[str, Any]:
-        """Everything that was found, in dictionaries and lists."""
+        """All results, as dictionaries and lists."""
         return {
             "about": self.study.about,
             "multiply_adds_per_second": self.study.multiply_adds_per_second,
@@ -235,11 +237,11 @@ def measure_mask_head(
     """Time and memory at some points of the study.
 
     Args:
-        device: where to compute.
-        points: of `mask_head_points`, at least one.
-        rounds: timings of each variant.
-        limits: what is left out.
-        progress: called with what is done next.
+        device: device of the computation.
+        points: points from `mask_head_points`, at least one.
+        rounds: number of timings of each variant.
+        limits: limits for calls that are left out.
+        progress: called with a description of the next step.
 
     Raises:
         ValueError: an option out of range, or a variant that gives wrong results.

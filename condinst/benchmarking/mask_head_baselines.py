@@ -1,4 +1,4 @@
-"""The dynamic mask head as others compute it: the study of the mask head times these beside our kernels.
+"""Other implementations of the dynamic mask head: the study of the mask head compares the kernels with them.
 
 The functions have the signature of `condinst.ops.dynamic_mask_head`, with relative coordinates and with features.
 """
@@ -15,7 +15,7 @@ from condinst.geometry import pixel_locations
 from condinst.ops.aligned_bilinear.reference import aligned_bilinear
 
 CHUNK_SIZE = 4
-"""Instances that the chunked product takes at a time, by measurement: 8 channels of 100 x 136 stay in the L2 cache."""
+"""Instances per chunk of the chunked product, by measurement: 8 channels of 100 x 136 stay in the L2 cache."""
 
 ChunkLogits = Callable[[Tensor, list[Tensor], list[Tensor], int], Tensor]
 
@@ -32,7 +32,7 @@ def grouped_convolution(
     channels: int = 8,
     upsample_factor: int = 2,
 ) -> Tensor:
-    """The published formulation: features gathered for each instance, then convolutions with one group per instance."""
+    """The published formulation: gathered features for each instance, and convolutions with a group per instance."""
     num_instances, (in_channels, height, width) = params.shape[0], mask_features.shape[1:]
     pixels = pixel_locations(height, width, feature_stride, mask_features.device)  # [H*W, 2]
     relative = (locations[:, None] - pixels) / sizes_of_interest[:, None, None]  # [K, H*W, 2]
@@ -63,13 +63,14 @@ def chunked_matmul(
 ) -> Tensor:
     """The fastest formulation in plain PyTorch that we know, for inference.
 
-    Nothing is gathered: the first layer takes features, pixel positions and a constant, so that an instance's centre
-    is part of its weights. A few instances go through all layers and the upsampling at a time, and stay in the cache.
+    No features are gathered: the inputs of the first layer are features, pixel positions and a constant, so that the
+    centre of an instance is part of its weights. A few instances at a time run through all layers and the upsampling,
+    and stay in the cache.
 
     Args:
         mask_features, params, locations, image_indices, sizes_of_interest: see `condinst.ops.dynamic_mask_head`.
-        feature_stride, num_layers, channels, upsample_factor: see there.
-        chunk_size: instances at a time.
+        feature_stride, num_layers, channels, upsample_factor: see `condinst.ops.dynamic_mask_head`.
+        chunk_size: instances per chunk.
         network: `chunk_logits`, compiled or not.
 
     Returns:
@@ -91,8 +92,8 @@ def chunked_matmul(
         chunk_size=chunk_size,
         network=network or chunk_logits,
     )
-    for some, part in chunks:
-        logits[some] = part
+    for instances, part in chunks:
+        logits[instances] = part
     return logits if mask_features.shape[0] == 1 else logits[order.argsort()]
 
 
@@ -131,19 +132,19 @@ def logits_in_chunks(
     for image, count in enumerate(image_indices.bincount(minlength=num_images).tolist()):
         inputs = torch.cat([mask_features[image].flatten(1), pixels, torch.ones_like(pixels[:1])])  # [C + 3, H*W]
         for first in range(start, start + count, chunk_size):
-            some = slice(first, min(first + chunk_size, start + count))
+            instances = slice(first, min(first + chunk_size, start + count))
             part = network(
                 inputs.view(-1, height, width),
-                [weight[some] for weight in weights],
-                [bias[some] for bias in biases],
+                [weight[instances] for weight in weights],
+                [bias[instances] for bias in biases],
                 upsample_factor,
             )
-            yield some, part
+            yield instances, part
         start += count
 
 
 def chunk_logits(inputs: Tensor, weights: list[Tensor], biases: list[Tensor], upsample_factor: int) -> Tensor:
-    """All layers of k instances on one image, then the upsampling; made to be compiled as well.
+    """All layers of k instances on one image, then the upsampling. It can also be compiled.
 
     Args:
         inputs: [C + 3, H, W]: features, pixel positions, ones.

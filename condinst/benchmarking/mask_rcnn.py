@@ -1,4 +1,4 @@
-"""The mask head of torchvision's Mask R-CNN, the peer of the dynamic mask head."""
+"""The mask head of torchvision's Mask R-CNN, for comparison with the dynamic mask head."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FPN_STRIDES = (4, 8, 16, 32)
 
 
 def mask_rcnn_call(num_boxes: int, image_size: tuple[int, int], device: torch.device) -> Call:
-    """A call that makes the masks of boxes on one image: RoIAlign on four FPN levels, 4 convolutions, deconvolution.
+    """A call that computes the masks of boxes on an image: RoIAlign on four FPN levels, 4 convolutions, deconvolution.
 
     The weights are random. The masks are [num_boxes, 1, 28, 28]; pasting them into the image is not included.
 
     Args:
-        num_boxes: of sides between 16 px and half the image.
+        num_boxes: number of boxes, with sides between 16 px and half the image.
         image_size: height and width in pixels.
-        device: of everything.
+        device: device of all tensors.
     """
     generator = torch.Generator().manual_seed(num_boxes)
     height, width = image_size

@@ -1,4 +1,4 @@
-"""How much memory a call needs at its peak: as PyTorch's allocators count it, and as the operating system does."""
+"""Measures the peak memory of a call: by PyTorch's allocators, and by the operating system."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .timing import Call
 
 MIB = 2**20
 CLEAR_REFS = Path("/proc/self/clear_refs")
-# read when the profiler is used first; without it, every measurement writes lines to stderr
+# The profiler reads this at its first use; without it, every measurement would write lines to stderr.
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 PRELOADED = ("condinst.", "studies.")
-"""How the modules begin that a measuring process takes from this one: the package, and the studies of benchmarks/."""
+"""The prefixes of the modules that a measuring process preloads: the package, and the studies of benchmarks/."""
 
 
 def allocator_peak_mib(call: Call, device: torch.device) -> float:
-    """MiB that one call holds at its peak beyond what was there, as PyTorch's allocators count them."""
+    """The peak memory of a call in MiB, beyond the memory before it, by PyTorch's allocators."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -43,21 +43,21 @@ def allocator_peak_mib(call: Call, device: torch.device) -> float:
 
 
 def resident_peak_mib(make_call: Callable[..., Call], *args: Any) -> float | None:
-    """MiB by which a call makes a fresh process grow at its peak, whoever allocates them.
+    """The peak growth in MiB of a new process during a call, by any allocator.
 
-    The call runs once before, so that what it loads and compiles does not count; then what malloc keeps is given back.
+    The call runs once before the measurement, so that the code it loads and compiles does not count. Then malloc
+    returns its free memory to the system.
 
     Args:
         make_call: a function of a module, called with `args` in the new process.
-        *args: can be pickled.
+        *args: arguments that can be pickled.
 
     Returns:
-        None where the operating system does not tell (it must be Linux).
+        None if the operating system is not Linux.
     """
     if not sys.platform.startswith("linux") or not CLEAR_REFS.exists():
         return None
-    # Processes are forked from a server that has imported the same modules and done nothing with them: they start at
-    # once.
+    # Processes are forked from a server that has only imported the same modules, so they start at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(sorted(name for name in sys.modules if name.startswith(PRELOADED)))
     receiver, sender = context.Pipe(duplex=False)
@@ -79,7 +79,7 @@ def _measure(sender: Any, num_threads: int, make_call: Callable[..., Call], args
     call()
     _give_back_free_memory()
     try:
-        CLEAR_REFS.write_text("5")  # the peak is now what is in use
+        CLEAR_REFS.write_text("5")  # this resets the peak to the memory in use
     except OSError:
         sender.send(None)
         return

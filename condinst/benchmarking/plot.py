@@ -12,7 +12,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def check_can_plot(path: Path) -> None:
-    """Raise ValueError, before anything is measured, when a plot could not be written."""
+    """Raise ValueError if a plot could not be written, before anything is measured."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"plot: expected a name ending in {', '.join(SUFFIXES)}, got {path}")
     if importlib.util.find_spec("matplotlib") is None:
@@ -23,8 +23,8 @@ def save_plot(rows: Sequence[Row], path: Path) -> None:
     """Draw the median time of each variant against the number of instances, both axes logarithmic.
 
     Args:
-        rows: of one study and one run.
-        path: the picture; its folder is made.
+        rows: rows of one study and one run.
+        path: path of the picture; its folder is made.
 
     Raises:
         ValueError: matplotlib is missing, or the kind of file is unknown.

@@ -16,22 +16,22 @@ class Row:
     Attributes:
         date, commit, torch, cuda, device, threads: see `condinst.benchmarking.machine.about`.
         op: the operator.
-        study: what is varied: "operator" (dtype and direction), "instances", "depth", "width", "factor", "training".
+        study: varied quantity: "operator" (dtype and direction), "instances", "depth", "width", "factor", "training".
         sample: the setting, such as "depth 2".
-        num_instances: of the call; None where there is no such thing.
+        num_instances: number of instances of the call; None if it has no instances.
         variant: a backend, or the name of a baseline.
-        dtype: of features or masks.
+        dtype: dtype of features or masks.
         direction: "forward" or "training" (forward and backward).
         p20_ms, p50_ms, p80_ms: milliseconds of wall time of a call: a fifth, half and four fifths of the rounds took
             less.
         ms_per_instance: `p50_ms` over `num_instances`.
         baseline: the variant that `ratio` refers to.
-        ratio: its median wall time over this one's; None where it was not measured.
-        floor_ms: what the machine needs at least, by the bytes it must move and the operations it must do.
+        ratio: median wall time of the baseline over that of this row; None if the baseline was not measured.
+        floor_ms: the least time of the machine, by the bytes it must move and the operations it must do.
         peak_mib: memory beyond the arguments, by PyTorch's allocators.
-        resident_mib: the same as the operating system counts it; None where it does not.
+        resident_mib: the same by the operating system; None if it was not measured.
         device_ms: median milliseconds of a GPU between events around the call, see `Times`; None on a CPU.
-        graph_ms: the same of a replay in a CUDA graph; None on a CPU and where the call cannot be recorded.
+        graph_ms: the same for a replay in a CUDA graph; None on a CPU and if the call cannot be recorded.
     """
 
     date: str
@@ -61,17 +61,17 @@ class Row:
 
     @property
     def computing_ms(self) -> float:
-        """The time to compare with `floor_ms`: the one that has the least of the host in it."""
+        """The time to compare with `floor_ms`: the measurement with the least influence of the host."""
         return next(ms for ms in (self.graph_ms, self.device_ms, self.p50_ms) if ms is not None)
 
 
 def three_digits(value: float) -> str:
-    """Three digits that count."""
+    """A number with three significant digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def times_text(row: Row, scale: float = 1.0) -> str:
-    """Milliseconds of wall time; on a GPU also those between events, and of a replay in a CUDA graph."""
+    """Milliseconds of wall time; on a GPU also milliseconds between events, and of a replay in a CUDA graph."""
     measured = [row.p50_ms] if row.device_ms is None else [row.p50_ms, row.device_ms, row.graph_ms]
     return " / ".join("-" if ms is None else three_digits(scale * ms) for ms in measured)
 
@@ -86,7 +86,7 @@ def make_rows(
     resident_mib: Mapping[str, float | None],
     num_instances: int | None,
 ) -> list[Row]:
-    """One row per variant of a setting; `shared` are the fields that all have."""
+    """One row per variant of a setting; `shared` are the fields that all rows share."""
     medians = {variant: statistics.median(measured.wall) for variant, measured in times.items()}
     rows = []
     for variant, measured in times.items():
@@ -113,5 +113,5 @@ def make_rows(
 
 
 def _milliseconds(seconds: float) -> float:
-    """Five digits that count: some floors on a GPU are a few nanoseconds."""
+    """Five significant digits, because a floor on a GPU can be a few nanoseconds."""
     return float(f"{seconds * 1e3:.5g}")

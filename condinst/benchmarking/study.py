@@ -1,4 +1,4 @@
-"""Measures the settings of a study one after the other: equality, memory, then times in turns."""
+"""Measures the settings of a study one after the other: equality, memory, then times of all variants in turn."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class NotMeasured:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is left out: a call that takes longer or needs more than this, foreseen from the setting before.
+    """Limits: a call that is expected, from the previous setting, to exceed them is left out.
 
     Attributes:
-        seconds_per_call: of one call.
-        mib_per_call: of the allocators' peak.
-        seconds_per_setting: after that time no new round of a setting begins.
+        seconds_per_call: seconds of a call.
+        mib_per_call: peak of the allocators in a call.
+        seconds_per_setting: after this time no new round of a setting begins.
     """
 
     seconds_per_call: float = 3.0
@@ -54,9 +54,9 @@ class Setting:
 
     Attributes:
         study, sample, num_instances: see `Row`.
-        multiply_adds: what any way to compute it must do at least.
-        output_shape: what it must write to fresh memory, or None when that is negligible.
-        measure_resident: start a process for each variant to see its memory from outside.
+        multiply_adds: the least multiply-adds of any implementation.
+        output_shape: shape of the output that must be written to new memory, or None if it is negligible.
+        measure_resident: whether to start a process for each variant, to measure its memory from outside.
     """
 
     study: str
@@ -68,10 +68,10 @@ class Setting:
 
 
 class Study:
-    """The rows of a run, and what measures them.
+    """Measures the settings of a run, and collects the rows.
 
     The floor of a setting is the larger of two times: its multiply-adds at the rate of a large matrix product, and
-    writing its output once to fresh memory, which is timed in turns with the variants.
+    writing its output once to new memory, which is timed in turn with the variants.
     """
 
     def __init__(
@@ -108,15 +108,15 @@ class Study:
         """Measure the variants of a setting and add their rows.
 
         Args:
-            setting: the point; of one study they come with rising numbers of instances.
-            variants: names.
-            make_call: from name to call; can be pickled.
-            check: given a name and what its call returned; raises AssertionError when that is wrong.
+            setting: the point; the points of a study must come with rising numbers of instances.
+            variants: names of the variants.
+            make_call: takes a name and returns the call; can be pickled.
+            check: takes a name and the result of its call; raises AssertionError if the result is wrong.
 
         Raises:
             ValueError: a variant gives wrong results.
         """
-        torch._dynamo.reset()  # it would fall back to eager code after a few shapes of one function
+        torch._dynamo.reset()  # otherwise Dynamo would fall back to eager code after a few shapes of a function
         what = f"{setting.study}: {setting.sample}"
         calls = {}
         for variant in variants:
@@ -163,7 +163,7 @@ class Study:
         return fill
 
     def _reason_against(self, setting: Setting, variant: str) -> str | None:
-        """Why the call would take too long or too much, foreseen in proportion from the last one; or None."""
+        """Why the call would exceed a limit, in proportion to the last measured call; or None."""
         before = self._before.get((setting.study, variant))
         left_out = [r for r in self.not_measured if (r.study, r.variant) == (setting.study, variant)]
         if left_out:

@@ -29,7 +29,7 @@ class TextTable:
 
 
 def statistic(rows: Sequence[Row]) -> str:
-    """What `times_text` gives for these rows."""
+    """A description of the times that `times_text` shows for these rows."""
     return STATISTIC if all(row.device_ms is None for row in rows) else GPU_STATISTIC
 
 
@@ -37,17 +37,17 @@ def instances_tables(rows: Sequence[Row]) -> list[TextTable]:
     """Time, ratio and memory of each variant by number of instances; `rows` are of one study with one operator."""
     counts = sorted({row.num_instances or 0 for row in rows})
     variants = list(dict.fromkeys(row.variant for row in rows))
-    found = {(row.variant, row.num_instances): row for row in rows}
+    by_count = {(row.variant, row.num_instances): row for row in rows}
     floors = {row.num_instances: row.floor_ms for row in rows}
     columns = ["instances", *map(str, counts)]
 
     def cells(text: dict[tuple[str, int | None], str]) -> list[list[str]]:
         return [[variant, *(text.get((variant, count), MISSING) for count in counts)] for variant in variants]
 
-    times = cells({key: f"{times_text(row)} ({_microseconds(row)})" for key, row in found.items()})
+    times = cells({key: f"{times_text(row)} ({_microseconds(row)})" for key, row in by_count.items()})
     times.append([FLOOR, *(f"{three_digits(floors[c])} ({three_digits(floors[c] * 1e3 / c)})" for c in counts)])
-    ratios = cells({key: MISSING if row.ratio is None else f"{row.ratio:.1f}" for key, row in found.items()})
-    memory = cells({key: memory_text(row) for key, row in found.items()})
+    ratios = cells({key: MISSING if row.ratio is None else f"{row.ratio:.1f}" for key, row in by_count.items()})
+    memory = cells({key: memory_text(row) for key, row in by_count.items()})
     return [
         TextTable(f"Milliseconds a call, {statistic(rows)} (microseconds per instance)", columns, times),
         TextTable(f"Times as fast as the {rows[0].baseline}, in the same run", columns, ratios),
@@ -56,15 +56,15 @@ def instances_tables(rows: Sequence[Row]) -> list[TextTable]:
 
 
 def ablation_table(rows: Sequence[Row], study: str, title: str) -> TextTable:
-    """Milliseconds for 100 instances by depth, width or factor, beside the paper's figures where it has some."""
+    """Milliseconds for 100 instances by depth, width or factor, beside the figures of the paper, if it has any."""
     samples = list(dict.fromkeys(row.sample for row in rows))
     variants = list(dict.fromkeys(row.variant for row in rows))
-    found = {(row.variant, row.sample): row for row in rows}
+    by_sample = {(row.variant, row.sample): row for row in rows}
     paper = PAPER_MS_PER_100.get(study, {})
     columns = [study, *(["the paper, on the authors' GPU"] if paper else []), *variants, FLOOR]
     cells = []
     for sample in samples:
-        at_sample = [found.get((variant, sample)) for variant in variants]
+        at_sample = [by_sample.get((variant, sample)) for variant in variants]
         line = [sample, *([str(paper.get(int(sample), ""))] if paper else [])]
         line += [MISSING if row is None else times_text(row, 100 / (row.num_instances or 100)) for row in at_sample]
         floor = next(row for row in rows if row.sample == sample)
@@ -79,11 +79,11 @@ def mask_head_tables(rows: Sequence[Row]) -> list[TextTable]:
         "width": "Table 1b: milliseconds for 100 instances by width, at depth 3",
         "factor": "Table 5: milliseconds for 100 instances by upsampling factor",
     }
-    of_studies = {study: [row for row in rows if row.study == study] for study in ("instances", *titles)}
-    tables = instances_tables(of_studies["instances"]) if of_studies["instances"] else []
+    by_study = {study: [row for row in rows if row.study == study] for study in ("instances", *titles)}
+    tables = instances_tables(by_study["instances"]) if by_study["instances"] else []
     for study, title in titles.items():
-        if of_studies[study]:
-            tables.append(ablation_table(of_studies[study], study, title))
+        if by_study[study]:
+            tables.append(ablation_table(by_study[study], study, title))
     return tables
 
 

@@ -22,10 +22,10 @@ class Times:
 
     Attributes:
         wall: from the call until the device is done, as a user waits for it.
-        device: on a GPU, between events around the call, with a cold L2 cache. Where the host is slower than the
-            device, this contains the gaps between launches.
-        graph: the same for a replay of the call from a CUDA graph, which has no such gaps; empty where the call cannot
-            be recorded.
+        device: on a GPU, between events around the call, with a cold L2 cache. If the host is slower than the device,
+            this contains the gaps between launches.
+        graph: the same for a replay of the call from a CUDA graph, which has no such gaps; empty if the call cannot be
+            recorded.
     """
 
     wall: list[float] = field(default_factory=list)
@@ -34,12 +34,12 @@ class Times:
 
     @property
     def computing(self) -> list[float]:
-        """The measurement that has the least of the host in it, to compare with what the device can do at best."""
+        """The measurement with the least influence of the host, to compare with the limits of the device."""
         return self.graph or self.device or self.wall
 
 
 class Clock:
-    """Times calls that are done when they return, as all are on a CPU."""
+    """Times calls that are complete when they return, as on a CPU."""
 
     def wall_seconds(self, call: Call) -> float:
         """Duration of one call, until the device is done."""
@@ -48,11 +48,11 @@ class Clock:
         return time.perf_counter() - start
 
     def device_seconds(self, call: Call) -> float | None:
-        """Duration of one call on a device that works on its own; None where there is no such device."""
+        """Duration of a call on a device that works asynchronously; None without such a device."""
         return None
 
     def record(self, call: Call) -> Call | None:
-        """A call that replays the work of `call` without the host; None where there is no such device.
+        """A call that replays the work of `call` without the host; None without such a device.
 
         Raises:
             RuntimeError: the call cannot be recorded.
@@ -84,7 +84,7 @@ class CudaClock(Clock):
     def device_seconds(self, call: Call) -> float:
         with torch.cuda.device(self._device):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            self._flushed.zero_()  # replaces what earlier calls left in the L2 cache, and lets the host run ahead
+            self._flushed.zero_()  # clears the L2 cache of earlier calls, and lets the host run ahead
             start.record()
             call()
             end.record()
@@ -92,7 +92,7 @@ class CudaClock(Clock):
         return start.elapsed_time(end) / 1e3
 
     def record(self, call: Call) -> Call:
-        # When a recording fails, torch.cuda.graph leaves its own stream the current one; the outer context restores it.
+        # If a recording fails, torch.cuda.graph does not reset the current stream; the outer context restores it.
         with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
             self._refuse_to_wait(call)
             graph = torch.cuda.CUDAGraph()
@@ -101,9 +101,9 @@ class CudaClock(Clock):
         return graph.replay
 
     def _refuse_to_wait(self, call: Call) -> None:
-        """Run `call` on a side stream, as PyTorch asks for before recording; raise RuntimeError where it waits.
+        """Run `call` on a side stream, which PyTorch requires before recording; raise RuntimeError if it synchronises.
 
-        A recording that fails half-way would leave PyTorch's random numbers on the GPU unusable.
+        A recording that fails midway would leave PyTorch's random number generator on the GPU unusable.
         """
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -118,7 +118,7 @@ class CudaClock(Clock):
 
 
 def clock_for(device: torch.device) -> Clock:
-    """What times calls on a device."""
+    """The clock that times calls on a device."""
     return CudaClock(device) if device.type == "cuda" else Clock()
 
 
@@ -127,13 +127,13 @@ def take_turns(
 ) -> dict[str, Times]:
     """Time all variants once in each round, so that a disturbance hits all of them.
 
-    The ratios of one run can then be trusted where its times cannot.
+    Then the ratios of a run are reliable even if its times are not.
 
     Args:
-        calls: what to time, by name; called before, so that nothing is compiled or loaded here.
-        clock: of the device that computes.
-        rounds: how often.
-        seconds_at_most: no new round begins after that time, but there are at least `MIN_ROUNDS` (or `rounds`).
+        calls: the calls to time, by name; they have run before, so that nothing is compiled or loaded here.
+        clock: clock of the device that computes.
+        rounds: number of rounds.
+        seconds_at_most: no new round begins after this time, but there are at least `MIN_ROUNDS` (or `rounds`).
 
     Returns:
         The times of each variant by name.
@@ -146,10 +146,10 @@ def take_turns(
             break
         for name, call in calls.items():
             times[name].wall.append(clock.wall_seconds(call))
-            for found, timed in ((times[name].device, call), (times[name].graph, replays[name])):
+            for durations, timed in ((times[name].device, call), (times[name].graph, replays[name])):
                 seconds = None if timed is None else clock.device_seconds(timed)
                 if seconds is not None:
-                    found.append(seconds)
+                    durations.append(seconds)
     return times
 
 

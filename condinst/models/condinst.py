@@ -34,15 +34,15 @@ from .preprocessing import (
 from .results import MASK_FORMATS, drop_invisible, encode_masks, make_results
 
 SourceT = TypeVar("SourceT", bound=ImageSource)
-"""One type of images in a list: type checkers take a list of paths for no list of a union."""
+"""The type of the images in a list. Type checkers do not accept a list of paths as a list of a union."""
 
 
 class CondInst(nn.Module):
     """Instance and panoptic segmentation in torchvision's convention: losses in training, detections in eval.
 
     Args:
-        config: the architecture and the rules; see `CondInstConfig`. Weights start as in AdelaiDet (numerics 2.7), the
-            backbone at random.
+        config: the architecture and the rules; see `CondInstConfig`. Weights are initialised as in AdelaiDet (numerics
+            2.7), and the weights of the backbone are random.
     """
 
     pixel_mean: Tensor
@@ -63,7 +63,7 @@ class CondInst(nn.Module):
         self.reset_constants()
 
     def reset_constants(self) -> None:
-        """Gives all buffers that are not saved the values of a new model, on PyTorch's default device."""
+        """Sets all buffers that are not saved to the values of a new model, on PyTorch's default device."""
         self.pixel_mean = torch.tensor(self.config.pixel_mean, dtype=torch.float32).reshape(3, 1, 1)
         self.pixel_std = torch.tensor(self.config.pixel_std, dtype=torch.float32).reshape(3, 1, 1)
         self.detection_loss.reset_constants()
@@ -71,14 +71,14 @@ class CondInst(nn.Module):
     def with_config(self, **overrides: Any) -> CondInst:
         """A model with the same weights and another config, for example with other thresholds.
 
-        The new model is on the same device and in the same mode. The two share the memory of their weights: training
-        one of them changes both.
+        The new model is on the same device and in the same mode. Both models share the memory of their weights, so
+        training either of them changes both.
 
         Args:
-            **overrides: fields of `CondInstConfig` that the network is not built from, such as `score_threshold=0.05`.
+            **overrides: fields of `CondInstConfig` that do not describe the network, such as `score_threshold=0.05`.
 
         Raises:
-            TypeError: a value of another type than its field's.
+            TypeError: a value that has another type than its field.
             ValueError: an unknown field, a value out of range, or a field that describes the network.
         """
         config = self.config.replace(**overrides)
@@ -132,12 +132,12 @@ class CondInst(nn.Module):
             targets: in training, one dict per image: `boxes` [G, 4] float (x1, y1, x2, y2) in pixels of the image,
                 `labels` [G] int64 in 0 .. num_classes - 1, `masks` [G, H_i, W_i] bool. G may be 0. With
                 ``resize=False`` masks may also be COCO run lengths in a list `rles`. A `panoptic` model also needs
-                `semantic` [H_i, W_i] integers: panoptic labels, -1 where there is none.
-            resize: brings images (and targets) to the network size of the config, `min_size_test` and `max_size_test`;
-                False takes them as they are. Random sizes are the work of `TrainingTransform`.
-            output_sizes: in eval, (height, width) of the results of each image instead of those of the image.
-            mask_format: in eval, "bool" for masks as pixels, or "rle" for COCO run lengths in their place, in memory
-                that does not grow with pixels times objects.
+                `semantic` [H_i, W_i] integers: panoptic labels, -1 for pixels without a label.
+            resize: whether to resize images (and targets) to the network size of the config, `min_size_test` and
+                `max_size_test`. Random sizes are chosen by `TrainingTransform`.
+            output_sizes: in eval, (height, width) of the results of each image; by default the size of the image.
+            mask_format: in eval, "bool" for masks as pixels, or "rle" for COCO run lengths instead, in memory that does
+                not grow with pixels times objects.
             panoptic: in eval, also merge instances and stuff (section 3.4); for `panoptic` models.
 
         Returns:
@@ -176,7 +176,7 @@ class CondInst(nn.Module):
             batch = self.preprocess(images, resize=resize, output_sizes=output_sizes)
             outputs = self.network(batch.pixels)
             detections = drop_invisible(self.detect(outputs, batch), batch)
-            masks = encode_masks(detections, batch, mask_format, self.config)  # of the mask logits of a few at a time
+            masks = encode_masks(detections, batch, mask_format, self.config)
             results = make_results(detections, masks, batch)
             if panoptic:
                 segments = merge_panoptic(detections, self.semantic_logits(outputs), batch, self.config)
@@ -185,7 +185,7 @@ class CondInst(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.pixel_mean.device
 
     @overload
@@ -201,17 +201,17 @@ class CondInst(nn.Module):
     def predict(
         self, source: ImageSource | list[SourceT], *, score_threshold: float | None = None, panoptic: bool = True
     ) -> Predictions | list[Predictions]:
-        """Segments one image, or the images of a list one after the other, for users to look at and to save.
+        """Segments an image, or each image of a list in turn. The results can be drawn and saved.
 
         Args:
             source: a path, PIL image, uint8 array [H, W, 3] or tensor [3, H, W]; or a list of these.
-            score_threshold: drops objects whose reported score is at or below it. The model itself drops those at or
-                below `config.score_threshold`, so this one cannot be lower. It has no influence on the panoptic
-                result, which has `config.panoptic_score_threshold`.
+            score_threshold: drops objects whose reported score is at or below it. It cannot be lower than
+                `config.score_threshold`, because the model already drops objects at or below that. It has no influence
+                on the panoptic result, which uses `config.panoptic_score_threshold`.
             panoptic: whether a `panoptic` model also merges its instances with stuff.
 
         Returns:
-            `Predictions`, or a list of them for a list. The model's mode is left as it was.
+            `Predictions`, or a list of them for a list. The mode of the model does not change.
 
         Raises:
             ValueError: an image that cannot be read, or a threshold outside config.score_threshold .. 1.
@@ -242,13 +242,13 @@ class CondInst(nn.Module):
         resize: bool = True,
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> ImageBatch:
-        """Resizes, normalises and pads images, and brings their objects along.
+        """Resizes, normalises and pads images, and applies the same to their objects.
 
         Args:
-            images: at least one; see `forward`, as for the other arguments.
-            targets: None where there are none.
+            images: at least one image; see `forward`.
+            targets: see `forward`; None without targets.
             resize: see `forward`.
-            output_sizes: by default those of `images`.
+            output_sizes: see `forward`; by default the sizes of `images`.
         """
         config = self.config
         if targets is not None:
@@ -278,7 +278,7 @@ class CondInst(nn.Module):
         )
 
     def network(self, pixels: Tensor) -> NetworkOutputs:
-        """Everything that does not depend on what is detected: backbone, neck, head and mask branch.
+        """Runs everything that does not depend on the detections: backbone, neck, head and mask branch.
 
         Args:
             pixels: [B, 3, H, W] normalised and padded images.
@@ -302,11 +302,11 @@ class CondInst(nn.Module):
         return self.semantic_branch([outputs.pyramid[name] for name in self.config.panoptic_in_features])
 
     def detect(self, outputs: NetworkOutputs, batch: ImageBatch) -> Detections:
-        """The detections of each image in network pixels, those beside the image included; see `Detections`."""
+        """The detections of each image in network pixels, also outside of the image; see `Detections`."""
         return select_detections(outputs, self.config, batch.network_extents)
 
     def losses(self, outputs: NetworkOutputs, targets: Targets) -> dict[str, Tensor]:
-        """The losses of a batch with these objects, see `forward`."""
+        """The losses of a batch with these targets, see `forward`."""
         config = self.config
         losses, chosen = self.detection_loss(outputs.head, targets)
         losses["loss_mask"] = config.mask_loss_weight * mask_loss(outputs, chosen, targets, config)

@@ -1,4 +1,4 @@
-"""From predictions at all locations to the detections of each image (section 3.4, numerics 1.10)."""
+"""Selects the detections of each image from the predictions at all locations (section 3.4, numerics 1.10)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _CERTAIN = 50.0
 """A logit whose sigmoid is 1 in float32."""
 
 MASKS_AT_ONCE = 64
-"""Instances whose mask logits are in memory together."""
+"""The number of instances whose mask logits are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """K places for detections in each of B images, and what the masks of these are made of.
+    """K places for detections in each of B images, and the data from which their masks are computed.
 
     The detections of an image come first, by falling score once duplicates are suppressed. The places after them are
-    free: their boxes and scores are 0, their labels and locations -1. All sizes are known without the values, so that
-    nothing waits for the device.
+    free: their boxes and scores are 0, their labels and locations -1. No size depends on values, so that nothing waits
+    for the device.
 
     Args:
-        boxes: [B, K, 4] (x1, y1, x2, y2) in network pixels, clipped with `clip_boxes` only; None where masks alone
-            decide.
+        boxes: [B, K, 4] (x1, y1, x2, y2) in network pixels, clipped only with `clip_boxes`; None for a model that
+            detects without boxes.
         scores: [B, K] reported scores, by `score_rule`; lowered by "matrix" suppression.
         labels: [B, K].
         location_indices: [B, K] into the L locations of all levels.
@@ -72,12 +72,12 @@ class Detections:
         return torch.where(self.is_taken, images, -1)
 
     def list_places(self, image: int, count: int) -> Tensor:
-        """[count] the first places of an image, as indices into the places of all images [B * K]."""
+        """The first `count` places of an image, as indices [count] into the places of all images [B * K]."""
         first = image * self.num_places
         return torch.arange(first, first + count, device=self.labels.device)
 
     def mask_logits(self, places: Tensor) -> Tensor:
-        """Runs the mask heads of some detections.
+        """Runs the mask heads of the detections at these places.
 
         Args:
             places: [k] int64 in 0 .. B * K - 1, image by image. A free place gets the mask of its image's first
@@ -107,7 +107,7 @@ class Detections:
         return self.take(KeptDetections(torch.where(place < counts[:, None], first + order, -1), counts))
 
     def take(self, kept: KeptDetections) -> Detections:
-        """The detections at places [B, M] of all images, in this order; -1 makes a free place."""
+        """The detections at places [B, M] of all images, in this order; -1 stands for a free place."""
         is_free = kept.indices < 0  # [B, M]
         places = kept.indices.clamp(min=0)  # [B, M]
 
@@ -126,11 +126,11 @@ class Detections:
 
 
 def select_detections(outputs: NetworkOutputs, config: CondInstConfig, extents: Tensor) -> Detections:
-    """Candidates above the score threshold, the best `pre_nms_top_k` of each level, then NMS within each class.
+    """The best `pre_nms_top_k` candidates of each level above the score threshold, after NMS within each class.
 
     Args:
-        outputs: of the network.
-        config: the thresholds, and what NMS compares: boxes or masks.
+        outputs: outputs of the network.
+        config: the thresholds, and whether NMS compares boxes or masks.
         extents: [B, 4] (width, height, width, height) of each image in network pixels, to which `clip_boxes` clips.
     """
     decoded = _decode(outputs, config)
@@ -158,7 +158,7 @@ def _decode(outputs: NetworkOutputs, config: CondInstConfig) -> Candidates:
     class_logits, centerness = outputs.head.class_logits, outputs.head.centerness_logits
     candidates = ops.decode_detections(
         class_logits,
-        # where centre-ness is certain, the class probability alone ranks
+        # With a centre-ness of 1, only the class probability ranks the candidates.
         torch.full_like(centerness, _CERTAIN) if product else centerness,
         outputs.head.box_distances,
         level_sizes=outputs.head.level_sizes,
@@ -176,7 +176,7 @@ def _decode(outputs: NetworkOutputs, config: CondInstConfig) -> Candidates:
 
 
 def _clip(candidates: Detections, extents: Tensor) -> Detections:
-    """The candidates with boxes clipped to their images, without those whose box is then empty."""
+    """The candidates with boxes clipped to their images, without candidates whose clipped box is empty."""
     assert candidates.boxes is not None
     boxes = torch.minimum(candidates.boxes.clamp(min=0), extents[:, None])  # [B, K, 4]
     is_visible = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)  # [B, K]
@@ -184,7 +184,7 @@ def _clip(candidates: Detections, extents: Tensor) -> Detections:
 
 
 def _limits(config: CondInstConfig, num_places: int) -> dict[str, Any]:
-    """Detections per image: equal scores at the end are all kept, as in AdelaiDet, up to twice as many."""
+    """The limits of detections per image. Ties with the last are kept as in AdelaiDet, up to twice as many."""
     return {
         "max_detections": config.max_detections,
         "capacity": 2 * config.max_detections or max(num_places, 1),
@@ -205,7 +205,7 @@ def _suppress_by_boxes(candidates: Detections, config: CondInstConfig) -> KeptDe
 
 
 def _suppress_by_masks(candidates: Detections, config: CondInstConfig) -> Detections:
-    """Inference without boxes (section 4.6): every candidate gets a mask, and suppression compares these."""
+    """Inference without boxes (section 4.6): every candidate gets a mask, and suppression compares the masks."""
     masks = _pack_masks(candidates, config.mask_threshold)  # [B * K, W]
     images, labels = candidates.image_indices.flatten(), candidates.labels.flatten()  # [B * K]
     images = torch.where((masks != 0).any(dim=1), images, -1)
@@ -215,7 +215,7 @@ def _suppress_by_masks(candidates: Detections, config: CondInstConfig) -> Detect
             masks, scores, labels, images, kernel=config.matrix_nms_kernel, sigma=config.matrix_nms_sigma
         )
         images = torch.where(scores > config.score_threshold, images, -1)
-        threshold = 1.0  # no IoU is above it: nothing more is removed, the best of each image are picked
+        threshold = 1.0  # No IoU is above 1, so this removes no detection and only selects the best of each image.
     kept = ops.mask_nms(
         masks,
         scores,
@@ -229,11 +229,12 @@ def _suppress_by_masks(candidates: Detections, config: CondInstConfig) -> Detect
 
 
 def _pack_masks(candidates: Detections, threshold: float) -> Tensor:
-    """The masks of all places as bits [B * K, W], from a few logits at a time."""
+    """The masks of all places as bits [B * K, W], with the logits of only a few masks in memory at a time."""
     num_places = candidates.num_places
     counts = [num_places] * len(candidates.counts)
     if candidates.counts.device.type == "cpu" and not torch.compiler.is_compiling():
-        counts = candidates.counts.tolist()  # there reading them waits for nothing, and free places need no mask
+        # Free places need no mask, and reading the counts on the CPU waits for no device.
+        counts = candidates.counts.tolist()
     rows = []
     for image, count in enumerate(counts):
         packed = [

@@ -1,4 +1,4 @@
-"""What the generated filters of one instance see (section 4.4 of the paper)."""
+"""The inputs, activations and masks of the generated filters of one instance (section 4.4 of the paper)."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from .condinst import CondInst
 
 INPUTS = ("coordinates", "features", "both")
-"""The inputs of the first layer; the channels of the other kind are 0."""
+"""The inputs of the first layer in each of the three runs; the channels that are left out are 0."""
 
 
 @dataclass(eq=False)
 class Explanation:
-    """How the mask head of one instance comes to its mask, all in pixels of the network input.
+    """How the mask head of one instance computes its mask, all in pixels of the network input.
 
     Args:
-        image: uint8 [3, H, W] RGB, as the network saw it, without padding.
+        image: uint8 [3, H, W] RGB, the network input without padding.
         instance: rank of the instance by falling score, from 0.
-        num_instances: how many there are in the image.
-        class_name: of the instance; the label itself where the model has no names.
+        num_instances: the number of instances in the image.
+        class_name: class name of the instance, or its label if the model has no names.
         score: reported score.
         box: float32 [4] (x1, y1, x2, y2); None from a model that detects instances without boxes.
         location: float32 [2] (x, y), the location that generated the filters.
         mask_stride: pixels per cell of `logits`.
         feature_stride: pixels per cell of `inputs` and `activations`.
-        logits: float32 [3, h, w] mask logits of the padded image from each of `INPUTS`.
+        logits: float32 [3, h, w] mask logits of the padded image for each of `INPUTS`.
         inputs: float32 [2 + C, h', w'] inputs of the first layer: coordinates (x, y), then mask features.
         activations: float32 [channels, h', w'] of each layer, after its ReLU; of the last one [1, h', w'] logits.
     """
@@ -61,8 +61,8 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
     """Runs the mask head of one instance on coordinates only, on features only, and on both (Fig. 5).
 
     Args:
-        model: its mode is left as it was.
-        image: whatever `read_image` takes.
+        model: the model; its mode does not change.
+        image: an image in any form that `read_image` accepts.
         instance: rank by falling score, from 0.
 
     Returns:
@@ -125,7 +125,7 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
 
 
 def _run_layers(x: Tensor, params: Tensor, shape: MaskHeadShape) -> list[Tensor]:
-    """What each layer of a mask head [P] gives for inputs [N, C, H, W]: [N, channels, H, W], the last [N, 1, H, W]."""
+    """The outputs of each layer of a mask head [P] on [N, C, H, W]: [N, channels, H, W], the last [N, 1, H, W]."""
     num_layers = shape.num_layers
     widths = [x.shape[1]] + [shape.channels] * (num_layers - 1) + [1]
     shapes = list(zip(widths[1:], widths[:-1], strict=True))  # (out, in)

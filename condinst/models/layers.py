@@ -6,9 +6,9 @@ from torchvision.ops import deform_conv2d
 
 
 class DeformableConv(nn.Conv2d):
-    """Modulated deformable 3x3 convolution (Zhu et al., 2019) with its own offset predictor.
+    """Modulated deformable 3x3 convolution (Zhu et al., 2019) with a separate offset predictor.
 
-    Without training it samples where a plain convolution does, with half the weight: `sigmoid(0)`.
+    At initialisation it samples the same positions as a plain convolution, with half the weight: `sigmoid(0)`.
 
     Args:
         in_channels: channels in.
@@ -26,7 +26,7 @@ class DeformableConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, out_channels, ceil(H / stride), ceil(W / stride)]."""
-        # torchvision has no bfloat16 kernels
+        # torchvision has no bfloat16 kernels.
         dtype = torch.promote_types(x.dtype, torch.float32)
         offsets, modulation = self.offset(x).to(dtype).split((18, 9), dim=1)
         return deform_conv2d(

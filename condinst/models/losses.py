@@ -33,10 +33,10 @@ class MaskLocations:
 
 
 class DetectionLoss(nn.Module):
-    """Losses of the FCOS head, and the locations on which the mask loss is taken.
+    """Losses of the FCOS head, and the locations that feed the mask loss.
 
     Args:
-        config: numerics 2.2 and 2.3 as fields.
+        config: its fields for the losses are described in numerics 2.2 and 2.3.
     """
 
     moving_num_positives: Tensor
@@ -48,7 +48,7 @@ class DetectionLoss(nn.Module):
         self.reset_constants()
 
     def reset_constants(self) -> None:
-        """Starts the moving average of positives anew; AdelaiDet starts it at 100 and does not save it."""
+        """Resets the moving average of positives; AdelaiDet starts it at 100 and does not save it."""
         self.moving_num_positives = torch.tensor(100.0)
 
     def forward(self, outputs: HeadOutputs, targets: Targets) -> tuple[dict[str, Tensor], MaskLocations]:
@@ -121,7 +121,7 @@ class DetectionLoss(nn.Module):
 
 
 def _smoothed_iou(predicted: Tensor, targets: Tensor) -> Tensor:
-    """AdelaiDet's IoU (I + 1) / (U + 1) of boxes [M, 4] given as distances (l, t, r, b) from common points: [M]."""
+    """AdelaiDet's IoU [M], (I + 1) / (U + 1), of boxes [M, 4] as distances (l, t, r, b) from common points."""
     intersection = _area(torch.minimum(predicted, targets))
     return (intersection + 1) / (_area(predicted) + _area(targets) - intersection + 1)
 
@@ -140,7 +140,7 @@ def at_locations(values: Tensor, image_indices: Tensor, location_indices: Tensor
 
 
 def mask_loss(outputs: NetworkOutputs, chosen: MaskLocations, targets: Targets, config: CondInstConfig) -> Tensor:
-    """Mean dice loss of the chosen locations (Eq. 5); 0 with a gradient of 0 when there are none."""
+    """Mean dice loss of the chosen locations (Eq. 5); without locations 0, with a gradient of 0."""
     loss = ops.dynamic_mask_loss(
         outputs.mask_features,
         at_locations(outputs.head.mask_head_params, chosen.image_indices, chosen.location_indices),
@@ -151,7 +151,7 @@ def mask_loss(outputs: NetworkOutputs, chosen: MaskLocations, targets: Targets, 
         chosen.object_indices,
         **mask_head_shape(config).as_keywords(),
     )
-    # the mean over all processes: DDP averages what each of them gives
+    # the mean over all processes, because DDP averages the gradients of the processes
     count = loss.new_full((), len(chosen.object_indices))
     mean = mean_over_processes(count)
     return loss * (count / torch.where(mean > 0, mean, 1))
@@ -163,15 +163,15 @@ def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     Args:
         logits: [B, num_classes, H, W] at the stride of the mask features.
         targets: objects with masks at that stride.
-        config: the focal loss.
+        config: defines the focal loss.
 
     Returns:
-        [] summed over everything, divided by the number of foreground pixels (their mean over the processes).
+        [] the sum of the losses, divided by the number of foreground pixels (its mean over the processes).
     """
     num_images, num_classes, height, width = logits.shape
     labels = targets.labels.new_full((num_images, height, width), num_classes)
     assert targets.semantic_masks is not None and targets.areas is not None
-    # the largest first, so that smaller ones overwrite it; of equal areas the first object stays
+    # Masks are drawn from the largest to the smallest, so that the smallest mask wins; of equal areas the first object.
     images = targets.image_indices.tolist()
     for index in reversed(targets.areas.argsort(stable=True).tolist()):
         labels[images[index]].masked_fill_(targets.semantic_masks[index], targets.labels[index])
@@ -191,10 +191,11 @@ def panoptic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     Args:
         logits: [B, num_thing_channels + num_stuff_classes, H, W].
         targets: with `semantic_labels` [B, H, W].
-        config: decides whether things are one class.
+        config: says whether things are a single class.
 
     Returns:
-        [] the mean over the cells that have a label (their mean number over the processes); 0 where none has.
+        [] the sum of the losses, divided by the number of cells with a label (its mean over the processes); 0 without
+        labels.
     """
     labels = targets.semantic_labels
     assert labels is not None

@@ -1,4 +1,4 @@
-"""What the network gives for a batch, before anything is selected."""
+"""The outputs of the network for a batch, before detections are selected."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Locations:
     Args:
         points: [L, 2] (x, y) in network pixels.
         strides: [L] pixels.
-        levels: [L] index into `head_in_features`.
-        sizes_of_interest: [L] pixels, divisor of the relative coordinates.
+        levels: [L] indices into `head_in_features`.
+        sizes_of_interest: [L] pixels, divisors of the relative coordinates.
     """
 
     points: Tensor
@@ -33,11 +33,11 @@ class Locations:
 
 @dataclass
 class NetworkOutputs:
-    """Predictions at all locations of a batch, and what masks are made of.
+    """Predictions at all locations of a batch, and the data from which masks are computed.
 
     Args:
         head: predictions at the L locations.
-        locations: where these are.
+        locations: the L locations.
         mask_features: [B, C, H / s, W / s], s being `mask_feature_stride`.
         pyramid: the levels of the neck [B, fpn_channels, H_l, W_l], by their names.
     """
@@ -49,7 +49,7 @@ class NetworkOutputs:
 
 
 def make_locations(level_sizes: list[tuple[int, int]], config: CondInstConfig, device: torch.device) -> Locations:
-    """The locations of levels of these (height, width); nothing is copied from the host."""
+    """The locations of levels with these (height, width). Does not copy from the host."""
     points = [
         pixel_locations(height, width, stride, device)
         for (height, width), stride in zip(level_sizes, config.strides, strict=True)

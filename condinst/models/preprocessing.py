@@ -1,4 +1,4 @@
-"""Images and targets as users have them, to the batch that the network sees (numerics 1.1)."""
+"""Converts the images and targets of a call to the batch that is the input of the network (numerics 1.1)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Targets:
         boxes: [G, 4] (x1, y1, x2, y2).
         labels: [G].
         image_indices: [G] the image of each object.
-        centers: [G, 2] mass centres (x, y) px of the full masks; NaN of an empty one.
+        centers: [G, 2] mass centres (x, y) px of the full masks; NaN for an empty mask.
         masks: [G, H / s, W / s] bool: the pixels of the masks at ``s // 2 + i * s``, s being `mask_output_stride`.
         semantic_masks: [G, H / s, W / s] the same at `mask_feature_stride`; None without `semantic_loss`.
         areas: [G] int64 px of the full masks; None without `semantic_loss`.
         semantic_labels: [B, H / s, W / s] int64 panoptic labels of the same pixels at the stride of the semantic branch
-            of a `panoptic` model, -1 where there is none; None without one.
+            of a `panoptic` model, -1 for pixels without a label; None if the model is not panoptic.
     """
 
     boxes: Tensor
@@ -44,14 +44,14 @@ class Targets:
 
 @dataclass
 class ImageBatch:
-    """Images as the network sees them, and their sizes.
+    """A batch of network inputs, and the sizes of its images.
 
     Args:
-        pixels: [B, 3, H, W] normalised and padded on the right and bottom.
+        pixels: [B, 3, H, W] normalised images, padded on the right and bottom.
         network_sizes: (height, width) of each image without the padding.
         output_sizes: (height, width) of the results of each image.
-        network_extents: [B, 4] float32 (width, height, width, height) by `network_sizes`, on the device of `pixels`.
-        output_extents: [B, 4] float32, the same by `output_sizes`.
+        network_extents: [B, 4] float32 (width, height, width, height) from `network_sizes`, on the device of `pixels`.
+        output_extents: [B, 4] float32, the same from `output_sizes`.
         targets: the objects, in training.
     """
 
@@ -94,7 +94,7 @@ def check_targets(targets: Sequence[Mapping[str, Any]], images: Sequence[Tensor]
     """Raise unless there is one dict per image with `boxes` [G, 4], `labels` [G] and masks that fit it.
 
     Masks are `masks` [G, H, W], or `rles`, a list of G COCO run lengths of the size of the image. A `panoptic` config
-    asks for `semantic` [H, W], too.
+    also requires `semantic` [H, W].
     """
     num_classes = config.num_classes
     if len(targets) != len(images):
@@ -160,8 +160,8 @@ def make_batch(images: Sequence[Tensor], config: CondInstConfig, mean: Tensor, s
 
     Args:
         images: RGB, uint8 or float in 0..1.
-        config: gives the channel order and the divisibility of the padded size.
-        mean: [3, 1, 1] in 0..255, in the channel order of the network; its device is the batch's.
+        config: defines the channel order and the divisibility of the padded size.
+        mean: [3, 1, 1] in 0..255, in the channel order of the network, on the device of the result.
         std: [3, 1, 1] likewise.
 
     Returns:
@@ -182,14 +182,14 @@ def make_batch(images: Sequence[Tensor], config: CondInstConfig, mean: Tensor, s
 
 
 def resize_target(target: Mapping[str, Any], old: tuple[int, int], new: tuple[int, int]) -> dict[str, Tensor]:
-    """Brings boxes and masks of one image from size `old` (height, width) to `new`."""
+    """Resizes the boxes and masks of an image from size `old` (height, width) to `new`."""
     scale = target["boxes"].new_tensor([new[1] / old[1], new[0] / old[0]]).repeat(2)
     masks = target["masks"]
     if old != new:
         masks = F.interpolate(masks[:, None].to(torch.uint8), size=new, mode="nearest-exact")[:, 0]
     resized = {"boxes": target["boxes"] * scale, "labels": target["labels"], "masks": masks}
     if "semantic" in target:
-        labels = target["semantic"][None, None].double()  # it has no nearest neighbours of integers
+        labels = target["semantic"][None, None].double()  # interpolate has no nearest neighbours of integers
         resized["semantic"] = F.interpolate(labels, size=new, mode="nearest-exact")[0, 0].to(target["semantic"].dtype)
     return resized
 
@@ -197,13 +197,13 @@ def resize_target(target: Mapping[str, Any], old: tuple[int, int], new: tuple[in
 def join_targets(
     targets: Sequence[Mapping[str, Any]], size: tuple[int, int], config: CondInstConfig, device: torch.device
 ) -> Targets:
-    """The objects of all images in one, with what the losses need of their masks.
+    """Joins the objects of all images, and computes the mask targets that the losses need.
 
     Args:
-        targets: as `check_targets` wants them.
+        targets: targets that `check_targets` accepts.
         size: (height, width) of the padded batch.
-        config: gives the strides.
-        device: of the result.
+        config: defines the strides.
+        device: device of the result.
     """
     semantic = config.semantic_loss
     strides = [config.mask_output_stride] + [config.mask_feature_stride] * semantic
@@ -251,6 +251,6 @@ def _sample_masks(
         part = masks[:, stride // 2 :: stride, stride // 2 :: stride]
         padding = (0, size[1] // stride - part.shape[2], 0, size[0] // stride - part.shape[1])
         sampled.append(F.pad(part, padding))
-    # one at a time: the sum of bools widens them all first
+    # one mask at a time, because the sum of bools first converts them all to integers
     areas = [mask.sum() for mask in masks]
     return ops.mask_centers(masks), sampled, torch.stack(areas) if areas else torch.zeros(0, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""From detections in network pixels to the results of each image at its own size (numerics 1.11)."""
+"""Converts detections in network pixels to the results of each image at the size of the image (numerics 1.11)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MASK_FORMATS = ("bool", "rle")
 
 
 def drop_invisible(detections: Detections, batch: ImageBatch) -> Detections:
-    """The detections whose box has an area on its image; all of them where there are no boxes."""
+    """The detections whose box has an area on its image; all detections if there are no boxes."""
     if detections.boxes is None:
         return detections
     boxes = scale_boxes(detections.boxes, batch)
@@ -28,7 +28,7 @@ def drop_invisible(detections: Detections, batch: ImageBatch) -> Detections:
 
 
 def scale_boxes(boxes: Tensor, batch: ImageBatch) -> Tensor:
-    """Brings boxes [B, K, 4] (x1, y1, x2, y2) from network pixels to pixels of the results, clipped to these."""
+    """Scales boxes [B, K, 4] (x1, y1, x2, y2) from network pixels to pixels of the results, and clips them."""
     scales = (batch.output_extents.double() / batch.network_extents.double()).to(boxes.dtype)  # [B, 4]
     return torch.minimum((boxes * scales[:, None]).clamp(min=0), batch.output_extents[:, None])
 
@@ -36,16 +36,16 @@ def scale_boxes(boxes: Tensor, batch: ImageBatch) -> Tensor:
 def encode_masks(
     detections: Detections, batch: ImageBatch, mask_format: str, config: CondInstConfig
 ) -> list[Tensor | EncodedMasks]:
-    """From mask logits to the masks of each image at the size of its results, `MASKS_AT_ONCE` instances at a time.
+    """The masks of each image at the size of its results, computed for `MASKS_AT_ONCE` instances at a time.
 
     The counts are read here, which is the first time that inference waits for the device.
 
     Args:
-        detections: those that are visible.
+        detections: the visible detections.
         batch: their images.
         mask_format: "bool" for [K, H, W] bool; "rle" for run lengths, in memory that does not grow with pixels times
             objects.
-        config: of the model.
+        config: config of the model.
     """
     encode = _encode_rles if mask_format == "rle" else _encode_pixels
     return [
@@ -90,8 +90,8 @@ def make_results(
     """The results of each image, see `CondInst.forward`: the detections without the free places.
 
     Args:
-        detections: those that are visible.
-        masks: of each image, by `encode_masks`.
+        detections: the visible detections.
+        masks: masks of each image, from `encode_masks`.
         batch: the images.
     """
     boxes = None if detections.boxes is None else scale_boxes(detections.boxes, batch)
@@ -112,7 +112,7 @@ def make_results(
 
 
 def _add_boxes(result: dict[str, Any], encoded: Tensor | EncodedMasks) -> dict[str, Any]:
-    """The result of a model without boxes: the boxes are those of the masks, and empty masks are left out."""
+    """The result of a model without boxes: boxes are computed from the masks, and empty masks are left out."""
     if isinstance(encoded, Tensor):
         is_visible = encoded.flatten(1).any(dim=1)
         masks = encoded[is_visible]

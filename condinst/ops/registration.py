@@ -19,8 +19,8 @@ def register_operators(names: Iterable[str]) -> None:
         names: folders of this package. ``reference.py`` defines the operator. ``autograd.py`` makes PyTorch operators
             of its kernels: ``register(namespace)`` returns a function with the signature of the reference, and
             ``unsupported_reason`` says which calls the kernels of the operator library cannot do. ``triton.py`` defines
-            the operators of the Triton kernels, and may have an ``unsupported_reason`` of its own. An operator without
-            Triton kernels says why in ``NOT_IN_TRITON``.
+            the operators of the Triton kernels, and may define another ``unsupported_reason`` for them. An operator
+            without Triton kernels gives the reason in ``NOT_IN_TRITON``.
     """
     for name in names:
         register(name, "reference", getattr(import_module(f".{name}.reference", __package__), name))

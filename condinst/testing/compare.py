@@ -28,7 +28,8 @@ class Results:
 def _weights(output: Tensor) -> Tensor:
     """Fixed weights in [0.5, 1.5) for the sum whose gradient is taken; the same for every backend and dtype.
 
-    Multiples of 1/128: every dtype has them, so that the kernels and the reference in float64 get one gradient.
+    They are multiples of 1/128, which every dtype represents exactly. So the kernels and the reference in float64 get
+    the same gradient.
     """
     generator = torch.Generator().manual_seed(0)
     weights = torch.randint(128, output.shape, generator=generator, dtype=torch.float64) / 128 + 0.5

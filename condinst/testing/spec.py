@@ -1,4 +1,4 @@
-"""What there is to know about an operator in order to test and to time it."""
+"""The specification of an operator: how to test it and how to time it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Tolerance:
 
     Attributes:
         relative: allowed share of each expected value.
-        of_largest: allowed share of the largest expected magnitude, for values that cancel.
+        of_largest: allowed share of the largest expected magnitude, for values that result from cancellation.
         reason: where the numbers come from.
         absolute: allowed difference whatever the values are, for a result that is 1 minus something near 1.
     """
@@ -32,7 +32,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Sample:
-    """One call of an operator. Gradients are taken for the floating tensors in `args` that have one."""
+    """One call of an operator. Gradients are computed for all floating tensors in `args` that are differentiable."""
 
     name: str
     args: tuple[Any, ...]
@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class BadInput:
-    """A call that must be refused with `error`, in words that match the regular expression `message`."""
+    """A call that must raise `error` with a message that matches the regular expression `message`."""
 
     name: str
     args: tuple[Any, ...]
@@ -57,18 +57,19 @@ class OpSpec:
     Attributes:
         name: the operator's name, one of `condinst.ops.OPERATORS`.
         dtypes: element types to test; float64 is for the CPU only.
-        tolerances: of outputs, by their dtype.
-        samples: (dtype, device) to calls of odd shapes and layouts, K = 0 and empty maps among them.
-        small_samples: device to calls in float64, small enough for gradcheck; none where nothing has a gradient.
-        native_calls: device to (name in ``torch.ops.condinst``, arguments) for opcheck: contiguous, sliced,
-            transposed and empty.
-        bad_inputs: calls that must be refused.
-        benchmark_samples: (dtype, device) to calls of realistic size.
-        differentiable: positions of the arguments that have a gradient; None for all floating ones.
-        gradient_tolerances: of gradients, by their dtype; None for those of outputs.
-        reference_compiles: whether the reference is one graph for ``torch.compile``; it is not where sizes within it
-            depend on values.
-        returns_tensors: whether a result is one tensor or several, which `check_sample` can compare.
+        tolerances: tolerances of outputs, by their dtype.
+        samples: takes (dtype, device) and returns calls of odd shapes and layouts, with K = 0 and empty maps included.
+        small_samples: takes a device and returns calls in float64 that are small enough for gradcheck; empty if the
+            operator has no gradient.
+        native_calls: takes a device and returns (name in ``torch.ops.condinst``, arguments) for opcheck: contiguous,
+            sliced, transposed and empty.
+        bad_inputs: returns calls that must raise an error.
+        benchmark_samples: takes (dtype, device) and returns calls of realistic size.
+        differentiable: positions of the arguments that have a gradient; None for all floating arguments.
+        gradient_tolerances: tolerances of gradients, by their dtype; None for the same as those of outputs.
+        reference_compiles: whether ``torch.compile`` makes one graph of the reference. It cannot if sizes within the
+            reference depend on values.
+        returns_tensors: whether a result is one tensor or several tensors, which `check_sample` can compare.
     """
 
     name: str
@@ -95,12 +96,12 @@ class OpSpec:
         return getattr(import_module(f"condinst.ops.{self.name}.reference"), self.name)
 
     def tolerance(self, dtype: torch.dtype, *, gradient: bool) -> Tolerance:
-        """How far an output or a gradient of this dtype may be off."""
-        own = self.gradient_tolerances if gradient else None
-        return (self.tolerances if own is None else own)[dtype]
+        """The tolerance of an output or a gradient of this dtype."""
+        tolerances = self.gradient_tolerances if gradient else None
+        return (self.tolerances if tolerances is None else tolerances)[dtype]
 
     def with_gradients(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The same arguments, those that have a gradient as leaves that ask for it; values and strides stay."""
+        """The same values and strides, with every differentiable argument as a leaf that requires a gradient."""
         return tuple(
             arg.detach().requires_grad_() if self._has_gradient(position, arg) else arg
             for position, arg in enumerate(args)

@@ -17,7 +17,7 @@ def load_spec(op: str) -> OpSpec:
 
 
 ALL_SPECS = tuple(load_spec(op) for op in OPERATORS if find_spec(f"condinst.ops.{op}.spec") is not None)
-"""Of all operators with kernels."""
+"""The specifications of all operators with kernels."""
 
 SPECS = tuple(spec for spec in ALL_SPECS if spec.returns_tensors)
-"""Of those whose results `check_sample` can compare."""
+"""The specifications of the operators whose results `check_sample` can compare."""

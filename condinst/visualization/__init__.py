@@ -1,4 +1,4 @@
-"""Pictures and outlines of what a model found, and of how it was trained."""
+"""Draws detections, outlines of masks and learning curves."""
 
 from .explain import draw_explanation
 from .learning_curves import can_draw_curves, save_learning_curves

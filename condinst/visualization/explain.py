@@ -13,7 +13,7 @@ _GAP = 6
 _FONT_SIZE = 14
 _ROW_LENGTH = 8
 _CONTEXT = 3.0
-"""The window that is shown, in sizes of the box: neighbours belong to the picture."""
+"""The size of the window that is shown, relative to the box, so that neighbours are visible."""
 _LEAST_WINDOW = 64
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
 
@@ -30,13 +30,13 @@ def draw_explanation(
 ) -> Image.Image:
     """The neighbourhood of an instance, its mask from several inputs, and maps in rows of tiles below.
 
-    Masks are drawn as probabilities over the grey image, with a line at 0.5. Maps are blue below 0 and red above, each
-    row on its own scale, so that the tiles of a row can be compared.
+    Masks are drawn as probabilities over the grey image, with a line at 0.5. Maps are blue below 0 and red above. The
+    tiles of a row have the same scale, so that they can be compared.
 
     Args:
         image: uint8 [3, H, W] RGB.
-        title: written above all.
-        box: [4] (x1, y1, x2, y2) pixels of the image; None draws none and shows the whole image.
+        title: title above all tiles.
+        box: [4] (x1, y1, x2, y2) pixels of the image; None draws no box and shows the whole image.
         location: [2] (x, y), marked by a cross.
         masks: name and logits [h, w] of each mask.
         mask_stride: pixels of the image per cell of the masks.
@@ -69,7 +69,7 @@ def draw_explanation(
         first.append((name, _over(grey, probability)))
     strips = [_strip("", first)]
     for name, maps in rows:
-        parts = [_resized(one, feature_stride, window, size) for one in maps]
+        parts = [_resized(feature_map, feature_stride, window, size) for feature_map in maps]
         largest = max(float(np.abs(part).max()) for part in parts) or 1.0
         tiles = [(str(channel), _signed(part / largest)) for channel, part in enumerate(parts)]
         for start in range(0, len(tiles), _ROW_LENGTH):
@@ -80,7 +80,7 @@ def draw_explanation(
 
 
 def _window(image: Tensor, box: Tensor | None) -> tuple[int, int, int, int]:
-    """(x1, y1, x2, y2) of what is shown: the box with its neighbourhood, within the image."""
+    """(x1, y1, x2, y2) of the window that is shown: the box with its neighbourhood, within the image."""
     height, width = image.shape[1:]
     if box is None:
         return 0, 0, width, height
@@ -99,7 +99,7 @@ def _window(image: Tensor, box: Tensor | None) -> tuple[int, int, int, int]:
 def _resized(values: Tensor, stride: int, window: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
     """The part of a map [h, w] in a window of the image, float32 [size[1], size[0]]."""
     x1, y1, x2, y2 = window
-    # cell k is at k * stride + stride // 2, which is (k + 0.5) * stride as PIL counts
+    # cell k is at pixel k * stride + stride // 2, which is (k + 0.5) * stride in PIL's coordinates
     region = (x1 / stride, y1 / stride, min(x2 / stride, values.shape[1]), min(y2 / stride, values.shape[0]))
     picture = Image.fromarray(np.ascontiguousarray(values.float().numpy()))
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=region))
@@ -118,7 +118,7 @@ def _over(grey: np.ndarray, probability: np.ndarray) -> Image.Image:
 
 
 def _signed(values: np.ndarray) -> Image.Image:
-    """Values in -1..1: blue, white, red."""
+    """Values in -1..1 as colours from blue over white to red."""
     strength = np.abs(values).clip(0, 1)[..., None]
     colour = np.where(values[..., None] < 0, (33.0, 80.0, 190.0), (190.0, 30.0, 45.0))
     return Image.fromarray((255 * (1 - strength) + colour * strength).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""The course of a training, drawn from its logs."""
+"""Draws learning curves from the logs of trainings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 Rows = list[dict[str, str]]
 
 _MEASURES = {"mask_AP": "-o", "box_AP": "--s", "PQ": "-o", "PQ_things": "--s", "PQ_stuff": ":^"}
-"""Columns of `validation.csv`, and how their lines look."""
+"""Columns of `validation.csv`, and the styles of their lines."""
 
 
 def can_draw_curves() -> bool:
@@ -22,8 +22,8 @@ def save_learning_curves(runs: Mapping[str, Path | str], path: Path | str, *, lo
     """Draws the losses and the average precision or panoptic quality of one or several trainings against their steps.
 
     Args:
-        runs: folders with a `log.csv` and perhaps a `validation.csv`, by the name of the run.
-        path: of the picture; its folder is made.
+        runs: folders with a `log.csv` and optionally a `validation.csv`, by the name of the run.
+        path: path of the picture; its folder is made.
         losses: columns of `log.csv`; by default all losses of a single run, or the sum of several runs.
 
     Raises:
@@ -34,7 +34,7 @@ def save_learning_curves(runs: Mapping[str, Path | str], path: Path | str, *, lo
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    of_losses, of_precision = figure.subplots(1, 2)
+    loss_axes, precision_axes = figure.subplots(1, 2)
     for name, folder in runs.items():
         rows = _read(Path(folder) / "log.csv")
         if not rows:
@@ -42,18 +42,18 @@ def save_learning_curves(runs: Mapping[str, Path | str], path: Path | str, *, lo
         columns = losses or (["loss"] if len(runs) > 1 else [key for key in rows[0] if key.startswith("loss_")])
         for column in columns:
             label = name if len(columns) == 1 else column.removeprefix("loss_")
-            of_losses.plot(*_points(rows, column), label=label, linewidth=1.2)
+            loss_axes.plot(*_points(rows, column), label=label, linewidth=1.2)
         validations = _read(Path(folder) / "validation.csv")
         for column, style in _MEASURES.items():
             label = column.replace("_", " ") if len(runs) == 1 else f"{name}, {column.replace('_', ' ')}"
             if validations and column in validations[0]:
-                of_precision.plot(*_points(validations, column), style, label=label, markersize=4)
-    of_losses.set(xlabel="step", ylabel="loss", yscale="log", title="training")
+                precision_axes.plot(*_points(validations, column), style, label=label, markersize=4)
+    loss_axes.set(xlabel="step", ylabel="loss", yscale="log", title="training")
     kinds = {
-        "panoptic quality" if "PQ" in str(line.get_label()) else "average precision" for line in of_precision.lines
+        "panoptic quality" if "PQ" in str(line.get_label()) else "average precision" for line in precision_axes.lines
     }
-    of_precision.set(xlabel="step", ylabel=", ".join(sorted(kinds)), ylim=(0, None), title="validation")
-    for axes in (of_losses, of_precision):
+    precision_axes.set(xlabel="step", ylabel=", ".join(sorted(kinds)), ylim=(0, None), title="validation")
+    for axes in (loss_axes, precision_axes):
         axes.grid(alpha=0.3, which="both")
         if axes.lines:
             axes.legend(fontsize=8)

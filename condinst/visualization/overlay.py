@@ -21,9 +21,9 @@ Rectangle = tuple[int, int, int, int]
 _MASK_OPACITY = 0.4
 _BOX_OPACITY = 0.6
 _LOWEST_BRIGHTNESS = 0.45
-_STRIP = 2**22  # pixels that are drawn on at a time
+_STRIP = 2**22  # pixels that are drawn at a time
 FARTHEST = 2**30
-"""The largest coordinate of a box that is drawn, in pixels: as the largest side of an image. PIL counts in 32 bits."""
+"""The largest coordinate of a box that is drawn, in pixels, the same as the largest side. PIL has 32-bit integers."""
 
 GOLDEN_RATIO = 0.6180339887498949
 
@@ -38,23 +38,23 @@ def draw_predictions(
 ) -> Image.Image:
     """The image with its objects drawn over it.
 
-    Lines and text grow with the image; the k-th object always has the k-th colour. A name is left out where
-    it would be more than twice as wide as its object's box or would touch the name of an object before it,
-    so that crowds of small objects stay visible.
+    Lines and text grow with the image; object k always has colour k. A name is left out if it would be more than twice
+    as wide as the box of its object, or would touch the name of an earlier object, so that crowds of small objects stay
+    visible.
 
     Args:
         image: uint8 [3, H, W] RGB.
         boxes: [K, 4] (x1, y1, x2, y2) in pixels, finite and within `FARTHEST` of the image.
         labels: int64 [K].
-        scores: [K] in 0..1; None for annotations, which have none.
-        masks: bool [K, H, W], or K COCO run lengths, of which one at a time is decoded.
-        class_names: the name of each label; without, the label itself is written.
+        scores: [K] in 0..1; None for annotations, which have no scores.
+        masks: bool [K, H, W], or K COCO run lengths, which are decoded one at a time.
+        class_names: the name of each label; without names, the labels are written.
 
     Returns:
         An RGB image of W x H pixels.
 
     Raises:
-        TypeError: run lengths that are none.
+        TypeError: masks that are neither a tensor nor run lengths.
         ValueError: an image of another type or without pixels; shapes that do not fit each other; boxes that are not
             finite or too far away; damaged run lengths.
     """
@@ -65,7 +65,7 @@ def draw_predictions(
         _Object(mask, window, box, instance_colour(index))
         for index, (mask, window, box) in enumerate(zip(masks, windows, boxes.tolist(), strict=True))
     ]
-    # Large ones first: what lies in front of an object is mostly smaller than it.
+    # Large objects first, because an object in front of another is mostly smaller.
     objects = [objects[index] for index in sorted(range(count), key=lambda index: -areas[index])]
     pixels = image.permute(1, 2, 0).cpu().numpy().copy()
     _tint(pixels, objects)
@@ -94,7 +94,7 @@ def _check_arguments(
     ):
         if value is not None and value.shape != shape:
             raise ValueError(f"{name}: expected {list(shape)} for these boxes, got {list(value.shape)}")
-    if not (boxes.abs() <= FARTHEST).all():  # written so that NaN is refused too
+    if not (boxes.abs() <= FARTHEST).all():  # this form of the condition also raises for NaN
         raise ValueError(f"boxes: expected numbers of at most {FARTHEST}, got {float(boxes.abs().max()):.4g}")
     if len(masks) != count:
         raise ValueError(f"masks: expected {count} for these boxes, got {len(masks)}")
@@ -110,12 +110,12 @@ def _check_arguments(
 
 
 def instance_colour(index: int) -> Colour:
-    """A colour that is far in hue from those of the indices around it and bright enough for black text."""
+    """A colour that is far in hue from the colours of adjacent indices, and bright enough for black text."""
     return bright_colour(0.6 + index * GOLDEN_RATIO, (0.85, 0.6, 1.0)[index % 3], 1.0)
 
 
 def bright_colour(hue: float, saturation: float, value: float) -> Colour:
-    """A colour of these (the hue counts modulo 1), lightened until it is bright enough for black text."""
+    """The colour of a hue (modulo 1), lightened until it is bright enough for black text."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue
     white = max(0.0, _LOWEST_BRIGHTNESS - brightness) / (1 - brightness)
@@ -124,7 +124,7 @@ def bright_colour(hue: float, saturation: float, value: float) -> Colour:
 
 
 class NameTags:
-    """Names in black on a coloured ground, all of one height; for a picture of `size` (W, H) pixels."""
+    """Names in black on a coloured background, all of the same height, for a picture of `size` (W, H) pixels."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         font_size = min(max(11, round(max(size) / 50)), 40)
@@ -138,14 +138,14 @@ class NameTags:
         return int(self._font.getlength(text)) + 2 * self._padding
 
     def draw(self, pen: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: Colour) -> None:
-        """Draws a tag with these first column and first row."""
+        """Draws a tag with `left` as its first column and `top` as its first row."""
         place = (left, top, left + self.width(text) - 1, top + self.height - 1)
         pen.rounded_rectangle(place, radius=self._padding, fill=colour)
         pen.text((left + self._padding, top + self._padding - self._top), text, font=self._font, fill="black")
 
 
 class _Object(NamedTuple):
-    """window: the rows and columns with all of the mask; box: (x1, y1, x2, y2) in pixels."""
+    """window: the rows and columns that contain the mask; box: (x1, y1, x2, y2) in pixels."""
 
     mask: Tensor | dict[str, Any]
     window: tuple[slice, slice]
@@ -153,7 +153,7 @@ class _Object(NamedTuple):
     colour: Colour
 
     def pixels(self) -> np.ndarray:
-        """The mask within its window, bool; not kept, for all masks together may be larger than memory."""
+        """The mask within its window, bool. It is not cached, because all masks together may be larger than memory."""
         if isinstance(self.mask, Tensor):
             return self.mask[self.window].cpu().numpy()
         rows, columns = (np.arange(side.start, side.stop) for side in self.window)
@@ -162,26 +162,26 @@ class _Object(NamedTuple):
 
 def _tint(pixels: np.ndarray, objects: list[_Object]) -> None:
     """Blends uint8 pixels [H, W, 3] with the colours of the masks, in place."""
-    # Each pixel is tinted by the last of its masks alone, so that masks that overlap do not darken it twice.
-    owner = np.zeros(pixels.shape[:2], dtype=np.min_scalar_type(len(objects)))
-    for number, one in enumerate(objects, start=1):
-        np.copyto(owner[one.window], number, where=one.pixels())
-    colours = np.array([(0, 0, 0), *(one.colour for one in objects)])
-    for rows in row_slices(len(owner), owner.shape[1], _STRIP):
-        covered = owner[rows] > 0
-        own = pixels[rows][covered]
-        pixels[rows][covered] = np.rint(own * (1 - _MASK_OPACITY) + colours[owner[rows][covered]] * _MASK_OPACITY)
+    # Only the last mask of a pixel tints it, so that overlapping masks do not darken it twice.
+    top_object = np.zeros(pixels.shape[:2], dtype=np.min_scalar_type(len(objects)))
+    for number, item in enumerate(objects, start=1):
+        np.copyto(top_object[item.window], number, where=item.pixels())
+    colours = np.array([(0, 0, 0), *(item.colour for item in objects)])
+    for rows in row_slices(len(top_object), top_object.shape[1], _STRIP):
+        covered = top_object[rows] > 0
+        tints = colours[top_object[rows][covered]]
+        pixels[rows][covered] = np.rint(pixels[rows][covered] * (1 - _MASK_OPACITY) + tints * _MASK_OPACITY)
 
 
 def _draw_contours(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
-    for one in objects:
-        pixels[one.window][_contour(one.pixels(), width)] = one.colour
+    for item in objects:
+        pixels[item.window][_contour(item.pixels(), width)] = item.colour
 
 
 def _areas_and_windows(
     masks: Tensor | Sequence[dict[str, Any]],
 ) -> tuple[list[int], list[tuple[slice, slice]]]:
-    """The pixels of each mask, and the smallest rows and columns with all of them: work in these alone is quick."""
+    """The area of each mask, and the smallest window that contains it, because drawing only in the window is fast."""
     if isinstance(masks, Tensor):
         return [int(mask.count_nonzero()) for mask in masks], [_bounding_window(mask.cpu().numpy()) for mask in masks]
     areas = mass_centers(masks)[1].tolist()  # also a check of the run lengths
@@ -190,7 +190,7 @@ def _areas_and_windows(
 
 
 def _bounding_window(mask: np.ndarray) -> tuple[slice, slice]:
-    """The smallest rows and columns with all of a mask."""
+    """The smallest rows and columns that contain a mask."""
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
     if not rows.size:
@@ -199,7 +199,7 @@ def _bounding_window(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def _contour(mask: np.ndarray, width: int) -> np.ndarray:
-    """The outermost `width` pixels of a mask [H, W]; what lies beyond the array is outside."""
+    """The outermost `width` pixels of a mask [H, W]; pixels beyond the array count as outside."""
     inner = mask
     for _ in range(width):
         padded = np.pad(inner, 1)
@@ -213,15 +213,15 @@ def _draw_boxes(pixels: np.ndarray, objects: list[_Object], width: int) -> None:
         canvas = Image.fromarray(pixels[rows])
         layer = Image.new("RGBA", canvas.size)
         pen = ImageDraw.Draw(layer)
-        for one in objects:
-            x1, y1, x2, y2 = one.box
-            # The last pixel inside a box is one before its right and bottom edge.
+        for item in objects:
+            x1, y1, x2, y2 = item.box
+            # The last pixel inside a box is 1 before its right and bottom edge.
             left, top = round(x1), round(y1) - rows.start
             corners = (left, top, max(left, round(x2) - 1), max(top, round(y2) - 1 - rows.start))
-            # what lies further outside is not seen, but would take time
+            # Edges further outside are not visible, but would take time.
             sides = (canvas.width, canvas.height) * 2
             corners = tuple(min(max(at, -2 * width), side + 2 * width) for at, side in zip(corners, sides, strict=True))
-            pen.rectangle(corners, outline=(*one.colour, round(255 * _BOX_OPACITY)), width=width)
+            pen.rectangle(corners, outline=(*item.colour, round(255 * _BOX_OPACITY)), width=width)
         canvas.paste(layer, mask=layer)
         pixels[rows] = np.asarray(canvas)
 
@@ -236,7 +236,7 @@ def _draw_names(canvas: Image.Image, boxes: list[list[float]], texts: list[str])
         if width > 2 * (box[2] - box[0]) or width > canvas.width or height > canvas.height:
             continue
         left = min(max(0, round(box[0])), canvas.width - width)
-        # Above the box, or inside it where there is no room above.
+        # Above the box, or inside it if there is no space above.
         above = round(box[1]) - height
         up = above if above >= 0 else min(max(0, round(box[1])), canvas.height - height)
         place = (left, up, left + width - 1, up + height - 1)

@@ -1,4 +1,4 @@
-"""Every pixel of an image with the segment that it belongs to."""
+"""Draws the segments of a panoptic result over an image."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .overlay import GOLDEN_RATIO, Colour, NameTags, bright_colour, instance_col
 
 _OPACITY = 0.5
 _VOID_BRIGHTNESS = 0.7
-_LARGEST_ID = 256**3 - 1  # what the PNG of COCO holds
+_LARGEST_ID = 256**3 - 1  # the largest id in a PNG of COCO
 _ROWS_AT_ONCE = 256
 _GRID_SIZE = 640
-"""Places for names are looked for on every n-th pixel, so that no side has more."""
+"""The search for places of names uses every n-th pixel, so that no side of the grid is longer than this."""
 _ROOM = (3.0, 1.5, 1.0)
-"""A name is put where this many times its own size is free in its segment: the first that there is."""
+"""The free area that a name needs in its segment, relative to its size. The first factor that fits is used."""
 
 
 def draw_panoptic(
@@ -27,23 +27,23 @@ def draw_panoptic(
 ) -> Image.Image:
     """The image with its segments tinted, contours between them, and names inside those that are large enough.
 
-    Stuff has a muted colour that depends on its label alone, the k-th of the things the k-th colour of
-    `draw_predictions`. Void is darkened. A name, of things with the score, is written where it lies wholly in its
-    segment, and there near the middle; where it does not fit, the score is left out first and then the name.
+    Stuff has a muted colour that depends only on its label, and thing k has colour k of `draw_predictions`. Void is
+    darkened. Names lie completely in their segments, near the middle; the names of things include the score. If a name
+    does not fit, the score is left out, and then the name.
 
     Args:
         image: uint8 [3, H, W] RGB.
         ids: integers [H, W], the segment of each pixel, 0 for void.
-        segments_info: of each segment `id` (1 .. 256^3 - 1), `label` (panoptic label), `isthing` and, where there is
-            one, `score`. A segment without pixels is not drawn, but it counts where things get their colours.
-        names: the name of each panoptic label, things first; without, the label itself is written.
+        segments_info: a dict per segment with `id` (1 .. 256^3 - 1), `label` (panoptic label), `isthing` and optionally
+            `score`. A segment without pixels is not drawn, but it counts for the colours of things.
+        names: the name of each panoptic label, things first; without names, the labels are written.
 
     Returns:
         An RGB image of W x H pixels; the same for the same arguments.
 
     Raises:
-        ValueError: a wrong dtype, shapes that do not fit each other, pixels of a segment that `segments_info` lacks, an
-            id twice, an id out of range, or a label without a name.
+        ValueError: a wrong dtype, shapes that do not fit each other, pixels of a segment that `segments_info` lacks, a
+            repeated id, an id out of range, or a label without a name.
     """
     if image.dtype != torch.uint8:
         raise ValueError(f"image: expected torch.uint8, got {image.dtype}")
@@ -65,12 +65,12 @@ def draw_panoptic(
 
 
 def stuff_colour(label: int) -> Colour:
-    """The muted colour of stuff: far in hue from those of the labels around it, bright enough for black text."""
+    """The muted colour of stuff: far in hue from the colours of adjacent labels, and bright enough for black text."""
     return bright_colour(0.3 + label * GOLDEN_RATIO, (0.45, 0.3, 0.55)[label % 3], (0.8, 0.65)[label % 2])
 
 
 class _Segment(NamedTuple):
-    """colour: of its tint; texts: what may be written on it, the best first."""
+    """colour: the tint of the segment; texts: the possible names on it, the best first."""
 
     colour: Colour
     texts: tuple[str, ...]
@@ -95,16 +95,16 @@ def _segments(segments_info: Sequence[dict[str, Any]], names: Sequence[str]) -> 
 
 
 def _places(ids: np.ndarray, known: list[int]) -> np.ndarray:
-    """Segments by their place in `known`, from 1, int32 [H, W]; 0 is void."""
-    for one in known:
-        if not 0 < one <= _LARGEST_ID:
-            raise ValueError(f"segments_info: expected ids in 1..{_LARGEST_ID}, got {one}")
+    """The index of each pixel's segment in `known`, from 1, int32 [H, W]; 0 is void."""
+    for segment_id in known:
+        if not 0 < segment_id <= _LARGEST_ID:
+            raise ValueError(f"segments_info: expected ids in 1..{_LARGEST_ID}, got {segment_id}")
     if len(set(known)) < len(known):
         raise ValueError(f"segments_info: expected each id once, got {len(known)} segments with {len(set(known))} ids")
-    place_of = np.full(max(known, default=0) + 1, -1, np.int32)
-    place_of[[0, *known]] = range(len(known) + 1)
-    outside = (ids < 0) | (ids >= len(place_of))
-    places = place_of[np.where(outside, 0, ids)]
+    table = np.full(max(known, default=0) + 1, -1, np.int32)
+    table[[0, *known]] = range(len(known) + 1)
+    outside = (ids < 0) | (ids >= len(table))
+    places = table[np.where(outside, 0, ids)]
     unknown = ids[outside | (places < 0)]
     if unknown.size:
         raise ValueError(f"ids: expected 0 and the {len(known)} ids of segments_info, got {unknown[0]}")
@@ -115,26 +115,26 @@ def _tint(pixels: np.ndarray, places: np.ndarray, segments: list[_Segment]) -> N
     """Blends uint8 pixels [H, W, 3] with the colours of their segments, in place."""
     kept = np.full(len(segments) + 1, 1 - _OPACITY, np.float32)
     kept[0] = _VOID_BRIGHTNESS
-    added = np.array([(0, 0, 0), *(one.colour for one in segments)], np.float32) * np.float32(_OPACITY)
-    # in bands: the whole image as floating-point numbers would be four times as large
+    added = np.array([(0, 0, 0), *(segment.colour for segment in segments)], np.float32) * np.float32(_OPACITY)
+    # In bands of rows, because the whole image in floating point would be four times as large.
     for start in range(0, len(pixels), _ROWS_AT_ONCE):
-        band, own = pixels[start : start + _ROWS_AT_ONCE], places[start : start + _ROWS_AT_ONCE]
-        band[:] = np.rint(band * kept[own][..., None] + added[own])
+        band, band_places = pixels[start : start + _ROWS_AT_ONCE], places[start : start + _ROWS_AT_ONCE]
+        band[:] = np.rint(band * kept[band_places][..., None] + added[band_places])
 
 
 def _draw_contours(pixels: np.ndarray, places: np.ndarray, segments: list[_Segment], width: int) -> None:
-    """Colours what is less than `width` pixels, up, down, left or right, from another segment or void."""
+    """Colours pixels that are at most `width` pixels, up, down, left or right, from another segment or void."""
     edge = np.zeros(places.shape, bool)
     for distance in range(1, width + 1):
-        for one, other in (
+        for after, before in (
             (np.s_[distance:], np.s_[:-distance]),
             (np.s_[:, distance:], np.s_[:, :-distance]),
         ):
-            differs = places[one] != places[other]
-            edge[one] |= differs
-            edge[other] |= differs
+            differs = places[after] != places[before]
+            edge[after] |= differs
+            edge[before] |= differs
     edge &= places > 0
-    colours = np.array([(0, 0, 0), *(one.colour for one in segments)], np.uint8)
+    colours = np.array([(0, 0, 0), *(segment.colour for segment in segments)], np.uint8)
     pixels[edge] = colours[places[edge]]
 
 
@@ -142,10 +142,10 @@ def _draw_names(canvas: Image.Image, places: np.ndarray, segments: list[_Segment
     tags = NameTags(canvas.size)
     pen = ImageDraw.Draw(canvas)
     step = -(-max(places.shape) // _GRID_SIZE)
-    height, width = (side // step * step for side in places.shape)  # that of whole cells
+    height, width = (side // step * step for side in places.shape)  # of all whole cells
     grid = places[step // 2 : height : step, step // 2 : width : step]
     rows = -(-tags.height // step)
-    # the cells of each segment, one after the other, by a single sort
+    # A single sort groups the cells by segment.
     order = np.argsort(grid, axis=None, kind="stable")
     ends = np.cumsum(np.bincount(grid.ravel(), minlength=len(segments) + 1))
     for segment, start, end in zip(segments, ends[:-1], ends[1:], strict=True):
@@ -161,9 +161,9 @@ def _draw_names(canvas: Image.Image, places: np.ndarray, segments: list[_Segment
 
 
 def _room(ys: np.ndarray, xs: np.ndarray, rows: int, columns: int) -> tuple[int, int] | None:
-    """The first row and column of a rectangle in these cells, as free as can be and near their mean; None if none."""
+    """The first row and column of a rectangle within these cells, with the most margin, near their mean; or None."""
     top, left = int(ys.min()), int(xs.min())
-    # sums over the rectangle from (0, 0) to each cell give those over any rectangle
+    # Sums over the rectangles from (0, 0) to each cell give the sum over any rectangle.
     sums = np.zeros((int(ys.max()) - top + 2, int(xs.max()) - left + 2), np.int32)
     sums[ys - top + 1, xs - left + 1] = 1
     sums = sums.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)

@@ -15,9 +15,9 @@ def mask_polygons(mask: np.ndarray) -> list[list[float]]:
         mask: [H, W] bool or 0 and 1.
 
     Returns:
-        Polygons [x, y, x, y, ...] in pixels, where the centre of the first pixel is (0.5, 0.5); those of holes, too.
+        Polygons [x, y, x, y, ...] in pixels, where the centre of the first pixel is (0.5, 0.5), with those of holes.
     """
     padded = np.pad(mask, 1).astype(np.float32)
     lines = cast(list[np.ndarray], contour_generator(z=padded, line_type="Separate").lines(0.5))
-    # a pixel of the mask is one further in the padded one, and its centre half a pixel from its corner
+    # the padding shifts pixels by 1, and the centre of a pixel is half a pixel from its corner
     return [(line[:-1] - 0.5).ravel().tolist() for line in lines]

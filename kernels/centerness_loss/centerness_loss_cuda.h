@@ -1,15 +1,15 @@
 // The CUDA kernel of centerness_loss, as a function that launches it on a stream (a cudaStream_t of the current device) and
-// returns at once. It throws std::runtime_error when CUDA does not take a launch.
+// returns at once. It throws std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "centerness_loss.h"
 
 namespace condinst::centerness_loss::cuda {
 
-// LossResults::chunk; the same on every GPU, so that the result is.
+// LossResults::chunk. It is the same on every GPU, so that the result is the same.
 constexpr int64_t kChunk = 1024;
 
-// Fills what the results want.
+// Fills the results that are not null.
 void losses(const Args& args, void* stream);
 
 }  // namespace condinst::centerness_loss::cuda

@@ -1,5 +1,5 @@
-// memcpy and memset for arrays that may be empty: a tensor without elements has a null pointer, which those of the
-// standard do not take, whatever the number of bytes. All functions are static: see simd.h.
+// memcpy and memset for arrays that may be empty: a tensor without elements has a null pointer, which the functions of the
+// standard do not accept, even for 0 bytes. All functions are static: see simd.h.
 #pragma once
 
 #include <cstdint>

@@ -18,7 +18,7 @@ CpuFeatures cpu_features() {
   features.f16c = __builtin_cpu_supports("f16c");
   features.fma = __builtin_cpu_supports("fma");
 #elif defined(__aarch64__)
-  features.neon = true;  // part of the architecture
+  features.neon = true;  // NEON is part of the architecture
 #endif
   return features;
 }

@@ -1,4 +1,4 @@
-// Which of the instruction sets the CPU kernels are compiled for is used on this machine.
+// Selects the instruction set of the CPU kernels on this machine.
 #pragma once
 
 namespace condinst {
@@ -11,17 +11,17 @@ struct CpuFeatures {
 
 CpuFeatures cpu_features();
 
-// The best one this CPU has, or the one that the environment variable CONDINST_CPU_ISA names (read once). Throws
-// std::invalid_argument for a name that is unknown or an instruction set that this CPU lacks.
+// The best instruction set of this CPU, or that of the environment variable CONDINST_CPU_ISA (read once). Throws
+// std::invalid_argument for an unknown name or an instruction set that this CPU lacks.
 CpuIsa cpu_isa();
 
 const char* name(CpuIsa isa);
 
 }  // namespace condinst
 
-// Every `*_cpu.cpp` is compiled once per instruction set, with CONDINST_ISA as the name of an inner namespace. In a
-// header, CONDINST_FOR_EACH_ISA(declarations) declares what such a file defines; in a caller, CONDINST_CPU_KERNEL(f)
-// is the `f` for this machine.
+// Every `*_cpu.cpp` is compiled once per instruction set, with CONDINST_ISA as the name of an inner namespace. In a header,
+// CONDINST_FOR_EACH_ISA(declarations) declares the functions of such a file; in a caller, CONDINST_CPU_KERNEL(f) is the `f`
+// for this machine.
 #if defined(__x86_64__)
 #define CONDINST_FOR_EACH_ISA(...)          \
   namespace baseline {                      \

@@ -1,4 +1,4 @@
-// What the CUDA part of the library was compiled with, and whether this machine can run it.
+// Describes the CUDA part of the library: its compilation, and whether this machine can run it.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What every .cu file includes first: CUDA, or its stand-in on the host, and the one way to launch a kernel.
+// Every .cu file includes this file first: CUDA, or its stand-in on the host, and the function that launches a kernel.
 #pragma once
 
 #if defined(CONDINST_CUDA_ON_HOST)
@@ -15,14 +15,14 @@
 
 namespace condinst {
 
-// Throws std::runtime_error for anything but success.
+// Throws std::runtime_error unless the status is success.
 static inline void check_cuda(const char* name, cudaError_t status) {
   if (status != cudaSuccess) {
     throw std::runtime_error(std::string("CUDA kernel ") + name + ": " + cudaGetErrorString(status));
   }
 }
 
-// The number of blocks in x, where 2^31 - 1 are the most. Throws std::runtime_error for more.
+// The number of blocks in x. Throws std::runtime_error for more than 2^31 - 1.
 static inline unsigned grid_size(int64_t blocks) {
   if (blocks > 0x7fffffff) {
     throw std::runtime_error("a CUDA grid of " + std::to_string(blocks) + " blocks is too large");
@@ -30,10 +30,10 @@ static inline unsigned grid_size(int64_t blocks) {
   return static_cast<unsigned>(blocks);
 }
 
-// Launches `kernel` and throws std::runtime_error, which has the name, when CUDA does not take the launch. Never waits.
+// Launches `kernel`. Throws std::runtime_error with the name if CUDA rejects the launch. Never waits.
 //
 //   name            for messages
-//   shared_bytes    of dynamic shared memory; more than 48 KB is asked for by itself
+//   shared_bytes    bytes of dynamic shared memory; this function requests more than 48 KB if needed
 //   stream          a cudaStream_t of the current device
 //   args            copied to every thread
 template <class... Params, class... Args>
@@ -48,7 +48,7 @@ static inline void launch(const char* name, void (*kernel)(Params...), dim3 grid
     const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                    static_cast<int>(shared_bytes));
     if (error != cudaSuccess) {
-      (void)cudaGetLastError();  // clears the error, which PyTorch's next launch would report
+      (void)cudaGetLastError();  // clears the error, which the next launch of PyTorch would report
     }
     check_cuda(name, error);
   }

@@ -33,13 +33,13 @@ static __device__ __forceinline__ T narrow(Acc value) {
   }
 }
 
-// `count` elements that are read or written in one access where they are aligned: `count * sizeof(T)` is 1, 2, 4, 8 or 16.
+// `count` elements that are read or written in one access if they are aligned: `count * sizeof(T)` is 1, 2, 4, 8 or 16.
 template <class T, int count>
 struct alignas(count * sizeof(T)) Pack {
   T values[count];
 };
 
-// Elements of the widest of these types in 16 bytes.
+// The number of elements of the widest of these types in 16 bytes.
 template <class... Ts>
 constexpr int kPackCount = 16 / static_cast<int>(std::max({sizeof(Ts)...}));
 
@@ -59,7 +59,7 @@ static __device__ __forceinline__ void store_pack(T* to, const Pack<T, count>& p
   *reinterpret_cast<Pack<T, count>*>(to) = pack;
 }
 
-// All `count` elements, 16 bytes at a time or, where there are fewer, at once. `from` (`to`) must be aligned to as much.
+// All `count` elements, 16 bytes at a time, or fewer bytes at once. `from` (`to`) must have the same alignment.
 template <int count, class T>
 static __device__ __forceinline__ void load_all(const T* from, T* values) {
   constexpr int pack = count * sizeof(T) < 16 ? count : kPackCount<T>;
@@ -87,7 +87,8 @@ static __device__ __forceinline__ void store_all(T* to, const T* values) {
   }
 }
 
-// The first `available` elements, one by one; the others are 0. Any alignment, and `available` may be 0 or below.
+// The first `available` elements, one by one; the others are 0. The alignment is arbitrary, and `available` may be 0 or
+// negative.
 template <int count, class T>
 static __device__ __forceinline__ Pack<T, count> load_some(const T* from, int64_t available) {
   Pack<T, count> pack = {};

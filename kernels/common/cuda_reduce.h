@@ -1,4 +1,4 @@
-// Sums over the threads of a block, in an order that depends on nothing.
+// Sums over the threads of a block, in a fixed order.
 #pragma once
 
 #include "cuda_launch.h"
@@ -14,7 +14,7 @@ static __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
-// The sum of each of the `count` values over the block, in thread 0; the other threads have no use for theirs. All
+// The sum of each of the `count` values over the block, in thread 0; the results of other threads are meaningless. All
 // `threads` threads of a one-dimensional block must call it, at most once in a kernel (there is no barrier at the end).
 template <int threads, int count, class T>
 static __device__ __forceinline__ void block_sum(T (&values)[count]) {

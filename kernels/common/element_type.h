@@ -1,7 +1,7 @@
-// The element types kernels read and write. Half precision is kept as its bits; simd.h and the CUDA kernels convert.
+// The element types that kernels read and write. Half precision is stored as bits; simd.h and the CUDA kernels convert it.
 //
 // with_element_type takes the place of PyTorch's AT_DISPATCH macros and of c10::Half. The library is built against the
-// stable ABI, so that one build runs with every torch from 2.11 on, and the kernels include no header of PyTorch at all.
+// stable ABI, so that one build runs with every torch since 2.11, and the kernels include no header of PyTorch.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-// Calls f with a value of the C++ type, so that a template can be picked by it. nvcc makes no kernels for float64, which
-// gradcheck alone wants; built for the host, the same kernels have it.
+// Calls f with a value of the C++ type, so that f can instantiate a template with it. With nvcc there are no kernels for
+// float64, which only gradcheck needs; kernels that are built for the host have it.
 template <class F>
 static inline void with_element_type(ElementType type, const F& f) {
   switch (type) {

@@ -1,4 +1,4 @@
-// simd_math.h's sigmoid, one number at a time: the same bits, where no operation is fused with another.
+// The sigmoid of simd_math.h for a single number. It has the same bits if operations are not fused.
 #pragma once
 
 #include <cstdint>

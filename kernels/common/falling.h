@@ -13,7 +13,7 @@ static inline CONDINST_HOST_DEVICE uint32_t falling(float score) {
   const float without_sign_of_zero = score + 0.0f;
   uint32_t bits;
   memcpy(&bits, &without_sign_of_zero, sizeof(bits));
-  // the bits of positive numbers rise with them, those of negative ones fall
+  // The bits of positive numbers rise with the number, those of negative numbers fall.
   return bits >> 31 != 0 ? bits : ~bits & 0x7fffffffu;
 }
 

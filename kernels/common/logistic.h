@@ -1,4 +1,5 @@
-// The logistic function and both its logarithms, precise at either end. simd_math.h has the same for vectors.
+// The logistic function and both of its logarithms, precise for large positive and negative x. simd_math.h has the same for
+// vectors.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// What the kernels of losses over many elements share: the results, and how the elements are cut up. One pass gives the
+// Code that the kernels of losses over many elements share: the results, and the division into tasks. One pass computes the
 // losses or their sum, their gradient, or both. All functions are static: see simd.h.
 #pragma once
 
@@ -8,10 +8,10 @@
 
 namespace condinst {
 
-// "Acc" is the type computed in. What is null is not wanted.
+// "Acc" is the type of the computation. Null results are not computed.
 struct LossResults {
   int64_t count;          // of losses
-  int64_t chunk;          // losses that one task takes
+  int64_t chunk;          // losses per task
   void* losses;           // [count] Acc, out
   double* partial;        // [task_count] scratch: the sum of each chunk; with sum
   void* sum;              // [] Acc, out
@@ -25,7 +25,7 @@ static inline CONDINST_HOST_DEVICE int64_t task_count(const LossResults& results
   return (results.count + results.chunk - 1) / results.chunk;
 }
 
-// The losses that a task takes: `size` from `first`.
+// The losses of a task: `size` losses from `first` on.
 struct LossChunk {
   int64_t first, size;
 };

@@ -1,4 +1,4 @@
-// One chunk of a loss per element, in vectors; and the sum over the chunks.
+// Computes a chunk of a loss per element in vectors, and the sum over the chunks.
 #pragma once
 
 #include "loss.h"
@@ -8,8 +8,8 @@ namespace condinst {
 namespace CONDINST_ISA {
 namespace {
 
-// `loss_of(index, inside, x)` gives the losses and gradients (LossAndGradient of Vector<Acc>) of the elements from `index`
-// on, of which `inside` exist; what it gives for the other lanes is not used.
+// `loss_of(index, inside, x)` returns the losses and gradients (LossAndGradient of Vector<Acc>) of the elements from
+// `index` on, of which `inside` exist; the results of the other lanes are not used.
 template <class Acc, class T, class LossOf>
 static inline void chunk_of_losses(const LossResults& results, const T* x, int64_t task, const LossOf& loss_of) {
   constexpr int lanes = kLanes<Acc>;

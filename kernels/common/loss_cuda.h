@@ -1,4 +1,4 @@
-// What the CUDA kernels of losses share: the sum of a block, and of the blocks.
+// Code that the CUDA kernels of losses share: the sum of a block, and of all blocks.
 #pragma once
 
 #include "cuda_launch.h"
@@ -9,8 +9,8 @@ namespace condinst {
 
 constexpr int kLossThreads = 256;
 
-// Writes the sum of a block's losses where it is wanted; all threads of the block must call it, once. A block that is
-// alone writes the result, so that small losses are one launch.
+// Writes the sum of the losses of a block, unless it is not requested. All threads of the block must call it, once. A
+// single block writes the result, so that small losses need only one launch.
 template <class Acc>
 static __device__ __forceinline__ void write_sum(const LossResults& results, Acc sum) {
   if (results.sum == nullptr) {
@@ -41,7 +41,7 @@ static __global__ void __launch_bounds__(kLossThreads) sum_of_chunks(LossResults
   }
 }
 
-// Launches a kernel with a block per chunk, and what adds up more than one.
+// Launches a kernel with a block per chunk, and adds up the sums of several chunks.
 template <class Acc, class Args>
 static inline void launch_loss(const char* name, void (*kernel)(Args), const Args& args, void* stream) {
   const LossResults& results = args.results;

@@ -1,11 +1,12 @@
-"""What losses share in Triton.
+"""Functions that losses share in Triton.
 
-`dice_loss` and `dynamic_mask_loss` have the formulas of dice.h from here. `centerness_loss`, `giou_loss` and
-`sigmoid_focal_loss` work on contiguous arrays. "Acc", the type computed in, is that of `out`: float64 where it is
-wanted, otherwise float32. Every such loss is one kernel, for forward and backward, with these arguments and constants::
+`dice_loss` and `dynamic_mask_loss` use the formulas of dice.h in this file. `centerness_loss`, `giou_loss` and
+`sigmoid_focal_loss` work on contiguous arrays. "Acc", the type of the computation, is that of `out`: float64 for
+float64 losses, otherwise float32. Each of these losses has a single kernel for forward and backward, with these
+arguments and constants::
 
-    grad_loss   the factors of the gradients, Acc: none for SCALE 0, one for 1, one for each loss for 2
-    out         Acc: the losses if EACH, otherwise the sum of each program's; nothing without WITH_LOSS
+    grad_loss   the factors of the gradients, Acc: none if SCALE is 0, one number if 1, a number per loss if 2
+    out         Acc: the losses if EACH, otherwise the sum of each program; nothing without WITH_LOSS
     grad        of the type of the argument; nothing without WITH_GRAD
     CHUNK       losses of one program
 """
@@ -16,7 +17,7 @@ import triton.language as tl
 
 @triton.jit
 def logistic(x):
-    """1 / (1 + e^-x), 1 / (1 + e^x) and log(1 + e^-|x|), precise at either end."""
+    """1 / (1 + e^-x), 1 / (1 + e^x) and log(1 + e^-|x|), precise for large positive and negative x."""
     power = tl.exp(-tl.abs(x))
     larger = 1 / (1 + power)
     smaller = power * larger
@@ -45,7 +46,7 @@ def write_losses(loss, index, inside, out, EACH: tl.constexpr):
 
 @triton.jit
 def factors(grad_loss, index, inside, SCALE: tl.constexpr):
-    """What the gradients are multiplied by."""
+    """The factors of the gradients."""
     if SCALE == 2:
         return tl.load(grad_loss + index, mask=inside, other=0)
     elif SCALE == 1:
@@ -56,7 +57,7 @@ def factors(grad_loss, index, inside, SCALE: tl.constexpr):
 
 @triton.jit
 def dice_terms(m, t):
-    """What is summed over the pixels: m * t for the overlap, m^2 + t^2 for the total."""
+    """The summands of a pixel: m * t for the overlap, m^2 + t^2 for the total."""
     return m * t, m * m + t * t
 
 

@@ -1,8 +1,8 @@
-// Vectors of float or double as wide as the instruction set this file is compiled for, on GCC's and Clang's vector
-// extensions, and conversion from and to the other element types.
+// Vectors of float or double with the width of the instruction set that this file is compiled for, with the vector
+// extensions of GCC and Clang, and conversion from and to the other element types.
 //
-// All functions are static: an inline function of the same name compiled for AVX-512 must never be the one the linker
-// keeps for an older CPU.
+// All functions are static: an inline function of the same name compiled for AVX-512 must never be the function that the
+// linker keeps for an older CPU.
 #pragma once
 
 #include <cstdint>
@@ -93,7 +93,7 @@ static inline ShortVector narrow(UIntVector ints) {
   const __m256i packed = _mm256_packus_epi32(low, low);  // within each half of the register
   return bit_cast<ShortVector>(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0b1000)));
 #elif defined(__x86_64__)
-  // SSE2 packs signed numbers only, so the low half is made one first.
+  // SSE2 packs only signed numbers, so the low half is made signed first.
   const __m128i low = _mm_srai_epi32(_mm_slli_epi32(bit_cast<__m128i>(ints), 16), 16);
   return bit_cast<ShortVector>(_mm_cvtsi128_si64(_mm_packs_epi32(low, low)));
 #else
@@ -114,7 +114,8 @@ static inline FloatVector half_to_float(ShortVector bits) {
 #else
   const UIntVector wide = widen(bits);
   const UIntVector magnitude = wide & 0x7fff;
-  // Shifted into float's fields the exponent is 112 too small; the multiplication mends it, subnormals included.
+  // Shifted into the fields of a float, the exponent is 112 too small. The multiplication corrects it, also for subnormal
+  // numbers.
   const FloatVector scaled = bit_cast<FloatVector>(UIntVector(magnitude << 13)) * 0x1p112f;
   const UIntVector infinite_or_nan = bit_cast<UIntVector>(magnitude >= 0x7c00) & 0x7f800000u;
   return bit_cast<FloatVector>(UIntVector(bit_cast<UIntVector>(scaled) | infinite_or_nan | ((wide & 0x8000) << 16)));
@@ -129,7 +130,7 @@ static inline ShortVector float_to_half(FloatVector values) {
 #else
   const UIntVector bits = bit_cast<UIntVector>(values);
   const UIntVector magnitude = bits & 0x7fffffffu;
-  // Round to nearest even: by the carry for normal numbers, by float's own addition for subnormal ones.
+  // Rounds to nearest even: normal numbers by the carry, subnormal numbers by a float addition.
   const UIntVector normal = (magnitude - (112u << 23) + 0xfff + ((magnitude >> 13) & 1)) >> 13;
   const FloatVector shifted = bit_cast<FloatVector>(magnitude) + 0.5f;
   const UIntVector subnormal = bit_cast<UIntVector>(shifted) - 0x3f000000u;
@@ -164,7 +165,7 @@ static inline Vector<Acc> load(const T* from) {
   if constexpr (std::is_same_v<T, Acc>) {
     return load_bits<Vector<Acc>>(from);
   } else if constexpr (std::is_same_v<Acc, double>) {
-    // Half a register of floats, widened. Other types than float come through a full one.
+    // Half a register of floats, widened. Types other than float are loaded through a full register.
     using Floats = typename VectorOf<float, kLanes<double>>::type;
     if constexpr (std::is_same_v<T, float>) {
       return __builtin_convertvector(load_bits<Floats>(from), Vector<double>);

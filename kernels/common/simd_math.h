@@ -1,4 +1,4 @@
-// Functions of whole vectors. Bounds let NaN through: NaN is neither below nor above them.
+// Functions of whole vectors. Bounds preserve NaN, which is neither below nor above them.
 #pragma once
 
 #include <cmath>
@@ -11,8 +11,8 @@ namespace CONDINST_ISA {
 namespace {
 
 static inline Vector<float> at_least(Vector<float> bound, Vector<float> values) {
-// x86 gives the second operand when one is NaN. GCC 12 makes a comparison and a blend of the general form, and warns
-// about its own header in the one without a mask.
+// x86 returns the second operand if either operand is NaN. GCC 12 compiles the general form to a comparison and a blend,
+// and warns about its header in the form without a mask.
 #if defined(__AVX512F__)
   return bit_cast<Vector<float>>(_mm512_maskz_max_ps(0xffff, bit_cast<__m512>(bound), bit_cast<__m512>(values)));
 #elif defined(__AVX__)
@@ -40,7 +40,7 @@ static inline V relu(V values) {
 
 // e^x to about 1 unit in the last place, for x in [-87, 87]: 2^n * e^r with n whole and |r| <= log(2) / 2.
 static inline Vector<float> exp_in_range(Vector<float> x) {
-  const float to_whole = 0x1.8p23f;  // numbers of this size have no fraction, and n is in their low bits
+  const float to_whole = 0x1.8p23f;  // Numbers of this size have no fraction, and n is in their low bits.
   const Vector<float> shifted = x * 0x1.715476p0f + to_whole;
   const Vector<float> n = shifted - to_whole;
   const Vector<float> r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;  // log(2) in two parts
@@ -59,7 +59,7 @@ static inline Vector<float> sigmoid(Vector<float> x) {
   return 1.0f / (1.0f + exp_in_range(at_most(Vector<float>{} + 87.0f, at_least(low, -x))));
 }
 
-// float64 is for checks of gradients, so that speed does not matter.
+// float64 is only for checks of gradients, so its speed does not matter.
 static inline Vector<double> sigmoid(Vector<double> x) {
   for (int lane = 0; lane < kLanes<double>; ++lane) {
     x[lane] = 1.0 / (1.0 + std::exp(-x[lane]));

@@ -16,7 +16,7 @@ static __device__ uint64_t ranked_key(const uint64_t* keys, int64_t count, int64
   __shared__ int before_chosen;
   const int thread = static_cast<int>(threadIdx.x);
   uint64_t prefix = 0;
-  uint64_t known = 0;  // the bits that are in `prefix`
+  uint64_t known = 0;  // bits that `prefix` contains
   for (int shift = 56; shift >= 0; shift -= 8) {
     bins[thread] = 0;
     __syncthreads();
@@ -54,13 +54,13 @@ static __device__ uint64_t ranked_key(const uint64_t* keys, int64_t count, int64
     const bool is_last = rank == bins[chosen_bin];
     __syncthreads();
     if (is_last) {
-      break;  // all that begin so
+      break;  // all keys that begin with the prefix
     }
   }
   return prefix | ~known;
 }
 
-// A block has a band: it lists the candidates, and adds the best of them to the list of the level.
+// One block per band: it lists the candidates, and adds the best of them to the list of the level.
 template <class Logit>
 __global__ void __launch_bounds__(kThreads) collect(Args args, Lists lists, Bars bars) {
   __shared__ uint64_t candidates[kBandElements];
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kThreads) collect(Args args, Lists lists, Bars
   }
 }
 
-// A block has a level of an image: from its list to `selected`.
+// One block per level of an image: copies the best candidates of its list to `selected`.
 __global__ void __launch_bounds__(kThreads) select(Args args, Lists lists) {
   __shared__ int taken;
   const int64_t image = blockIdx.x / args.num_levels;
@@ -136,7 +136,8 @@ __global__ void __launch_bounds__(kThreads) select(Args args, Lists lists) {
   }
 }
 
-// A block has `kThreads` places of an image. What is selected goes where its index puts it, whatever order it was listed in.
+// One block per `kThreads` places of an image. The index of a selected candidate decides its place, so the order of the
+// list does not matter.
 __global__ void __launch_bounds__(kThreads) write(Args args, Lists lists, int64_t blocks_per_image) {
   __shared__ int64_t tile[kThreads];
   const int thread = static_cast<int>(threadIdx.x);
@@ -150,7 +151,7 @@ __global__ void __launch_bounds__(kThreads) write(Args args, Lists lists, int64_
     const Level& level = args.levels[i];
     const int64_t count = min(static_cast<int64_t>(lists.counts[image * args.num_levels + i]), args.top_k);
     if (first < level.first_place + level.places && first + kThreads > level.first_place) {
-      // some of the block's places are the level's
+      // the block has places of this level
       const bool own = place >= level.first_place && place < level.first_place + count;
       const uint64_t key = own ? selected[place] : 0;
       int64_t rank = 0;

@@ -1,5 +1,5 @@
-// What the CPU and the CUDA kernels of decode_detections share: arguments, scores, order, boxes. All functions are static: see
-// simd.h. Which pairs are candidates must not depend on how numbers are rounded together: see CMakeLists.txt.
+// Code that the CPU and the CUDA kernels of decode_detections share: arguments, scores, order, boxes. All functions are
+// static: see simd.h. Which pairs are candidates must not depend on fused operations: see CMakeLists.txt.
 #pragma once
 
 #include <cmath>
@@ -34,7 +34,7 @@ struct Args {
   int64_t num_images, num_locations, num_classes;
   int num_levels;
   Level levels[kMaxLevels];
-  int64_t band_cells;              // cells of a band, the last one of a level perhaps cut short
+  int64_t band_cells;              // cells of a band; the last band of a level may be shorter
   int64_t bands;                   // per image
   int64_t places;                  // K, per image
   int64_t top_k;
@@ -49,7 +49,7 @@ struct Args {
 
 static inline CONDINST_HOST_DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-// Whether a pair is a candidate, and its score, from the two probabilities. NaN is no candidate.
+// Whether a pair is a candidate, and its score, from the two probabilities. A pair with NaN is not a candidate.
 static inline CONDINST_HOST_DEVICE bool is_candidate(const Args& args, float class_score, float centerness,
                                                      float* score) {
   const float product = class_score * centerness;
@@ -58,7 +58,8 @@ static inline CONDINST_HOST_DEVICE bool is_candidate(const Args& args, float cla
                                         : class_score > args.product_threshold && product == product;
 }
 
-// A candidate of a level: the better one is the smaller, and no two are equal. `index` is cell * num_classes + class.
+// A candidate of a level. Better candidates compare as smaller, and no two are equal. `index` is cell * num_classes +
+// class.
 static inline CONDINST_HOST_DEVICE uint64_t key_of(float score, int64_t index) {
   return static_cast<uint64_t>(falling(score)) << 32 | static_cast<uint64_t>(index);
 }
@@ -112,13 +113,13 @@ static inline CONDINST_HOST_DEVICE void write_free(const Args& args, int64_t ima
   args.location_indices[to] = -1;
 }
 
-// Numbers that no candidate's logit and probability are below, with room for the rounding of any sigmoid: what is cheap
-// to compare first.
+// Lower bounds of the logit and the probability of any candidate, with a margin for the rounding of any sigmoid. They are
+// cheap to compare first.
 struct Bars {
   float logit, class_score, product;
 };
 
-// `least_score` is what is asked of the score beyond the thresholds.
+// `least_score` is a bound of the score in addition to the thresholds.
 static inline Bars bars_of(const Args& args, float least_score) {
   const auto with_room = [](float bar) { return bar < 1e-30f ? 0.0f : bar * (1 - 1e-4f); };
   const float threshold = with_room(args.product_threshold);
@@ -126,7 +127,7 @@ static inline Bars bars_of(const Args& args, float least_score) {
   if (args.threshold_with_centerness && threshold > bars.product) {
     bars.product = threshold;
   }
-  // the probability of centre-ness is at most 1
+  // because the probability of centre-ness is at most 1
   const double least = bars.product > bars.class_score ? bars.product : bars.class_score;
   bars.logit = static_cast<float>(std::log(least / (1 - least)) - 1e-3);
   return bars;

@@ -13,7 +13,7 @@ using namespace condinst::CONDINST_ISA;
 using decode_detections::sigmoid;         // of one number
 using condinst::CONDINST_ISA::sigmoid;    // of vectors
 
-// Types of this file, so that what the standard library makes for them is of this file, too: see simd.h.
+// Types of this file, so that instances of templates of the standard library belong to this file, too: see simd.h.
 struct Better {
   bool operator()(uint64_t one, uint64_t other) const { return one < other; }
 };
@@ -50,7 +50,7 @@ class BandList {
   uint64_t* keys_;
   int64_t capacity_;
   int64_t count_ = 0;
-  uint64_t worst_ = ~uint64_t{0};  // what comes after is not among the top_k
+  uint64_t worst_ = ~uint64_t{0};  // the others are not among the top_k
   Bars bars_;
 };
 
@@ -67,7 +67,7 @@ void find_candidates(const Args& args, const Logit* logits, const float* centern
     if (!any(x >= list.bars().logit)) {
       continue;
     }
-    const FloatVector near = sigmoid(x);  // decides nothing: its last bits are not those of the other sigmoid
+    const FloatVector near = sigmoid(x);  // a preselection: the scalar sigmoid has other last bits
     for (int lane = 0; lane < here; ++lane) {
       if (!(x[lane] >= list.bars().logit)) {
         continue;

@@ -1,4 +1,4 @@
-// The CPU kernels of decode_detections, in this order. They work on ranges of tasks, which the caller may give to any
+// The CPU kernels of decode_detections, in this order. They work on ranges of tasks, which the caller may run on any
 // threads in any order.
 #pragma once
 
@@ -7,16 +7,16 @@
 
 namespace condinst::decode_detections {
 
-constexpr int64_t kBandElements = 32768;  // Args::band_cells * num_classes at most, where that is a cell
+constexpr int64_t kBandElements = 32768;  // the most elements of a band, unless a single cell has more
 
 // Keys of the candidates that may be among the `top_k` best of their level.
 struct Lists {
-  uint64_t* keys;    // [num_images, bands, band_capacity]; those of a level lie at its first band after `select`
+  uint64_t* keys;    // [num_images, bands, band_capacity]; after `select`, those of a level begin at its first band
   int64_t* counts;   // [num_images, bands]; the same
   int64_t band_capacity;
 };
 
-// A band keeps at most so many: when there are twice `top_k`, half of them can go.
+// The most keys that a band keeps: when there are 2 * `top_k` keys, half of them can be dropped.
 static inline int64_t band_capacity(const Args& args) {
   const int64_t elements = args.band_cells * args.num_classes;
   return args.top_k < elements / 2 ? 2 * args.top_k : elements;

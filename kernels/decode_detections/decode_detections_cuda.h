@@ -1,16 +1,16 @@
-// The CUDA kernels of decode_detections, as a function that launches them on a stream (a cudaStream_t of the current device) and
-// returns at once. It throws std::runtime_error when CUDA does not take a launch.
+// The CUDA kernels of decode_detections, as a function that launches them on a stream (a cudaStream_t of the current
+// device) and returns at once. It throws std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "decode_detections.h"
 
 namespace condinst::decode_detections::cuda {
 
-constexpr int64_t kBandElements = 4096;  // elements of a band; Args::band_cells is of no use here
+constexpr int64_t kBandElements = 4096;  // elements of a band; Args::band_cells is not used on CUDA
 
 // Keys of the candidates that may be among the `top_k` best of their level, in any order.
 struct Lists {
-  uint64_t* keys;      // [num_images, bands, band_capacity]; a level's lie one after the other from its first band on
+  uint64_t* keys;      // [num_images, bands, band_capacity]; those of a level are adjacent, from its first band on
   int32_t* counts;     // [num_images, num_levels] 0 at first
   uint64_t* selected;  // [num_images, places] the best of each level, from its first place on
   int64_t band_capacity;
@@ -20,7 +20,7 @@ static inline int64_t band_capacity(const Args& args) {
   return args.top_k < kBandElements ? args.top_k : kBandElements;
 }
 
-// Fills the results but for `counts` of images without places.
+// Fills the results, except `counts` of images without places.
 void decode(const Args& args, const Lists& lists, void* stream);
 
 }  // namespace condinst::decode_detections::cuda

@@ -10,7 +10,7 @@ namespace {
 constexpr int kThreads = 256;
 
 // How the threads of a block share a chunk: each takes `kPacks` packs of `kCount` neighbouring elements, kThreads packs
-// apart. Which thread takes an element does not depend on the alignment of the tensors, nor does the sum.
+// apart. The assignment of elements to threads, and so the sum, does not depend on the alignment of the tensors.
 template <class Mask, class Target>
 struct Walk {
   static constexpr int kCount = kPackCount<Mask, Target>;
@@ -51,7 +51,7 @@ __device__ __forceinline__ Pack<Mask, count> grads_of(const Pack<Mask, count>& m
   return grads;
 }
 
-// One block per chunk: fills its two numbers in partial.
+// One block per chunk: fills the two numbers of the chunk in partial.
 template <class Mask, class Target>
 __global__ void __launch_bounds__(kThreads) partial_sums(Args args) {
   using Acc = AccOf<Mask, Target>;
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kThreads) partial_sums(Args args) {
 
   Acc sums[2] = {};
   if (chunk.size == kChunk && is_aligned<W::kCount>(masks) && is_aligned<W::kCount>(targets)) {
-    // All loads first, so that they are in flight together.
+    // All loads come first, so that their latencies overlap.
     Pack<Mask, W::kCount> m[W::kPacks];
     Pack<Target, W::kCount> t[W::kPacks];
 #pragma unroll

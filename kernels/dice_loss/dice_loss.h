@@ -1,5 +1,5 @@
-// What the CPU and the CUDA kernels of dice_loss share: arguments, and how masks are cut up. All functions are static: see
-// simd.h.
+// Code that the CPU and the CUDA kernels of dice_loss share: arguments, and the division of masks into tasks. All functions
+// are static: see simd.h.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct Args {
   bool wide;
   int64_t count;             // number of masks
   int64_t size;              // elements per mask
-  int64_t chunk;             // elements of one mask that one task takes
-  int64_t chunks;            // per mask, the last one perhaps cut short
+  int64_t chunk;             // elements of a mask per task
+  int64_t chunks;            // per mask; the last may be shorter
   double eps;
   double* partial;           // [count, chunks, 2] scratch: overlap and squares of one chunk
   void* losses;              // [count] Acc, out
@@ -32,7 +32,7 @@ struct Args {
 // Partial sums of fixed chunks are added in a fixed order, so neither threads nor multiprocessors change the result.
 static inline int64_t task_count(const Args& args) { return args.count * args.chunks; }
 
-// The elements that a task takes: `size` from `offset`, all of one mask.
+// The elements of a task: `size` elements of a single mask, from `offset` on.
 struct Chunk {
   int64_t mask, offset, size;
 };
@@ -44,7 +44,7 @@ static inline CONDINST_HOST_DEVICE Chunk chunk_of(const Args& args, int64_t task
   return {mask, mask * args.size + start, rest < args.chunk ? rest : args.chunk};
 }
 
-// The accumulator of a pair of types: double when one of them is.
+// The accumulator of a pair of types: double if either of them is.
 template <class Mask, class Target>
 using AccOf = std::conditional_t<std::is_same_v<Mask, double> || std::is_same_v<Target, double>, double, float>;
 

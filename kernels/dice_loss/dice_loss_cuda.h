@@ -1,13 +1,13 @@
 // The CUDA kernels of dice_loss, as functions that launch them on a stream (a cudaStream_t of the current device) and
-// return at once. They throw std::runtime_error when CUDA does not take a launch.
+// return at once. They throw std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "dice_loss.h"
 
 namespace condinst::dice_loss::cuda {
 
-// Args::chunk. Small, so that one mask alone already gives every multiprocessor something to do; and the same on every
-// GPU, so that the result is.
+// Args::chunk. It is small, so that a single mask occupies every multiprocessor. It is the same on every GPU, so that the
+// result is the same.
 constexpr int64_t kChunk = 4096;
 
 // Fills partial, losses and sums.

@@ -1,6 +1,6 @@
 """The kernels of `condinst.ops.dice_loss` in Triton; formulas as in common/dice.h.
 
-All arrays are contiguous; bool targets come as uint8. "Acc" is float64 when masks or targets are, otherwise float32.
+All arrays are contiguous; bool targets are passed as uint8. "Acc" is float64 if masks or targets are, else float32.
 """
 
 import triton
@@ -13,7 +13,7 @@ from ..common.loss_triton import dice_gradient, dice_terms
 def dice_loss_sums(masks, targets, partial, size, num_chunks, CHUNK: tl.constexpr, BLOCK: tl.constexpr):
     """Program (mask, chunk): overlap and squares of CHUNK elements.
 
-    `partial` [K, num_chunks, 2] Acc is to be summed over the chunks.
+    The caller sums `partial` [K, num_chunks, 2] Acc over the chunks.
     """
     mask = (tl.program_id(0) // num_chunks).to(tl.int64)
     first = (tl.program_id(0) % num_chunks).to(tl.int64) * CHUNK

@@ -6,7 +6,7 @@ namespace {
 
 using namespace mask_network::cuda;
 
-// The gradients that the caller has.
+// The gradients of the logits, from the caller.
 struct GradLogitsSource {
   const void* grad_logits;  // [num_instances, height * factor, width * factor] of `type`
   ElementType type;
@@ -39,7 +39,7 @@ struct GradLogitsSource {
   template <int factor, int cells, class T, class Acc>
   __device__ __forceinline__ void read_as(int64_t offset, const Inputs& inputs, int i, int column,
                                           Acc (&values)[factor * cells + kReach<factor>]) const {
-    constexpr int left = kReach<factor> - factor / 2;  // values before those on the cells themselves
+    constexpr int left = kReach<factor> - factor / 2;  // values before those of the cells
     constexpr int count = factor * cells;
     constexpr int pack = count * sizeof(T) > 16 ? 16 / static_cast<int>(sizeof(T)) : count;
     const int width = inputs.width * factor;

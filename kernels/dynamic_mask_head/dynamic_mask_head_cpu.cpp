@@ -27,7 +27,7 @@ void write_row(const Acc* low, const Acc* high, Acc weight, int64_t width, T* to
     write(x, to + factor * x);
   }
   if (x < width && width >= lanes) {
-    write(width - lanes, to + factor * (width - lanes));  // some cells once more, which is quicker than part of a vector
+    write(width - lanes, to + factor * (width - lanes));  // writes some cells twice, faster than a partial vector
   } else if (x < width) {
     T rest[factor * lanes];
     write(x, rest);
@@ -58,7 +58,7 @@ void forward_tasks(const ForwardArgs& args, int64_t begin, int64_t end, void* me
         inputs, factor * band_start(band, bands, inputs.height), factor * band_start(band + 1, bands, inputs.height),
         scratch.logits,
         [&](int64_t y, Acc* row) {
-          prefetch(map + factor * y * out_width, factor * out_width);  // arrives while the logits are computed
+          prefetch(map + factor * y * out_width, factor * out_width);  // prefetched while the logits are computed
           logits_of_row(inputs, instance, y, scratch.hidden, row);
         },
         [&](int64_t i, const Acc* low, const Acc* high, Acc weight) {

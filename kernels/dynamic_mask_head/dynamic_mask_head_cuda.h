@@ -1,5 +1,5 @@
 // The CUDA kernels of dynamic_mask_head, as functions that launch them on a stream (a cudaStream_t of the current device)
-// and return at once. They throw std::runtime_error when CUDA does not take a launch.
+// and return at once. They throw std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "../common/element_type.h"

@@ -5,7 +5,7 @@ All arrays are contiguous. "Acc" is float64 for float64 features, otherwise floa
     features  [B, C, H, W] Acc    network_params [K, P] Acc    logits, grad_logits [K, H*f, W*f], dtype of the user
     locations [K, 2] Acc          sizes          [K] Acc       image_indices       [K] int64
 
-An instance whose image index is out of range gets NaN, and nothing is read for it. `SPEC` is a `Specialization`.
+An instance whose image index is out of range gets NaN, and no features are read for it. `SPEC` is a `Specialization`.
 """
 
 import triton
@@ -42,7 +42,7 @@ def dynamic_mask_head_forward(
     stride,
     SPEC: tl.constexpr,
 ):
-    """Program (instance, tile): the logits that the tile owns. Those before upsampling stay on the chip."""
+    """Program (instance, tile): the logits that the tile owns. The logits before upsampling stay on the chip."""
     tiles = count_tiles(height, width, SPEC)
     k = (tl.program_id(0) // tiles).to(tl.int64)
     first_row, first_column = tile_start(tl.program_id(0) % tiles, width, SPEC)
@@ -93,7 +93,7 @@ def dynamic_mask_head_grad_params(
 ):
     """Program (instance, chunk): the gradient of the parameters over the tiles chunk, chunk + num_chunks, ...
 
-    `partial` [K, num_chunks, P] Acc is to be summed over the chunks.
+    The caller sums `partial` [K, num_chunks, P] Acc over the chunks.
     """
     k = (tl.program_id(0) // num_chunks).to(tl.int64)
     chunk = tl.program_id(0) % num_chunks
@@ -136,7 +136,7 @@ def dynamic_mask_head_grad_features(
 ):
     """Program (image, tile): the gradient of the features that the tile owns, over the instances of the image.
 
-    Those of image b are order[starts[b]] ... order[starts[b + 1] - 1], in the order in which they are added.
+    The instances of image b are order[starts[b]] ... order[starts[b + 1] - 1], and are added in this order.
     """
     tiles = count_tiles(height, width, SPEC)
     image = (tl.program_id(0) // tiles).to(tl.int64)
@@ -157,5 +157,5 @@ def dynamic_mask_head_grad_features(
         total += grad_of_inputs(weights, grads, grad_cells, SPEC)
 
     grad_features += image * feature_channels * height * width
-    own = tl.reshape(owned(1, SPEC), [SPEC.rows * SPEC.columns])
-    store_grad_features(grad_features, total, own, y, x, height, width, SPEC)
+    is_owned = tl.reshape(owned(1, SPEC), [SPEC.rows * SPEC.columns])
+    store_grad_features(grad_features, total, is_owned, y, x, height, width, SPEC)

@@ -1,4 +1,4 @@
-// What the CPU and the CUDA kernels of dynamic_mask_loss share: their targets. All else is in ../mask_network.
+// The targets of dynamic_mask_loss, for the CPU and the CUDA kernels. All other shared code is in ../mask_network.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@ namespace condinst::dynamic_mask_loss {
 
 struct Targets {
   const uint8_t* masks;    // [num_targets, height * factor, width * factor], 0 and 1
-  const int64_t* indices;  // [num_instances]; the CPU kernels need 0 .. num_targets-1, others give NaN on CUDA
+  const int64_t* indices;  // [num_instances]; in 0 .. num_targets-1; other indices give NaN on CUDA
   int64_t num_targets;
 };
 

@@ -8,7 +8,7 @@ namespace {
 
 using namespace mask_network::cuda;
 
-// Computes the masks once more, and from them the gradients of the logits that they are the sigmoids of.
+// Computes the masks again, and from them the gradients of the logits.
 struct DiceSource {
   Targets targets;
   const void* grad_losses;  // [num_instances] Acc

@@ -22,7 +22,7 @@ void target_columns(const uint8_t* row, Vector<Acc>* columns) {
   } else if constexpr (factor == 1) {
     columns[0] = load<float>(row);
   } else {
-    // the bytes of one cell are one number, little end first
+    // the bytes of a cell are one little-endian number
     UIntVector cells;
     if constexpr (factor == 2) {
       cells = widen(load_bits<ShortVector>(row));
@@ -35,8 +35,8 @@ void target_columns(const uint8_t* row, Vector<Acc>* columns) {
   }
 }
 
-// Calls visit(x, masks, targets) for each vector of cells of a row of the upsampled map; column factor * x + j of both
-// is in element j. Beyond the end both are 0.
+// Calls visit(x, masks, targets) for each vector of cells of a row of the upsampled map; column factor * x + j of both is
+// in element j. Both are 0 beyond the end of the row.
 template <class Acc, int factor, bool mixed, class Visit>
 void visit_row(const Acc* low, const Acc* high, Acc weight, const uint8_t* target, int64_t width, const Visit& visit) {
   constexpr int lanes = kLanes<Acc>;

@@ -25,14 +25,14 @@ struct BackwardArgs {
   Inputs inputs;
   Groups groups;
   Targets targets;
-  const void* sums;         // [num_instances, 2] Acc, as forward gave them
+  const void* sums;         // [num_instances, 2] Acc, from the forward pass
   const void* grad_losses;  // [num_instances] Acc
 };
 
 CONDINST_FOR_EACH_ISA(
     // Tasks [begin, end) of forward_task_count: fill partial.
     void partial_sums(const ForwardArgs& args, int64_t begin, int64_t end, void* scratch);
-    // All instances: from partial to losses and sums.
+    // All instances: compute losses and sums from partial.
     void finish(const ForwardArgs& args);
     // Tasks [begin, end) of backward_task_count: add to grad_features, fill groups.partial.
     void backward(const BackwardArgs& args, int64_t begin, int64_t end, void* scratch);)

@@ -20,7 +20,7 @@ struct DiceSink {
 
   __device__ bool is_valid(int64_t instance) const { return target_is_valid(targets, instance); }
 
-  // of_warps [instances, warps, 2]: each warp's share.
+  // of_warps [instances, warps, 2]: the share of each warp.
   template <class Acc>
   __device__ __forceinline__ void take(const Inputs& inputs, const Tile& tile, const LogitTile<Acc>& of_tile,
                                        int64_t instance, bool valid, int slot, Acc* of_warps) const {
@@ -54,7 +54,7 @@ struct DiceSink {
   }
 
  private:
-  // overlap += sum(p * t), squares += sum(p^2) + sum(t^2); a negative target is none.
+  // overlap += sum(p * t), squares += sum(p^2) + sum(t^2); a negative target stands for a missing pixel.
   template <int factor, class Acc>
   __device__ __forceinline__ void add(const Inputs& inputs, const Tile& tile, const LogitTile<Acc>& of_tile,
                                       int64_t target, Acc& overlap, Acc& squares) const {
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) finish(Inputs inputs, Targets target
   if (threadIdx.x == 0) {
     const bool valid =
         image_is_valid(inputs, instance) && target_is_valid(targets, instance);
-    const double overlap = valid ? sums[0] : static_cast<double>(NAN);  // there may have been no tile to say so
+    const double overlap = valid ? sums[0] : static_cast<double>(NAN);  // an instance may have no tile that reports this
     const double total = sums[1] + eps;
     losses[instance] = static_cast<Acc>(dice::loss(overlap, total));
     sums_of_instances[2 * instance] = static_cast<Acc>(overlap);

@@ -1,11 +1,11 @@
 """The kernels of `condinst.ops.dynamic_mask_loss` in Triton.
 
-Arrays as in `dynamic_mask_head_triton`, and::
+The arrays are those of `dynamic_mask_head_triton`, and::
 
-    target_masks [G, H*f, W*f] uint8      target_indices [K] int64, in range where the image index is
+    target_masks [G, H*f, W*f] uint8      target_indices [K] int64, in range if the image index is
     grad_losses  [K] Acc                  sums           [K, 2] Acc: overlap and total (eps included), as in `dice_loss`
 
-The masks are computed again wherever they are needed, and stay on the chip.
+Each kernel computes the masks again, and they stay on the chip.
 """
 
 import triton
@@ -30,7 +30,7 @@ from ..mask_network.upsampling_triton import upsample, upsample_transposed
 
 @triton.jit
 def _masks_and_targets(cells, target_mask, readable, first_row, first_column, height, width, SPEC: tl.constexpr):
-    """Masks after the sigmoid, targets, and which of them exist, each [rows * factor, columns * factor].
+    """Masks after the sigmoid, targets, and whether each pixel exists, each [rows * factor, columns * factor].
 
     `target_mask` points to one target.
     """
@@ -74,7 +74,7 @@ def dynamic_mask_loss_sums(
 ):
     """Program (instance, chunk): overlap and squares over the tiles chunk, chunk + num_chunks, ...
 
-    `partial` [K, num_chunks, 2] Acc is to be summed over the chunks.
+    The caller sums `partial` [K, num_chunks, 2] Acc over the chunks.
     """
     k = (tl.program_id(0) // num_chunks).to(tl.int64)
     chunk = tl.program_id(0) % num_chunks
@@ -126,7 +126,7 @@ def dynamic_mask_loss_grad_params(
     num_chunks,
     SPEC: tl.constexpr,
 ):
-    """Program (instance, chunk): as `dynamic_mask_head_grad_params`."""
+    """Program (instance, chunk): the same as `dynamic_mask_head_grad_params`."""
     k = (tl.program_id(0) // num_chunks).to(tl.int64)
     chunk = tl.program_id(0) % num_chunks
     image = tl.load(image_indices + k)
@@ -172,7 +172,7 @@ def dynamic_mask_loss_grad_features(
     stride,
     SPEC: tl.constexpr,
 ):
-    """Program (image, tile): as `dynamic_mask_head_grad_features`."""
+    """Program (image, tile): the same as `dynamic_mask_head_grad_features`."""
     tiles = count_tiles(height, width, SPEC)
     image = (tl.program_id(0) // tiles).to(tl.int64)
     first_row, first_column = tile_start(tl.program_id(0) % tiles, width, SPEC)
@@ -195,5 +195,5 @@ def dynamic_mask_loss_grad_features(
         total += grad_of_inputs(weights, grads, grad_cells, SPEC)
 
     grad_features += image * feature_channels * height * width
-    own = tl.reshape(owned(1, SPEC), [SPEC.rows * SPEC.columns])
-    store_grad_features(grad_features, total, own, y, x, height, width, SPEC)
+    is_owned = tl.reshape(owned(1, SPEC), [SPEC.rows * SPEC.columns])
+    store_grad_features(grad_features, total, is_owned, y, x, height, width, SPEC)

@@ -1,4 +1,4 @@
-// What forward and backward of dynamic_mask_loss share: reading the targets, and the sigmoid.
+// Code that forward and backward of dynamic_mask_loss share: reading the targets, and the sigmoid.
 #pragma once
 
 #include "../common/cuda_numeric.h"
@@ -6,7 +6,7 @@
 
 namespace condinst::dynamic_mask_loss::cuda {
 
-// To about 1e-6 of the value in float32; NaN stays NaN.
+// The relative error is about 1e-6 in float32; NaN stays NaN.
 template <class Acc>
 static __device__ __forceinline__ Acc sigmoid(Acc logit) {
   if constexpr (std::is_same_v<Acc, float>) {
@@ -21,7 +21,7 @@ static inline __device__ bool target_is_valid(const Targets& targets, int64_t in
   return target >= 0 && target < targets.num_targets;
 }
 
-// `count` neighbouring pixels, of which `available` exist; the others are 0. Where `aligned` says so, most of them in one
+// `count` neighbouring pixels, of which `available` exist; the others are 0. If `aligned`, most of them are read in one
 // access.
 template <int count, class Acc>
 static __device__ __forceinline__ void read_targets(const uint8_t* from, int available, bool aligned,

@@ -7,8 +7,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kTile = 128;  // objects in shared memory
 
-// One block per kThreads locations of an image, one thread per location. The objects of all images go through shared
-// memory; those of other images cost a block one comparison.
+// One block per kThreads locations of an image, one thread per location. A block loads the objects of all images into
+// shared memory, and skips objects of other images after one comparison.
 __global__ void __launch_bounds__(kThreads) fill_targets(Args args, int64_t blocks_per_image) {
   __shared__ Object objects[kTile];
   __shared__ int64_t images[kTile];
@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kThreads) fill_targets(Args args, int64_t bloc
   for (int64_t first = 0; first < args.num_objects; first += kTile) {
     const int64_t rest = args.num_objects - first;
     const int count = static_cast<int>(rest < kTile ? rest : kTile);
-    __syncthreads();  // the tile before this one has been read
+    __syncthreads();  // all threads have read the previous tile
     if (static_cast<int>(threadIdx.x) < count) {
       objects[threadIdx.x] = object_of(args, first + threadIdx.x);
       images[threadIdx.x] = args.image_indices[first + threadIdx.x];

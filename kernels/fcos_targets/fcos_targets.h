@@ -1,7 +1,7 @@
-// What the CPU and the CUDA kernels of fcos_targets share: their arguments; which object a location belongs to, and what it
-// should predict (section 3.2, numerics 2.1). Every operation is one of the reference's, in float and in its order, so that
-// results have the same bits. A comparison with NaN is false, which is how a NaN centre (an empty mask) or a NaN corner
-// matches nothing. All functions are static: see simd.h.
+// Code that the CPU and the CUDA kernels of fcos_targets share: their arguments, the object of a location, and its targets
+// (section 3.2, numerics 2.1). The operations are those of the reference, in float and in the same order, so that results
+// have the same bits. A comparison with NaN is false, so a NaN centre (an empty mask) or a NaN corner matches no location.
+// All functions are static: see simd.h.
 #pragma once
 
 #include <cmath>
@@ -11,7 +11,7 @@
 
 namespace condinst::fcos_targets {
 
-// condinst/ops/fcos_targets/autograd.py says the same.
+// The same number as in condinst/ops/fcos_targets/autograd.py.
 constexpr int kMaxLevels = 32;
 
 // One level of the pyramid. Cell (i, j) is at (x, y) = (j * stride + stride / 2, i * stride + stride / 2) pixels.
@@ -19,7 +19,7 @@ struct Level {
   int64_t first;          // location of its first cell, among all levels
   int64_t height, width;  // cells
   int64_t stride;         // pixels
-  float lowest, highest;  // of the longest side, in pixels; both belong to the level
+  float lowest, highest;  // of the largest distance, in pixels; both ends included
   float reach;            // from the centre of an object, in pixels
 };
 
@@ -28,7 +28,7 @@ struct Args {
   const float* boxes;            // [num_objects, 4]
   const int64_t* labels;         // [num_objects]
   const float* centers;          // [num_objects, 2], or null for the centres of the boxes
-  const int64_t* image_indices;  // [num_objects]; an object of no image matches nothing
+  const int64_t* image_indices;  // [num_objects]; objects with an index out of range match nothing
   int64_t num_objects;
   int64_t num_images;
   int64_t num_classes;           // the label of background
@@ -62,7 +62,7 @@ static inline CONDINST_HOST_DEVICE Object object_of(const Args& args, int64_t in
           area_of(box)};
 }
 
-// Where a row (or column) of cells is, in pixels.
+// The position of a row (or column) of cells, in pixels.
 static inline CONDINST_HOST_DEVICE float position_of(const Level& level, int64_t cell) {
   return static_cast<float>(cell * level.stride + level.stride / 2);
 }
@@ -70,7 +70,7 @@ static inline CONDINST_HOST_DEVICE float position_of(const Level& level, int64_t
 static inline CONDINST_HOST_DEVICE float larger(float a, float b) { return a > b ? a : b; }
 static inline CONDINST_HOST_DEVICE float smaller(float a, float b) { return a < b ? a : b; }
 
-// Whether (x, y) lies strictly inside the box and the window around the centre, and the level is for such sides.
+// Whether (x, y) lies strictly inside the box and the window around the centre, and the level is for boxes of this size.
 static inline CONDINST_HOST_DEVICE bool matches(const Object& object, const Level& level, float x, float y) {
   const float left = x - object.x1, top = y - object.y1, right = object.x2 - x, bottom = object.y2 - y;
   const bool in_box = left > 0 && top > 0 && right > 0 && bottom > 0;
@@ -80,7 +80,7 @@ static inline CONDINST_HOST_DEVICE bool matches(const Object& object, const Leve
   return in_box && in_window && longest >= level.lowest && longest <= level.highest;
 }
 
-// Fills location `index` (of all images) with what it should predict of the object it belongs to.
+// Fills location `index` (of all images) with the targets of its object.
 static inline CONDINST_HOST_DEVICE void write_target(const Args& args, int64_t index, const Level& level,
                                                      int64_t object_index, float x, float y) {
   const Object object = object_of(args, object_index);

@@ -1,5 +1,5 @@
-// Few locations are positive. So a band is filled with background, and each object is painted into the cells of its
-// window, where it replaces larger ones.
+// Few locations are positive. So a band is first filled with background, and then each object is written to the cells of
+// its window, where it replaces larger objects.
 #include "fcos_targets_cpu.h"
 
 #include <cmath>
@@ -47,7 +47,7 @@ struct Range {
   int64_t begin, end;
 };
 
-// All cells, perhaps a few more, that lie between the larger of two lower bounds and the smaller of two upper ones.
+// All cells between the larger of two lower bounds and the smaller of two upper bounds, and possibly a few more.
 Range cells_between(const Level& level, float low_1, float low_2, float high_1, float high_2, Range within) {
   const double low = larger(low_1, low_2);
   const double high = smaller(high_1, high_2);
@@ -56,19 +56,19 @@ Range cells_between(const Level& level, float low_1, float low_2, float high_1, 
   }
   const double offset = static_cast<double>(level.stride / 2);
   const double stride = static_cast<double>(level.stride);
-  // Positions of 2^24 and more are rounded to float before they are compared.
+  // Positions of at least 2^24 are rounded to float before they are compared.
   const double slack = 0x1p-23;
   const double first = (low - slack * std::fabs(low) - offset) / stride - 1;
   const double last = (high + slack * std::fabs(high) - offset) / stride + 1;
-  const auto clamp = [&](double cell) {  // before the conversion, as infinity has no int64_t
+  const auto clamp = [&](double cell) {  // clamped before the conversion, because int64_t has no infinity
     const double begin = static_cast<double>(within.begin), end = static_cast<double>(within.end);
     return static_cast<int64_t>(cell < begin ? begin : cell > end ? end : cell);
   };
   return {clamp(first), clamp(last + 1)};
 }
 
-// Gives the object the locations of the band that match it, but for those that have a smaller object or, before it in
-// the list, one of the same size.
+// Assigns the matching locations of the band to the object, except locations that have a smaller object, or an earlier
+// object of the same size.
 void paint(const Args& args, const Band& band, int64_t object_index) {
   const Object object = object_of(args, object_index);
   if (!(object.area < std::numeric_limits<float>::infinity())) {

@@ -1,4 +1,4 @@
-// The CPU kernel of fcos_targets. It works on ranges of tasks, which the caller may give to any threads in any order.
+// The CPU kernel of fcos_targets. It works on ranges of tasks, which the caller may run on any threads in any order.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // The CUDA kernel of fcos_targets, as a function that launches it on a stream (a cudaStream_t of the current device) and
-// returns at once. It throws std::runtime_error when CUDA does not take a launch.
+// returns at once. It throws std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "fcos_targets.h"

@@ -1,6 +1,6 @@
 """The kernel of `condinst.ops.fcos_targets` in Triton; conditions and formulas as in fcos_targets.h.
 
-All arrays are contiguous. Division and square root are those that round to nearest, for the bits of the reference.
+All arrays are contiguous. Division and square root round to nearest, so that results have the bits of the reference.
 """
 
 import triton
@@ -71,7 +71,7 @@ def fcos_targets(
     top = tl.div_rn(y - tl.load(box + 1, mask=positive, other=0), pixels)
     right = tl.div_rn(tl.load(box + 2, mask=positive, other=0) - x, pixels)
     bottom = tl.div_rn(tl.load(box + 3, mask=positive, other=0) - y, pixels)
-    # background has 0 / 0 here, which is not stored
+    # background gives 0 / 0 here, which is not stored
     ratios = tl.div_rn(tl.minimum(left, right), tl.maximum(left, right)) * tl.div_rn(
         tl.minimum(top, bottom), tl.maximum(top, bottom)
     )

@@ -6,7 +6,7 @@
 namespace condinst::giou_loss::cuda {
 namespace {
 
-// The distances of a box: in one or two accesses where they are aligned, otherwise one by one.
+// The distances of a box: in one or two accesses if they are aligned, otherwise one by one.
 template <class Acc, class T>
 __device__ __forceinline__ void read_box(const T* from, Acc (&box)[4]) {
   constexpr int count = kPackCount<T> < 4 ? kPackCount<T> : 4;

@@ -1,5 +1,5 @@
-// What the CPU and the CUDA kernels of giou_loss share: their arguments and the formulas. All functions are static: see
-// simd.h.
+// Code that the CPU and the CUDA kernels of giou_loss share: their arguments and the formulas. All functions are static:
+// see simd.h.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,7 @@ static inline CONDINST_HOST_DEVICE T area(const T (&box)[4]) {
 //
 //   loss = 1 - ((I + s) / (U + s) - (G - U) / G)
 //
-// Where sides are equal, each of the two has half of the gradient of minimum and maximum, as in PyTorch.
+// For equal sides, minimum and maximum give each of them half of the gradient, as in PyTorch.
 template <class T>
 static inline CONDINST_HOST_DEVICE T giou(const T (&predicted)[4], const T (&targets)[4], bool smooth, T (&grad)[4]) {
   T inner[4], outer[4], share[4];
@@ -57,7 +57,7 @@ static inline CONDINST_HOST_DEVICE T giou(const T (&predicted)[4], const T (&tar
     const T t = targets[side];
     inner[side] = p > t ? t : p;
     outer[side] = p > t ? p : t;
-    // of p in the minimum; NaN has no gradient, as everything else is NaN
+    // of p in the minimum; for NaN it does not matter, because the rest is NaN
     share[side] = p == t ? T(0.5) : p < t ? T(1) : T(0);
   }
   const T s = smooth ? 1 : 0;
@@ -70,7 +70,7 @@ static inline CONDINST_HOST_DEVICE T giou(const T (&predicted)[4], const T (&tar
   const T by_intersection = -1 / (total + s) - by_total;
   const T by_hull = total / (hull * hull);
   for (int side = 0; side < 4; ++side) {
-    // the area grows by the other extent: t + b for l and r, l + r for t and b
+    // The derivative of the area is the other extent: t + b for l and r, l + r for t and b.
     const int one = side % 2 == 0 ? 1 : 0;
     grad[side] = by_total * (predicted[one] + predicted[one + 2]) +
                  by_intersection * share[side] * (inner[one] + inner[one + 2]) +

@@ -8,7 +8,7 @@ namespace {
 
 using namespace condinst::CONDINST_ISA;
 
-// The four distances of a box, which a vector holds or two do.
+// The four distances of a box, in one or two vectors.
 template <class Acc, class T>
 void read_box(const T* from, Acc (&box)[4]) {
   constexpr int lanes = kLanes<Acc> < 4 ? kLanes<Acc> : 4;

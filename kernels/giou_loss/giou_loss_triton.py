@@ -10,8 +10,8 @@ from ..common.loss_triton import factors, write_losses
 
 
 @triton.jit
-def share_of(p, t):
-    """Of p in the gradient of the minimum of p and t: half of it where they are equal."""
+def gradient_share(p, t):
+    """The share of p in the gradient of the minimum of p and t, which is a half if they are equal."""
     return tl.where(p == t, 0.5, tl.where(p < t, 1.0, 0.0)).to(p.dtype)
 
 
@@ -56,7 +56,7 @@ def giou_losses(
 
     p_width, p_height = extents(p_l, p_t, p_r, p_b)
     t_width, t_height = extents(t_l, t_t, t_r, t_b)
-    # by comparison, so that NaN is not dropped
+    # a comparison, which preserves NaN
     inner_width, inner_height = extents(
         tl.where(p_l > t_l, t_l, p_l),
         tl.where(p_t > t_t, t_t, p_t),
@@ -81,16 +81,16 @@ def giou_losses(
         by_total = iou / (total + S) - 1 / hull
         by_intersection = -1 / (total + S) - by_total
         by_hull = total / (hull * hull)
-        # the factor comes last, as where the gradient is scaled later
+        # The factor is applied last, as in the backward pass that scales the gradient.
         factor = factors(grad_loss, index, inside, SCALE)
-        # the area grows by the other extent
+        # The derivative of the area is the other extent.
         wide_total, wide_inner, wide_outer = by_total * p_height, by_intersection * inner_height, by_hull * outer_height
         high_total, high_inner, high_outer = by_total * p_width, by_intersection * inner_width, by_hull * outer_width
         share_l, share_t, share_r, share_b = (
-            share_of(p_l, t_l),
-            share_of(p_t, t_t),
-            share_of(p_r, t_r),
-            share_of(p_b, t_b),
+            gradient_share(p_l, t_l),
+            gradient_share(p_t, t_t),
+            gradient_share(p_r, t_r),
+            gradient_share(p_b, t_b),
         )
         kind = grad.dtype.element_ty
         to = grad + 4 * index

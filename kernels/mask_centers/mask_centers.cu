@@ -7,9 +7,9 @@ namespace condinst::mask_centers::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPixels = 16;  // neighbours that a thread loads at once
+constexpr int kPixels = 16;  // adjacent pixels that a thread loads at once
 
-// One block per band, whose rows are one run of pixels: fills its place in partial.
+// One block per band, whose rows are contiguous pixels: fills the entry of the band in partial.
 __global__ void __launch_bounds__(kThreads) partial_sums(Args args) {
   const Band band = band_of(args, blockIdx.x);
   const uint8_t* pixels = args.masks + (band.mask * args.height + band.begin) * args.width;

@@ -1,5 +1,5 @@
-// What the CPU and the CUDA kernels of mask_centers share: arguments, and how masks are cut up. All functions are static:
-// see simd.h.
+// Code that the CPU and the CUDA kernels of mask_centers share: arguments, and the division of masks into tasks. All
+// functions are static: see simd.h.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace condinst::mask_centers {
 
-// sum(x * m), sum(y * m) and sum(m) over some of the pixels of a mask. Integers: any order of additions gives the same.
+// sum(x * m), sum(y * m) and sum(m) over a part of a mask. They are integers, so the order of additions does not matter.
 struct Sums {
   int64_t x, y, total;
 };
@@ -18,8 +18,8 @@ struct Args {
   const uint8_t* masks;   // [num_masks, height, width]
   int64_t num_masks;
   int64_t height, width;
-  int64_t rows_per_band;  // rows of one mask that one task takes
-  int64_t bands;          // per mask, the last one perhaps cut short
+  int64_t rows_per_band;  // rows of a mask per task
+  int64_t bands;          // per mask; the last may be shorter
   Sums* partial;          // [num_masks, bands] scratch
   float* centers;         // [num_masks, 2], out
 };
@@ -38,7 +38,7 @@ static inline CONDINST_HOST_DEVICE Band band_of(const Args& args, int64_t task) 
   return {mask, begin, end < args.height ? end : args.height};
 }
 
-// A sum over a sum, rounded to float once; 0 / 0 is the NaN that matches nothing.
+// A quotient of two sums, rounded to float once; 0 / 0 is NaN, which matches no location.
 static inline CONDINST_HOST_DEVICE float center_of(int64_t sum, int64_t total) {
   return static_cast<float>(static_cast<double>(sum) / static_cast<double>(total));
 }

@@ -65,8 +65,8 @@ int64_t sum_of(Bytes values) {
   return sum;
 }
 
-// The column of a pixel is that of its block plus its place in the block: blocks are summed bytes first, and the sums
-// multiplied; places are at most 63, so that two products of bytes fit into 16 bits.
+// The column of a pixel is the column of its block plus its position in the block. The bytes of blocks are summed first,
+// and the sums multiplied. Positions are at most 63, so that two products of bytes fit into 16 bits.
 RowSums sums_of_row(const uint8_t* row, int64_t width) {
   // A lane of ints grows by at most 4 * 255 * 63 per block.
   constexpr int64_t kMostBlocks = INT32_MAX / (4 * 255 * 63);

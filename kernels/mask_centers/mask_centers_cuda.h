@@ -1,5 +1,5 @@
-// The CUDA kernels of mask_centers, as a function that launches them on a stream (a cudaStream_t of the current device)
-// and returns at once. It throws std::runtime_error when CUDA does not take a launch.
+// The CUDA kernels of mask_centers, as a function that launches them on a stream (a cudaStream_t of the current device) and
+// returns at once. It throws std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "mask_centers.h"

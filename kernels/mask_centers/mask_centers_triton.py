@@ -8,7 +8,7 @@ import triton.language as tl
 def mask_centers_sums(masks, partial, height, width, num_bands, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Program (mask, band): sum(x * m), sum(y * m) and sum(m) over ROWS rows.
 
-    `partial` [G, num_bands, 3] int64 is to be summed over the bands.
+    The caller sums `partial` [G, num_bands, 3] int64 over the bands.
     """
     mask = (tl.program_id(0) // num_bands).to(tl.int64)
     y = (tl.program_id(0) % num_bands).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]

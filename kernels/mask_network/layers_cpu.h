@@ -1,8 +1,8 @@
 // The network of one instance on the CPU: its layers and their gradients over a row of cells. Shared by dynamic_mask_head
 // and dynamic_mask_loss.
 //
-// A row that is read or written here is a whole number of vectors long: rows of features are padded, and what the
-// padding gives is never used.
+// The length of a row that is read or written here is a whole number of vectors: rows of features are padded, and results
+// in the padding are never used.
 #pragma once
 
 #include <algorithm>
@@ -18,18 +18,18 @@ namespace {
 using namespace condinst::CONDINST_ISA;
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr bool kManyRegisters = true;  // 32 vector registers, otherwise 16
+constexpr bool kManyRegisters = true;  // AVX-512 and NEON have 32 vector registers, others 16
 #else
 constexpr bool kManyRegisters = false;
 #endif
 
-// ---- Layers
+// Layers
 
-// What becomes of the sums of a layer.
+// How the sums of a layer are stored.
 enum class Finish {
   store,          // out = sums + bias
   relu,           // out = max(sums + bias, 0)
-  relu_gradient,  // out = sums where out > 0, otherwise 0: out is the result of the layer before
+  relu_gradient,  // out = sums where out > 0, otherwise 0: out is the result of the previous layer
   add,            // out += sums
   weigh,          // out[0] += next * max(sums + bias, 0), summed over the outputs: the next layer, if it has one output
 };
@@ -43,7 +43,7 @@ struct Rows {
   T* operator[](int64_t row) const { return data + row * stride; }
 };
 
-// The inputs of a layer: rows that follow no rule.
+// The inputs of a layer: rows at arbitrary addresses.
 template <class Acc>
 struct InputRows {
   const Acc* row[kMaxInputs];
@@ -118,7 +118,7 @@ template <class Acc, Finish finish, int kOut>
 static inline void layer_rows(const InputRows<Acc>& in, const Acc* weights, int64_t in_step, const Acc* bias,
                               const Acc* next, Rows<Acc> out, int64_t cells) {
   constexpr int lanes = kLanes<Acc>;
-  // As many sums as registers hold beside the inputs.
+  // As many sums as fit into registers beside the inputs.
   constexpr int kVectors = kOut == 8 ? (kManyRegisters ? 3 : 1) : kOut == 4 ? (kManyRegisters ? 4 : 2) : 4;
   int64_t x = 0;
   for (; x + kVectors * lanes <= cells; x += kVectors * lanes) {
@@ -154,7 +154,7 @@ static void layer(const InputRows<Acc>& in, const Acc* weights, int64_t in_step,
   }
 }
 
-// ---- Gradients of weights
+// Gradients of weights
 
 // sums[a * step + b] (a vector each) += sum over the row of left[a] * right[b], lane by lane
 template <class Acc, int kLeft, int kRight>
@@ -206,7 +206,7 @@ static void add_products_of(const Acc* const* left, const InputRows<Acc>& right,
   }
 }
 
-// The gradient of a layer's weights from those of its results (`left`) and from its inputs (`right`).
+// The gradient of a layer's weights, from the gradients of its results (`left`) and its inputs (`right`).
 template <class Acc>
 static void add_weight_gradient(const InputRows<Acc>& left, const InputRows<Acc>& right, Acc* sums, int64_t step,
                                 int64_t cells) {
@@ -228,10 +228,10 @@ static Vector<Acc> sum_of_row(const Acc* row, int64_t cells) {
   return sum;
 }
 
-// ---- One instance
+// The network of one instance
 
-// The first layer's inputs are taken in the order y, x, features, so that all but y are neighbours. Which input of the
-// parameters is at position i?
+// Returns which input of the parameters is at position i. The first layer takes its inputs in the order y, x, features, so
+// that all but y are adjacent.
 static inline int input_at(const Network& network, int layer, int i) {
   return layer == 0 && i < network.num_coordinates() ? 1 - i : i;
 }
@@ -254,7 +254,7 @@ class Instance {
         x_row_[x] = x_axis.coordinate(pixel<Acc>(x, inputs.feature_stride));
       }
     }
-    // (out, in) to (in, out), as a layer reads the weights of one input together
+    // transposes (out, in) to (in, out), because a layer reads the weights of an input together
     Acc* to = weights_;
     for (int layer = 0; layer < network_.num_layers; ++layer) {
       const int ins = network_.in_channels(layer), outs = network_.out_channels(layer);
@@ -271,7 +271,7 @@ class Instance {
 
   Acc y_coordinate(int64_t y) const { return y_axis_.coordinate(pixel<Acc>(y, inputs_.feature_stride)); }
 
-  // The inputs of the first layer from cell (y, x) on, but for the coordinate y, which is the same in all of the row.
+  // The inputs of the first layer from cell (y, x) on, except the coordinate y, which is the same for the whole row.
   InputRows<Acc> input_rows(int64_t y, int64_t x) const {
     InputRows<Acc> rows;
     rows.count = 0;
@@ -292,8 +292,8 @@ class Instance {
     }
   }
 
-  // All layers of `cells` cells from (y, x) on. The last two go together, so `hidden` [num_layers - 2, channels, cells]
-  // gets the others alone.
+  // All layers of `cells` cells from (y, x) on. The last two layers are computed together, so `hidden` [num_layers - 2,
+  // channels, cells] gets only the other layers.
   void all_layers(int64_t y, int64_t x, int64_t cells, Acc* hidden, Acc* logits) const {
     const int last = network_.num_layers - 1;
     if (last == 0) {
@@ -308,7 +308,7 @@ class Instance {
                        cells);
   }
 
-  // The last layer, of what hidden_rows gave.
+  // The last layer, from the results of hidden_rows.
   void logits(int64_t y, int64_t x, int64_t cells, const Acc* hidden, Acc* logits) const {
     const int last = network_.num_layers - 1;
     run<Finish::store>(last, last == 0 ? input_rows(y, x) : hidden_inputs(hidden, last - 1, cells), y, {logits, 0},
@@ -342,7 +342,7 @@ class Instance {
       layer<Acc, finish>(in, weights, outs, bias, outs, out, cells, next);
       return;
     }
-    Acc row_bias[kMaxChannels];  // y is the same in all of the row
+    Acc row_bias[kMaxChannels];  // y is the same for the whole row
     const Acc coordinate = y_coordinate(y);
     for (int o = 0; o < outs; ++o) {
       row_bias[o] = bias[o] + coordinate * weights[o];

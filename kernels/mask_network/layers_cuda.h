@@ -1,8 +1,8 @@
 // The network of one instance on the pixels of one thread: activations in registers, parameters in shared memory.
 //
-// Everything is a template on the width of the hidden layers (padded with zeros to 2, 4, 8 or 16) and on the depth, so
-// that register arrays are indexed by constants alone. Every weight is read once per thread, four at a time and by all
-// lanes at the same address, and used for all `pixels` of the thread.
+// Everything is a template on the width of the hidden layers (padded with zeros to 2, 4, 8 or 16) and on the depth, so that
+// register arrays are only indexed by constants. Every weight is read once per thread, four at a time and by all lanes at
+// the same address, and used for all `pixels` of the thread.
 #pragma once
 
 #include "../common/cuda_numeric.h"
@@ -12,7 +12,7 @@ namespace condinst::mask_network::cuda {
 
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// max(x, 0) that lets NaN through, which fmaxf does not; one instruction in place of a comparison and a selection.
+// max(x, 0) that preserves NaN, which fmaxf does not. It is a single instruction instead of a comparison and a selection.
 template <class Acc>
 static __device__ __forceinline__ Acc relu(Acc x) {
 #if defined(__CUDACC__)
@@ -23,15 +23,15 @@ static __device__ __forceinline__ Acc relu(Acc x) {
 #endif
 }
 
-// The same network with a depth that the compiler knows, so that it knows the offsets of the parameters' layers as well.
+// The same network with a constant depth, so that the compiler also knows the offsets of the layers' parameters.
 template <int depth>
 static inline __host__ __device__ Network of_depth(Network network) {
   network.num_layers = depth;
   return network;
 }
 
-// Where the parameters of an instance lie in shared memory: for each layer a row of outputs per input and a last row with
-// the biases, so that one access has the weights of neighbouring outputs. Gradients are summed in the same places.
+// The layout of the parameters of an instance in shared memory: for each layer a row of outputs per input, and a last row
+// with the biases, so that a single access reads the weights of adjacent outputs. Sums of gradients have the same layout.
 template <int width, int depth>
 struct Layout {
   static constexpr int kFirst = depth == 1 ? 1 : width;  // outputs of the first layer
@@ -44,7 +44,7 @@ struct Layout {
   __host__ __device__ int last() const { return layer(depth - 1); }
   __host__ __device__ int size() const { return last() + (depth == 1 ? inputs : width) + 1; }
 
-  // Where parameter `index` of a network lies.
+  // The position of parameter `index` of a network.
   __device__ int place(const Network& any_network, int index) const {
     const Network network = of_depth<depth>(any_network);
     if (index >= network.weights(depth)) {
@@ -64,7 +64,7 @@ struct Layout {
   }
 };
 
-// Puts the parameters of one instance into shared memory. All threads of the block; no barrier.
+// Copies the parameters of an instance to shared memory. All threads of the block must call it; there is no barrier.
 template <int width, int depth, class Acc>
 static __device__ __forceinline__ void stage(const Network& any_network, Layout<width, depth> layout,
                                              const Acc* __restrict__ params, Acc* __restrict__ staged) {
@@ -92,7 +92,7 @@ static __device__ __forceinline__ void stage(const Network& any_network, Layout<
   }
 }
 
-// Values that one access to shared memory brings.
+// The number of values per access to shared memory.
 template <class Acc, int columns>
 constexpr int kChunk = columns * static_cast<int>(sizeof(Acc)) < 16 ? columns : 16 / static_cast<int>(sizeof(Acc));
 
@@ -149,7 +149,7 @@ static __device__ __forceinline__ void broadcast(const Acc* row, Acc (&sums)[col
   }
 }
 
-// The first layer before its ReLU. `pixels_of_thread` gives the inputs: coordinates(x, y) and feature(channel, x).
+// The first layer before its ReLU. `pixels_of_thread` has the inputs: coordinates(x, y) and feature(channel, x).
 template <int columns, int pixels, class Acc, class Pixels>
 static __device__ __forceinline__ void first_layer(const Acc* weights, const Network& network,
                                                    const Pixels& pixels_of_thread, Acc (&sums)[columns][pixels]) {
@@ -162,7 +162,7 @@ static __device__ __forceinline__ void first_layer(const Acc* weights, const Net
     add_products(row + columns, y, sums);
     row += 2 * columns;
   }
-  // By fours, so that the loads of four channels are in flight together.
+  // Four channels at a time, so that the latencies of their loads overlap.
 #pragma unroll 4
   for (int channel = 0; channel < network.feature_channels; ++channel) {
     Acc x[pixels];
@@ -177,7 +177,7 @@ struct Activations {
   Acc hidden[depth == 1 ? 1 : depth - 1][width][pixels];  // after the ReLU
 };
 
-// The logits of the thread's pixels. Activations that the caller does not use cost nothing.
+// The logits of the thread's pixels. The compiler removes activations that the caller does not use.
 template <int width, int depth, int pixels, class Acc, class Pixels>
 static __device__ __forceinline__ void logits_of(const Acc* weights, const Network& network,
                                                  const Pixels& pixels_of_thread,
@@ -208,7 +208,7 @@ static __device__ __forceinline__ void logits_of(const Acc* weights, const Netwo
     if constexpr (depth == 2) {
       add_dot_products(weights + layout.last(), hidden[0], logits);
     }
-    // A few outputs at a time, so that the layer before the last need not exist as a whole.
+    // A few outputs at a time, so that registers need not hold the whole layer before the last.
     constexpr int chunk = kChunk<Acc, width>;
 #pragma unroll
     for (int layer = 1; layer < depth - 1; ++layer) {
@@ -237,7 +237,7 @@ static __device__ __forceinline__ void logits_of(const Acc* weights, const Netwo
   }
 }
 
-// One step of sum_over_lanes: lanes that differ in bit `half` share out 2 * half values.
+// One step of sum_over_lanes: lanes that differ in bit `half` each keep half of 2 * half values.
 template <int half, int count, class Acc>
 static __device__ __forceinline__ void halve_over_lanes(Acc (&values)[count]) {
   const bool upper = (threadIdx.x & half) != 0;
@@ -252,8 +252,9 @@ static __device__ __forceinline__ void halve_over_lanes(Acc (&values)[count]) {
   }
 }
 
-// Sums each of `count` values, a power of two, over the lanes of a warp; lane l ends with the sum of value l % count. As
-// values halve in every step, that takes as many shuffles as there are values, and not five for each.
+// Sums each of `count` values, a power of two, over the lanes of a warp; lane l ends with the sum of value l % count. The
+// number of values halves in every step, so this takes about as many shuffles as there are values, instead of five per
+// value.
 template <int count, class Acc>
 static __device__ __forceinline__ Acc sum_over_lanes(Acc (&values)[count]) {
   if constexpr (count > 1) {
@@ -266,7 +267,7 @@ static __device__ __forceinline__ Acc sum_over_lanes(Acc (&values)[count]) {
   return values[0];
 }
 
-// sums[column] = over all pixels of the warp of grads[column][pixel] * x[pixel], for `rows` inputs x at once, and puts
+// sums[column] = over all pixels of the warp of grads[column][pixel] * x[pixel], for `rows` inputs x at once, and writes
 // them to `to`, of which `available` values exist.
 template <int rows, int columns, int pixels, class Acc>
 static __device__ __forceinline__ void weight_gradients(const Acc (&grads)[columns][pixels],
@@ -291,7 +292,7 @@ static __device__ __forceinline__ void weight_gradients(const Acc (&grads)[colum
   }
 }
 
-// Of the biases: the sum of grads[column][pixel] over all pixels of the warp.
+// The same for the biases: the sum of grads[column][pixel] over all pixels of the warp.
 template <int columns, int pixels, class Acc>
 static __device__ __forceinline__ void bias_gradients(const Acc (&grads)[columns][pixels], Acc* to) {
   Acc ones[1][pixels];
@@ -325,7 +326,7 @@ static __device__ __forceinline__ void first_layer_backward(const Acc* weights, 
       } else {
 #pragma unroll
         for (int pixel = 0; pixel < pixels; ++pixel) {
-          // Of the biases the input is 1.
+          // The input of the biases is 1.
           x[row][pixel] = input == inputs ? Acc(1) : row < 2 && input < coordinates ? x_and_y[row][pixel] : Acc(0);
         }
       }
@@ -343,7 +344,7 @@ static __device__ __forceinline__ void first_layer_backward(const Acc* weights, 
   }
 }
 
-// grads[out][pixel] = 0 where the ReLU let nothing through.
+// grads[out][pixel] = 0 where the result of the ReLU is 0.
 template <int columns, int pixels, class Acc>
 static __device__ __forceinline__ void relu_backward(const Acc (&hidden)[columns][pixels],
                                                      Acc (&grads)[columns][pixels]) {

@@ -1,7 +1,7 @@
 """The network of one instance on a block of N cells, forward and backward: functions for Triton kernels.
 
-Activations are [16, N]: channels are padded with zeros to 16, the least that ``tl.dot`` takes; the input, which has
-the coordinates in front of up to 16 features, to 16 or 32 (`in_padded`). Padded weights are 0, so that padded channels
+Activations are [16, N]: channels are padded with zeros to 16, the least that ``tl.dot`` takes. The input, which has the
+coordinates before up to 16 features, is padded to 16 or 32 (`in_padded`). Padded weights are 0, so that padded channels
 are 0 and get no gradient. Weights and biases are tuples with an entry per layer: [16, 16] ([16, in_padded] for the
 first) and [16]; the last layer, which has one output, is a vector and a number. `SPEC` is a `Specialization`.
 """
@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def _layer_pointers(params, LAYER: tl.constexpr, SPEC: tl.constexpr):
-    """Where a layer's weights and biases are: pointers to an instance's first weight and bias, and their columns."""
+    """The positions of a layer's parameters: pointers to an instance's first weight and bias, and their columns."""
     columns: tl.constexpr = SPEC.in_channels if LAYER == 0 else SPEC.channels
     before: tl.constexpr = 0 if LAYER == 0 else SPEC.channels * (SPEC.in_channels + (LAYER - 1) * SPEC.channels)
     biases: tl.constexpr = (SPEC.num_layers - 1) * SPEC.channels + 1
@@ -52,7 +52,7 @@ def _store_layer(params, weight, bias, LAYER: tl.constexpr, SPEC: tl.constexpr):
 
 @triton.jit
 def load_network(params, SPEC: tl.constexpr):
-    """Weights and biases of all layers; `params` points to those of an instance."""
+    """Weights and biases of all layers; `params` points to the parameters of an instance."""
     num_layers: tl.constexpr = SPEC.num_layers
     weights = ()
     biases = ()
@@ -65,7 +65,7 @@ def load_network(params, SPEC: tl.constexpr):
 
 @triton.jit
 def store_network(params, weights, biases, valid, SPEC: tl.constexpr):
-    """The opposite of `load_network`; NaN when `valid` is false."""
+    """The inverse of `load_network`; stores NaN if `valid` is false."""
     num_layers: tl.constexpr = SPEC.num_layers
     for layer in tl.static_range(num_layers):
         weight = tl.where(valid, weights[layer], float("nan"))
@@ -75,9 +75,9 @@ def store_network(params, weights, biases, valid, SPEC: tl.constexpr):
 
 @triton.jit
 def load_features(features, readable, y, x, height, width, SPEC: tl.constexpr):
-    """Input [in_padded, N] of the network at cells (y, x), 0 where the coordinates go and outside of the map.
+    """Input [in_padded, N] of the network at cells (y, x), 0 in the rows of coordinates and outside of the map.
 
-    `features` points to one image [C, H, W]; nothing is read when `readable` is false.
+    `features` points to an image [C, H, W], which is not read if `readable` is false.
     """
     offset, inside = _feature_offsets(y, x, height, width, SPEC)
     return tl.load(features + offset, mask=inside & readable, other=0.0)
@@ -92,7 +92,7 @@ def store_grad_features(grad_features, grads, owned, y, x, height, width, SPEC: 
 
 @triton.jit
 def _feature_offsets(y, x, height, width, SPEC: tl.constexpr):
-    """Offsets [in_padded, N] in an image [C, H, W], and which of them exist."""
+    """Offsets [in_padded, N] in an image [C, H, W], and whether each exists."""
     channel = tl.arange(0, SPEC.in_padded) - SPEC.first_feature
     real = (channel >= 0) & (channel < SPEC.num_features)
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
@@ -104,7 +104,7 @@ def _feature_offsets(y, x, height, width, SPEC: tl.constexpr):
 def add_coordinates(inputs, location, size, y, x, stride, SPEC: tl.constexpr):
     """Puts the coordinates of cells (y, x) into rows 0 (x) and 1 (y); `location` points to the (x, y) of an instance.
 
-    Relative ones are (location - pixel) / size, absolute ones pixel / size.
+    Relative coordinates are (location - pixel) / size, absolute coordinates are pixel / size.
     """
     if SPEC.coordinates != 0:
         column = (x * stride + stride // 2).to(inputs.dtype)
@@ -120,13 +120,13 @@ def add_coordinates(inputs, location, size, y, x, stride, SPEC: tl.constexpr):
 
 @triton.jit
 def forward(weights, biases, inputs, SPEC: tl.constexpr):
-    """What each layer takes, a tuple with `inputs` first, and the logits [N]."""
+    """The inputs of each layer, as a tuple that begins with `inputs`, and the logits [N]."""
     last: tl.constexpr = SPEC.num_layers - 1
     activations = (inputs,)
     for layer in tl.static_range(last):
         hidden = tl.dot(weights[layer], activations[layer], input_precision=SPEC.precision, out_dtype=inputs.dtype)
         hidden += biases[layer][:, None]
-        # a comparison that lets NaN through
+        # a comparison that preserves NaN
         activations = activations + (tl.where(hidden < 0, 0.0, hidden),)
     logits = tl.sum(weights[last][:, None] * activations[last], axis=0) + biases[last]
     return activations, logits
@@ -134,7 +134,7 @@ def forward(weights, biases, inputs, SPEC: tl.constexpr):
 
 @triton.jit
 def backward(weights, activations, grad_logits, SPEC: tl.constexpr):
-    """Gradients of what the layers give before the ReLU: a tuple of [16, N] for all layers but the last."""
+    """Gradients of the results of the layers before the ReLU: a tuple of [16, N] for all layers but the last."""
     last: tl.constexpr = SPEC.num_layers - 1
     grads = ()
     for behind in tl.static_range(last):

@@ -1,4 +1,4 @@
-// How a thread of the CUDA kernels sees its cells, and which kernels a network gets.
+// The cells of a thread in the CUDA kernels, and the selection of the kernels of a network.
 #pragma once
 
 #include <stdexcept>
@@ -8,7 +8,7 @@
 
 namespace condinst::mask_network::cuda {
 
-// Neighbouring cells that a thread takes at a time; a tile starts at a multiple of them.
+// The number of adjacent cells that a thread takes at a time; a tile starts at a multiple of it.
 constexpr int kCells = 4;
 
 static inline CONDINST_HOST_DEVICE int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -38,7 +38,7 @@ template <class Acc>
 struct Features {
   const Acc* __restrict__ first;
   int64_t plane;    // cells of a channel
-  bool aligned;     // kCells of them may be read at once, from any multiple of kCells on
+  bool aligned;     // kCells cells may be read at once, from any multiple of kCells
 
   __device__ __forceinline__ Features(const Inputs& inputs, int64_t image) {
     plane = static_cast<int64_t>(inputs.height) * inputs.width;
@@ -47,8 +47,8 @@ struct Features {
   }
 };
 
-// `groups` times `cells` neighbouring cells of one instance's map, the inputs of its first layer. Cells beyond the last
-// column are copies of the last one, as the upsampling wants them.
+// `groups` groups of `cells` adjacent cells of an instance's map, the inputs of its first layer. Cells beyond the last
+// column are copies of the last, as the upsampling requires.
 template <class Acc, int groups, int cells>
 struct MapCells {
   static constexpr int kCount = groups * cells;
@@ -92,7 +92,7 @@ struct MapCells {
   }
 };
 
-// Calls f(width, depth) with integral constants: how wide the hidden layers are padded, and the number of layers.
+// Calls f(width, depth) with integral constants: the padded width of the hidden layers, and the number of layers.
 template <class F>
 static inline void with_network(const Network& network, const F& f) {
   const auto with_depth = [&](auto width) {
@@ -124,7 +124,7 @@ static inline void with_network(const Network& network, const F& f) {
   throw std::invalid_argument("the CUDA kernels have 1 to 16 channels");
 }
 
-// Calls f with a value of the accumulator type. nvcc makes no kernels for float64, as with_element_type says.
+// Calls f with a value of the accumulator type. With nvcc there are no kernels for float64, see with_element_type.
 template <class F>
 static inline void with_accumulator(const Inputs& inputs, const F& f) {
   with_element_type(inputs.wide ? ElementType::float64 : ElementType::float32, [&](auto acc) {

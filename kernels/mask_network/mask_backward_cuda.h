@@ -1,11 +1,12 @@
-// The backward kernels of dynamic_mask_head and dynamic_mask_loss. They differ in the Source alone: where the gradients of
-// the upsampled logits come from.
+// The backward kernels of dynamic_mask_head and dynamic_mask_loss. They differ only in the Source of the gradients of the
+// upsampled logits.
 //
-// The gradient of the features is a sum over the instances of an image, that of an instance's parameters one over cells.
-// A block of mask_backward owns some tiles of the map and some instances, sorted by image. It visits one after the other,
-// has the activations in registers, and keeps two kinds of sums: of the features' gradients over its instances, in shared
-// memory, and of the parameters' over its cells. Both end up in scratch memory, whose size is bounded however large the
-// map is, and are added in order by two small kernels. So there are no atomics, and the bits are the same in every run.
+// The gradient of the features is a sum over the instances of an image, and the gradient of an instance's parameters is a
+// sum over cells. A block of mask_backward processes a part of the tiles of the map and a part of the instances, sorted by
+// image, one after the other. It has the activations in registers, and keeps two kinds of sums: the gradients of the
+// features summed over its instances, in shared memory, and the gradients of the parameters summed over its cells. Both are
+// written to scratch memory, whose size is bounded for any size of the map, and two small kernels add them in order. So
+// there are no atomics, and the bits are the same in every run.
 #pragma once
 
 #include <algorithm>
@@ -20,24 +21,24 @@ namespace condinst::mask_network::cuda {
 constexpr int kBackwardThreads = 128;
 constexpr int kBackwardWarps = kBackwardThreads / 32;
 
-// Cells of a thread: as many as there are registers for, of all hidden layers.
+// Cells of a thread: as many as registers allow, which hold all hidden layers.
 template <int width, int depth>
 constexpr int kBackwardCells = (depth - 1) * width <= 24 ? 4 : 2;
 
-// How the work is cut up. It is chosen from sizes alone, not from the device.
+// The division of the work. It depends only on sizes, not on the device.
 struct BackwardTiling {
   int rows, columns;    // of a tile, in cells; columns a multiple of kCells; at most one group of cells per thread
   int down, across;     // tiles
-  int chunks;           // of tiles: each is the work of one block per group
+  int chunks;           // chunks of tiles, each with a block per group
   int groups;           // of instances
   int64_t group_size;   // instances of a group
 
   __host__ __device__ int tiles() const { return down * across; }
 };
 
-// Tiles cost about as much per thread as per cell of the rim that dynamic_mask_loss has to compute as well.
+// The cost model of a tiling: the work of the threads of a tile, and the rim of cells that dynamic_mask_loss also computes.
 static inline BackwardTiling backward_tiling(const Inputs& inputs, int cells) {
-  constexpr int64_t wanted_blocks = 396;  // all at once on an H100, three on each multiprocessor
+  constexpr int64_t wanted_blocks = 396;  // three on each multiprocessor of an H100 at once
   constexpr int64_t most_groups = 64;     // each takes scratch memory for the gradient of a map
   constexpr int64_t most_partials = 16384;  // each takes scratch memory for the parameters of an instance
   BackwardTiling tiling{};
@@ -74,9 +75,9 @@ static inline BackwardTiling backward_tiling(const Inputs& inputs, int cells) {
 template <class Acc>
 struct Scratch {
   Acc* of_params;    // [num_instances, chunks, Layout::size()]
-  Acc* of_features;  // [groups + num_images, map_channels, height, width]: of group g's instances of image b in g + b
+  Acc* of_features;  // [groups + num_images, map_channels, height, width]: group g's sum for image b is at g + b
   int* order;        // [num_instances]: the valid instances, sorted by image
-  int* first;        // [num_images + 1]: of each image in `order`
+  int* first;        // [num_images + 1]: the first instance of each image in `order`
 };
 
 template <class Acc>
@@ -85,24 +86,24 @@ static inline __host__ __device__ int64_t map_size(const Inputs& inputs) {
 }
 
 // A source of gradients has
-//   rim                                       whether it wants the logits of the tile and of the cells around it
-//   is_valid(instance)                        besides its image index
-//   prepare(instance)                         what it needs in registers
+//   rim                                       whether it needs the logits of the tile and of the cells around it
+//   is_valid(instance)                        in addition to the check of its image index
+//   prepare(instance)                         the values that it needs in registers
 //   read<factor, count>(prepared, inputs, tile_logits, i, column, values)
 //                                             the gradients of outputs factor * column + factor / 2 - kReach .. of row i,
 //                                             0 where the map has none
 //
-// Fills order and first. One block per image, which counts the instances of the images before its own.
+// Fills order and first. One block per image, which counts the instances of the previous images.
 template <class Source>
 static __global__ void __launch_bounds__(256) sort_by_image(Inputs inputs, Source source, int* order, int* first) {
   constexpr int threads = 256;
   constexpr int warps = threads / 32;
-  __shared__ int of_warps[2][warps];  // two, so that one barrier per step is enough
+  __shared__ int of_warps[2][warps];  // two buffers, so that one barrier per step is enough
   const int64_t image = blockIdx.x;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   int step = 0;
-  // The number of instances of [begin, begin + threads) that `test` takes; before: those of threads below this one.
+  // The number of instances of [begin, begin + threads) that pass `test`. `before` is the number in lower threads.
   const auto count = [&](int64_t begin, const auto& test, int& before, bool& taken) {
     const int64_t instance = begin + threadIdx.x;
     taken = instance < inputs.num_instances && image_is_valid(inputs, instance) && source.is_valid(instance) &&
@@ -147,7 +148,7 @@ static __global__ void __launch_bounds__(256) sort_by_image(Inputs inputs, Sourc
 // The cells of a thread, which also add up the gradients of their features.
 template <class Acc, int cells>
 struct OwnedCells : MapCells<Acc, 1, cells> {
-  Acc* gradients;  // [map_channels, kBackwardThreads, cells]; each thread has its own
+  Acc* gradients;  // [map_channels, kBackwardThreads, cells]; a separate part for each thread
 
   __device__ __forceinline__ Acc* of_thread(int channel) const {
     return gradients + (channel * kBackwardThreads + static_cast<int>(threadIdx.x)) * cells;
@@ -177,7 +178,7 @@ static __global__ void __launch_bounds__(kBackwardThreads, width < 16 ? 3 : 1)
   const int end = static_cast<int>(min(begin + tiling.group_size, static_cast<int64_t>(scratch.first[inputs.num_images])));
 
   // Shared memory. Multiples of kCells, for access to several values at once.
-  const int pitch = tiling.columns + 2 * kCells;  // of the tile's logits: cells to the left and to the right
+  const int pitch = tiling.columns + 2 * kCells;  // of the tile's logits, with cells to the left and to the right
   const int reduced_rows = inputs.factor * tiling.rows + inputs.factor - 1;
   const int weights_size = ceil_div(layout.size(), kCells) * kCells;
   Acc* feature_gradients = dynamic_shared<Acc>();
@@ -193,7 +194,7 @@ static __global__ void __launch_bounds__(kBackwardThreads, width < 16 ? 3 : 1)
     const int tile_column = tile % tiling.across * tiling.columns;
     const int rows = min(tiling.rows, inputs.height - tile_row);
     const int row_groups = ceil_div(min(tiling.columns, inputs.width - tile_column), cells);
-    // Threads without cells of their own compute the last ones along, for the sake of whole warps, with gradient 0.
+    // Threads without cells also compute the last cells, with gradient 0, so that warps are complete.
     const bool owns = thread < rows * row_groups;
     const int own = owns ? thread : rows * row_groups - 1;
     const int row = tile_row + own / row_groups;
@@ -242,7 +243,7 @@ static __global__ void __launch_bounds__(kBackwardThreads, width < 16 ? 3 : 1)
       const Axes<Acc> axes(inputs, instance);
       const Features<Acc> features(inputs, image);
 
-      // 1. The thread's own cells, whose activations stay in registers.
+      // 1. The cells of the thread, whose activations stay in registers.
       OwnedCells<Acc, cells> owned{{inputs, axes, features, {row}, {column}}, feature_gradients};
       Activations<width, depth, cells, Acc> activations;
       Acc own_logits[cells];
@@ -252,7 +253,7 @@ static __global__ void __launch_bounds__(kBackwardThreads, width < 16 ? 3 : 1)
         if (owns) {
           store_all<cells>(logits + (of_tile.at(row, column) - logits), own_logits);
         }
-        // 2. The cells around the tile, one by one: a row above, one below, a column on the left, one on the right.
+        // 2. The cells around the tile, one by one: a row above, a row below, a column on the left, a column on the right.
         const int end_column = min(tile_column + tiling.columns, inputs.width);
         const int across = end_column - tile_column + 2;
         const int rim = inputs.factor > 1 ? 2 * (across + rows) : 0;
@@ -334,7 +335,7 @@ static __global__ void __launch_bounds__(kBackwardThreads, width < 16 ? 3 : 1)
   }
 }
 
-// Adds up of_params: one thread per parameter. Instances that are not valid get NaN.
+// Adds up of_params, with one thread per parameter. Invalid instances get NaN.
 template <class Acc, int width, int depth, class Source>
 static __global__ void __launch_bounds__(256) sum_params(Inputs inputs, int chunks, Source source,
                                                          const Acc* of_params, Acc* grad_params) {
@@ -356,7 +357,7 @@ static __global__ void __launch_bounds__(256) sum_params(Inputs inputs, int chun
   grad_params[index] = static_cast<Acc>(sum);
 }
 
-// Adds up of_features: one thread per feature.
+// Adds up of_features, with one thread per feature.
 template <class Acc>
 static __global__ void __launch_bounds__(256) sum_features(Inputs inputs, int64_t group_size, Scratch<Acc> scratch,
                                                            Acc* grad_features) {
@@ -377,7 +378,7 @@ static __global__ void __launch_bounds__(256) sum_features(Inputs inputs, int64_
   grad_features[index] = sum;
 }
 
-// Calls f with the tiling and the Layout of the kernels that these inputs get.
+// Calls f with the tiling and the Layout of the kernels for these inputs.
 template <class F>
 static inline void with_backward_tiling(const Inputs& inputs, const F& f) {
   with_network(inputs.network, [&](auto width, auto depth) {
@@ -388,7 +389,7 @@ static inline void with_backward_tiling(const Inputs& inputs, const F& f) {
 
 static inline int64_t aligned_bytes(int64_t bytes) { return (bytes + 15) / 16 * 16; }
 
-// The parts of scratch memory that begins at `memory`, and their bytes together.
+// The parts of the scratch memory at `memory`, and its total number of bytes.
 template <class Acc>
 static inline int64_t divide_scratch(const Inputs& inputs, const BackwardTiling& tiling, int layout_size, void* memory,
                                      Scratch<Acc>& scratch) {
@@ -406,7 +407,7 @@ static inline int64_t divide_scratch(const Inputs& inputs, const BackwardTiling&
   return bytes;
 }
 
-// Launches the kernels of backward. `name`: of the operator, for messages.
+// Launches the kernels of backward. `name` is the name of the operator, for messages.
 template <class Source>
 static inline void launch_backward(const char* name, const Inputs& inputs, const Source& source, void* grad_features,
                                    void* grad_params, void* memory, void* stream) {

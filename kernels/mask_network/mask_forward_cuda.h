@@ -1,9 +1,9 @@
-// The forward kernel of dynamic_mask_head and dynamic_mask_loss. They differ in the Sink alone: what becomes of a tile of
+// The forward kernel of dynamic_mask_head and dynamic_mask_loss. They differ only in the Sink, which uses a tile of
 // upsampled logits.
 //
-// A block has one tile of the map and a few instances, one after another. Its threads compute the logits of the tile, and
-// of the cells around it that the upsampling needs, into shared memory; one barrier later they upsample from there, while
-// warps that are done go on to the next instance, which has the other of two buffers.
+// A block processes a tile of the map for a few instances, one after the other. Its threads compute the logits of the tile,
+// and of the cells around it that the upsampling needs, into shared memory. After a barrier they upsample from there, while
+// finished warps continue with the next instance, which uses the other of two buffers.
 #pragma once
 
 #include <algorithm>
@@ -17,13 +17,13 @@ namespace condinst::mask_network::cuda {
 
 constexpr int kMaxForwardThreads = 256;
 
-// How the map is cut up. It is chosen from sizes alone, not from the device.
+// The division of the map. It depends only on sizes, not on the device.
 struct ForwardTiling {
   int rows, columns;      // of a tile, in cells; columns a multiple of kCells
   int down, across;       // tiles
-  int instances;          // that a block takes
+  int instances;          // per block
   int above, below;       // rows around a tile that the upsampling needs
-  int left, right;        // columns, the same
+  int left, right;        // columns around a tile
   int threads;
 
   __host__ __device__ int tiles() const { return down * across; }
@@ -43,12 +43,13 @@ struct Tile {
   }
 };
 
-// Groups of kCells that a thread takes at a time, so that a weight from shared memory is used often. Wide or deep networks
-// have no registers for two.
+// Groups of kCells cells that a thread takes at a time, so that a weight from shared memory is used for several cells. Wide
+// or deep networks have no registers for two groups.
 template <int width, int depth>
 constexpr int kForwardGroups = width <= 8 && depth <= 3 ? 2 : 1;
 
-// Fills the part of `logits` (one tile, pitch tiling.pitch()) that is in the map. All threads of the block; no barrier.
+// Fills the part of `logits` (one tile, pitch tiling.pitch()) that is in the map. All threads of the block must call it;
+// there is no barrier.
 template <int width, int depth, class Acc>
 static __device__ __forceinline__ LogitTile<Acc> tile_logits(const Inputs& inputs, const ForwardTiling& tiling,
                                                              const Tile& tile, int64_t instance, bool valid,
@@ -94,14 +95,14 @@ static __device__ __forceinline__ LogitTile<Acc> tile_logits(const Inputs& input
 }
 
 // Calls visit(i, column) for runs of `cells` cells: each row `i` of the upsampled tile and each column of cells where a run
-// begins, neighbouring threads having neighbouring runs.
+// begins. Adjacent threads have adjacent runs.
 template <int factor, int cells, class Visit>
 static __device__ __forceinline__ void for_each_run(const Tile& tile, int width, const Visit& visit) {
   const int runs = ceil_div(min(tile.end_column, width) - tile.column, cells);
   const int end = tile.end_row * factor;
   const int thread = static_cast<int>(threadIdx.x);
   const int threads = static_cast<int>(blockDim.x);
-  const int down = threads / runs;  // one division per tile, and not one per run
+  const int down = threads / runs;  // one division per tile instead of one per run
   const int across = threads % runs;
   int i = tile.row * factor + thread / runs;
   int run = thread % runs;
@@ -117,8 +118,8 @@ static __device__ __forceinline__ void for_each_run(const Tile& tile, int width,
 }
 
 // A Sink has
-//   shared_bytes(tiling)                                   of dynamic shared memory
-//   is_valid(instance)                                     besides its image index
+//   shared_bytes(tiling)                                   bytes of dynamic shared memory
+//   is_valid(instance)                                     in addition to the check of its image index
 //   take(inputs, tile, logits, instance, slot, shared)     a tile of logits; all threads of the block
 //   finish(tiling, tile_index, instance, count, shared)    after all `count` instances
 template <class Acc, int width, int depth, class Sink>
@@ -149,7 +150,7 @@ static __global__ void __launch_bounds__(kMaxForwardThreads, width < 16 ? 2 : 1)
         tile_logits<width, depth>(inputs, tiling, tile, instance, valid, weights + slot % 2 * weights_size,
                                   logits + slot % 2 * tiling.tile_size());
     if (slot + 1 < count) {
-      stage_instance(slot + 1);  // all warps have left slot - 1, which had these weights
+      stage_instance(slot + 1);  // all warps have finished slot - 1, which used these weights
     }
     __syncthreads();
     sink.take(inputs, tile, of_tile, instance, valid, slot, shared_of_sink);
@@ -157,14 +158,14 @@ static __global__ void __launch_bounds__(kMaxForwardThreads, width < 16 ? 2 : 1)
   sink.finish(tiling, tile_index, first, count, shared_of_sink);
 }
 
-// Blocks that a launch should have, if the sizes allow it: four for each multiprocessor of an H100.
+// The least number of blocks of a launch, if the sizes allow it: four for each multiprocessor of an H100.
 constexpr int64_t kForwardBlocks = 528;
 
-// Cells of a tile with its surroundings: what 256 threads compute at once, with features that stay in the L1 cache.
+// Cells of a tile with its border: 256 threads compute them at once, with features that stay in the L1 cache.
 constexpr int kForwardTileCells = 2048;
 constexpr int kMaxColumns = 256;
 
-// For inputs that are not empty. `groups`: kForwardGroups; of all fields only `threads` depends on it.
+// The tiling of inputs that are not empty. `groups` is kForwardGroups; only the field `threads` depends on it.
 static inline ForwardTiling forward_tiling(const Inputs& inputs, int groups) {
   ForwardTiling tiling{};
   tiling.above = inputs.factor > 1 ? 1 : 0;
@@ -192,7 +193,7 @@ static inline ForwardTiling forward_tiling(const Inputs& inputs, int groups) {
   return tiling;
 }
 
-// Launches mask_forward. Nothing for no instances or an empty map.
+// Launches mask_forward, unless there are no instances or the map is empty.
 template <class MakeSink>
 static inline void launch_forward(const char* name, const Inputs& inputs, void* stream, const MakeSink& make_sink) {
   if (is_empty(inputs)) {

@@ -1,5 +1,5 @@
-// How the CPU kernels of dynamic_mask_head and dynamic_mask_loss cut up their work: ranges of tasks, which the caller may
-// give to any threads in any order. Each range needs scratch memory of its own.
+// The division of the work of the CPU kernels of dynamic_mask_head and dynamic_mask_loss: ranges of tasks, which the caller
+// may run on any threads in any order. Each range needs separate scratch memory.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,12 @@ namespace condinst::mask_network {
 // Rows of features are padded to a multiple of this many cells: a whole number of vectors of any instruction set.
 constexpr int64_t kRowCells = 16;
 
-// Instances grouped by image, for backward: whoever owns rows of an image's gradient adds up its instances in order.
+// Instances grouped by image, for backward: the task of a band of rows of an image's gradient adds up the instances in
+// order.
 struct Groups {
   const int64_t* order;        // [num_instances] instances, sorted by image
-  const int64_t* image_start;  // [num_images + 1] where each image begins in `order`
-  int64_t begin, end;          // the part of `order` that is worked on
+  const int64_t* image_start;  // [num_images + 1] the begin of each image in `order`
+  int64_t begin, end;          // the part of `order` that is processed
   void* grad_features;         // [num_images, map_channels, height, row_stride] Acc, added to
   void* partial;               // [bands, end - begin, P] Acc, out: gradients of params from each band
 };
@@ -25,8 +26,8 @@ struct Groups {
 
 static inline int64_t padded_width(int64_t width) { return (width + kRowCells - 1) / kRowCells * kRowCells; }
 
-// Rows are worked on in bands. Their number is a power of two, which threads divide evenly, and follows from the sizes
-// alone, so that results do not depend on the number of threads. A band computes a row above and below it again.
+// Rows are processed in bands. The number of bands is a power of two, which threads divide evenly, and depends only on the
+// sizes, so that results do not depend on the number of threads. A band also computes the row above and the row below it.
 static inline int64_t bands_of(int64_t height) {
   int64_t bands = 1;
   while (bands < 16 && height >= 16 * bands) {
@@ -35,7 +36,7 @@ static inline int64_t bands_of(int64_t height) {
   return bands;
 }
 
-// Many instances keep all threads busy without cutting their maps.
+// Many instances keep all threads busy without a division of their maps.
 static inline int64_t forward_bands(const Inputs& inputs) {
   return inputs.num_instances >= 64 ? 1 : bands_of(inputs.height);
 }
@@ -56,7 +57,7 @@ CONDINST_FOR_EACH_ISA(
     // Bytes of scratch memory, aligned to 64, for one range of tasks.
     int64_t forward_scratch(const Inputs& inputs);
     int64_t backward_scratch(const Inputs& inputs);
-    // Instances [begin, end) of groups: from partial to grad_params [num_instances, P] Acc.
+    // Instances [begin, end) of groups: compute grad_params [num_instances, P] Acc from partial.
     void add_bands(const Inputs& inputs, const Groups& groups, int64_t begin, int64_t end, void* grad_params);)
 
 }  // namespace condinst::mask_network

@@ -1,5 +1,5 @@
-// The definitions that the CPU and the CUDA kernels share: the network of an instance and where its parameters
-// lie, where the cells lie, and what a row or column of the upsampled map is made of.
+// The definitions that the CPU and the CUDA kernels share: the network of an instance and the positions of its parameters,
+// the positions of cells, and the sources of a row or column of the upsampled map.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ constexpr int kMaxFactor = 4;                      // of the upsampling: 1, 2 or
 
 enum class Coordinates { none, relative, absolute };
 
-// The small network that every instance has parameters for: all weights, layer by layer and (out, in) row-major, then
-// all biases. The inputs of the first layer are x and y, unless there are no coordinates, then the features.
+// The small network that every instance has parameters for: all weights, layer by layer and (out, in) row-major, then all
+// biases. The inputs of the first layer are x and y, if there are coordinates, followed by the features.
 struct Network {
   int num_layers;         // 1 .. kMaxLayers
   int channels;           // of the hidden layers
@@ -28,7 +28,7 @@ struct Network {
     return layer == 0 ? num_coordinates() + feature_channels : channels;
   }
   CONDINST_HOST_DEVICE int out_channels(int layer) const { return layer == num_layers - 1 ? 1 : channels; }
-  // Where the weights of a layer begin; of layer num_layers: the number of all weights.
+  // The offset of the weights of a layer; for layer num_layers, the number of all weights.
   CONDINST_HOST_DEVICE int weights(int layer) const {
     int offset = 0;
     for (int before = 0; before < layer; ++before) {
@@ -40,7 +40,7 @@ struct Network {
   CONDINST_HOST_DEVICE int num_params() const { return biases(num_layers - 1) + 1; }
 };
 
-// The coordinate of a cell along one axis is (origin - pixel) * scale, in which pixel is where the cell lies.
+// The coordinate of a cell along one axis is (origin - pixel) * scale, where pixel is the position of the cell.
 template <class T>
 struct Axis {
   T origin;
@@ -49,7 +49,7 @@ struct Axis {
   CONDINST_HOST_DEVICE T coordinate(T pixel) const { return (origin - pixel) * scale; }
 };
 
-// location is that of the instance along the axis, size its size of interest.
+// location is the location of the instance along the axis, and size its size of interest.
 template <class T>
 static inline CONDINST_HOST_DEVICE Axis<T> axis(Coordinates coordinates, T location, T size) {
   if (coordinates == Coordinates::absolute) {
@@ -63,11 +63,11 @@ static inline CONDINST_HOST_DEVICE T pixel(int64_t cell, int64_t stride) {
   return static_cast<T>(cell * stride + stride / 2);
 }
 
-// Row (or column) i of the upsampled map is (1 - weight) * row low + weight * row high of the map. With a weight of 0
-// only row low counts; high is in the map whenever it is needed.
+// Row (or column) i of the upsampled map is (1 - weight) * row low + weight * row high of the map. With a weight of 0 only
+// row low is used; high is in the map whenever it is used.
 struct UpsampleSource {
   int64_t low, high;
-  float weight;  // a multiple of 1/4, so exact
+  float weight;  // a multiple of 1/4, so it is exact
 };
 
 static inline CONDINST_HOST_DEVICE UpsampleSource upsample_source(int64_t i, int64_t size, int factor) {
@@ -77,7 +77,7 @@ static inline CONDINST_HOST_DEVICE UpsampleSource upsample_source(int64_t i, int
   return {low, high, high == low ? 0.0f : static_cast<float>(shifted % factor) / static_cast<float>(factor)};
 }
 
-// The rows of the upsampled map that are made of row k: [first_use, end_of_use), to be cut to the map.
+// The rows of the upsampled map that depend on row k: [first_use, end_of_use), which the caller clips to the map.
 static inline CONDINST_HOST_DEVICE int64_t first_use(int64_t k, int factor) {
   return k == 0 ? 0 : factor * k + factor / 2 - (factor - 1);
 }

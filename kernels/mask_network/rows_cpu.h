@@ -1,5 +1,5 @@
 // Rows of the mask head on the CPU, shared by dynamic_mask_head and dynamic_mask_loss: upsampling and its transpose, and
-// the passes over the rows of a map. Rows are as in layers_cpu.h.
+// the passes over the rows of a map. The format of rows is that of layers_cpu.h.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace {
 
 using namespace condinst::CONDINST_ISA;
 
-// ---- Upsampling
+// Upsampling
 
 template <class V, size_t... lane>
 static inline V interleaved(V even, V odd, size_t from, std::index_sequence<lane...>) {
@@ -31,7 +31,7 @@ static inline V every_second(V first, V second, size_t from, std::index_sequence
 template <class Acc>
 using LaneSequence = std::make_index_sequence<kLanes<Acc>>;
 
-// From columns factor * x + j in vector j to the order in memory.
+// Interleaves columns factor * x + j, which are in vector j, to the order in memory.
 template <class Acc, int factor>
 static inline void interleave(Vector<Acc>* columns) {
   const auto pair = [](Vector<Acc>& even, Vector<Acc>& odd) {
@@ -49,7 +49,7 @@ static inline void interleave(Vector<Acc>* columns) {
   }
 }
 
-// The other way round.
+// The inverse of interleave.
 template <class Acc, int factor>
 static inline void deinterleave(Vector<Acc>* columns) {
   const auto pair = [](Vector<Acc>& first, Vector<Acc>& second) {
@@ -67,7 +67,7 @@ static inline void deinterleave(Vector<Acc>* columns) {
   }
 }
 
-// Column factor * x + j is made of cell x, and with this weight of the one before (j < factor / 2) or after it.
+// Column factor * x + j depends on cell x and, with this weight, on the cell before (j < factor / 2) or after it.
 template <class Acc, int factor>
 static inline constexpr Acc neighbour_weight(int j) {
   return static_cast<Acc>(j < factor / 2 ? factor / 2 - j : j - factor / 2) / factor;
@@ -76,8 +76,8 @@ static inline constexpr Acc neighbour_weight(int j) {
 // Cells of padding on either side of a row whose neighbours are read.
 constexpr int64_t kMargin = 16;
 
-// The columns of the upsampled row (1 - weight) * low + weight * high for the vector of cells at x: column
-// factor * x + j in columns[j]. The rows go on to either side by one cell.
+// The columns of the upsampled row (1 - weight) * low + weight * high for the vector of cells at x: column factor * x + j
+// in columns[j]. The rows have one more cell on either side.
 template <class Acc, int factor, bool mixed>
 static inline void upsampled_columns(const Acc* low, const Acc* high, Acc weight, int64_t x, Vector<Acc>* columns) {
   const auto cell = [&](int64_t at) {
@@ -100,16 +100,16 @@ static inline void upsampled_columns(const Acc* low, const Acc* high, Acc weight
   }
 }
 
-// A row of logits goes on to either side by one cell.
+// A row of logits has one more cell on either side.
 template <class Acc>
 static inline void repeat_ends(Acc* row, int64_t width) {
   row[-1] = row[0];
   row[width] = row[width - 1];
 }
 
-// Calls visit(i, low, high, weight) for the rows i in [begin, end) of the upsampled map: it is (1 - weight) * low +
-// weight * high, rows of logits with repeated ends. compute(y, row) fills the row y with logits; it is called for
-// rows in rising order, once each, and row y is kept until row y + 2 comes.
+// Calls visit(i, low, high, weight) for the rows i in [begin, end) of the upsampled map: it is (1 - weight) * low + weight
+// * high, rows of logits with repeated ends. compute(y, row) fills row y with logits. It is called once per row, in rising
+// order, and row y is kept until row y + 2 is computed.
 template <class Acc, class Compute, class Visit>
 static inline void for_upsampled_rows(const Inputs& inputs, int64_t begin, int64_t end, Acc* logits,
                                       const Compute& compute, const Visit& visit) {
@@ -128,12 +128,13 @@ static inline void for_upsampled_rows(const Inputs& inputs, int64_t begin, int64
 
 static inline int64_t logit_rows_elements(const Inputs& inputs) { return 2 * (inputs.row_stride + 2 * kMargin); }
 
-// ---- Scratch memory
+// Scratch memory
 
-// Cells that the forward pass takes through all layers at a time, so that the hidden ones stay in the first cache.
+// The number of cells that the forward pass computes through all layers at a time, so that hidden layers stay in the L1
+// cache.
 constexpr int64_t kSegment = 192;
 
-// Hands out parts of scratch memory, or with nullptr just counts.
+// Allocates parts of scratch memory; with nullptr it only counts bytes.
 class Arena {
  public:
   explicit Arena(void* memory) : memory_(static_cast<char*>(memory)) {}
@@ -152,7 +153,7 @@ class Arena {
   int64_t bytes_ = 0;
 };
 
-// What the forward pass of head and loss needs.
+// The scratch memory of the forward pass of head and loss.
 template <class Acc>
 struct ForwardScratch {
   ForwardScratch(const Inputs& inputs, Arena& arena)
@@ -194,9 +195,9 @@ static inline void with_factor(int factor, const F& f) {
   }
 }
 
-// ---- Backward
+// Backward
 
-// What the backward pass of head and loss needs. Rows y and y + 1 are kept at a time, in turn.
+// The scratch memory of the backward pass of head and loss. It holds rows y and y + 1 in turn.
 template <class Acc>
 struct BackwardScratch {
   BackwardScratch(const Inputs& inputs, Arena& arena)
@@ -223,11 +224,11 @@ struct BackwardScratch {
   Acc* grad_logits;
   Acc* grad_columns;
   int64_t sums_elements;
-  Acc* sums;  // [P] vectors, in the order of parameters, but the weights of y before those of x
+  Acc* sums;  // [P] vectors, in the order of parameters, except that the weights of y precede those of x
 };
 
-// The transpose of upsampled_columns: from the gradients of a row of the upsampled map, which are in
-// scratch.columns, to those of the logits in `low` and, where it is not null, `high`; added.
+// The transpose of upsampled_columns: adds the gradients of a row of the upsampled map, which are in scratch.columns, to
+// the gradients of the logits in `low` and, unless it is null, in `high`.
 template <class Acc, int factor>
 static void add_to_logits(const BackwardScratch<Acc>& scratch, int64_t width, Acc weight, Acc* low, Acc* high) {
   constexpr int lanes = kLanes<Acc>;
@@ -246,7 +247,7 @@ static void add_to_logits(const BackwardScratch<Acc>& scratch, int64_t width, Ac
       store<Acc, Acc>(high + x, load<Acc>(high + x) + weight * grad);
     }
   }
-  // The ends stand in for their missing neighbours.
+  // The ends of a row replace their missing neighbours.
   Acc first = 0, last = 0;
   for (int j = 0; j < factor; ++j) {
     const Acc share = neighbour_weight<Acc, factor>(j);
@@ -264,8 +265,8 @@ static void add_to_logits(const BackwardScratch<Acc>& scratch, int64_t width, Ac
   }
 }
 
-// From the gradients of row y's logits to those of the parameters (into scratch.sums) and of the features (added to
-// the row in grad_features [C, height, row_stride]). The hidden layers of the row, in `hidden`, are overwritten.
+// Computes, from the gradients of row y's logits, the gradients of the parameters (into scratch.sums) and of the features
+// (added to the row in grad_features [C, height, row_stride]). The hidden layers of the row, in `hidden`, are overwritten.
 template <class Acc>
 static void backward_row(const Inputs& inputs, const Instance<Acc>& instance, int64_t y, Acc* hidden,
                          const Acc* grad_logits, Acc* sums, Acc* grad_features) {
@@ -279,7 +280,7 @@ static void backward_row(const Inputs& inputs, const Instance<Acc>& instance, in
     Acc* weight_sums = sums + network.weights(index) * lanes;
     Acc* bias_sums = sums + network.biases(index) * lanes;
     const int ins = network.in_channels(index);
-    const int rest = index == 0 && network.num_coordinates() > 0 ? 1 : 0;  // y is the same in all of the row
+    const int rest = index == 0 && network.num_coordinates() > 0 ? 1 : 0;  // y is the same for the whole row
     add_weight_gradient(grads, index == 0 ? instance.input_rows(y, 0) : instance.hidden_inputs(hidden, index - 1, cells),
                         weight_sums + rest * lanes, ins, cells);
     for (int o = 0; o < grads.count; ++o) {
@@ -303,7 +304,7 @@ static void backward_row(const Inputs& inputs, const Instance<Acc>& instance, in
   }
 }
 
-// The lanes' sums of all parameters, in the order of parameters.
+// The sums over the lanes of all parameters, in the order of parameters.
 template <class Acc>
 static void finish_sums(const Network& network, const Acc* sums, Acc* grad_params) {
   const auto total = [&](int index) {

@@ -1,4 +1,4 @@
-"""What the Triton kernels of `dynamic_mask_head` and `dynamic_mask_loss` are compiled for."""
+"""The compile-time constants of the Triton kernels of `dynamic_mask_head` and `dynamic_mask_loss`."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Specialization:
         channels: width of the hidden layers, at most 16.
         num_features: channels of the features that the network takes, 0 to 16.
         coordinates: position in `COORDINATES`.
-        factor: of the upsampling: 1, 2 or 4.
+        factor: factor of the upsampling: 1, 2 or 4.
         rows, columns: cells of a tile, powers of two; see tiles_triton.py.
         precision: how ``tl.dot`` multiplies float32: "ieee" (plain float32), "tf32x3" or "tf32" (tensor cores).
     """
@@ -30,22 +30,22 @@ class Specialization:
 
     @property
     def first_feature(self) -> int:
-        """Where the features begin in the input of the network, after the coordinates."""
+        """The first channel of the features in the input of the network, after the coordinates."""
         return 0 if self.coordinates == 0 else 2
 
     @property
     def in_channels(self) -> int:
-        """Channels that the first layer takes."""
+        """Input channels of the first layer."""
         return self.first_feature + self.num_features
 
     @property
     def in_padded(self) -> int:
-        """The same, padded to what ``tl.dot`` takes."""
+        """Input channels of the first layer, padded for ``tl.dot``."""
         return 16 if self.in_channels <= 16 else 32
 
     @property
     def num_params(self) -> int:
-        """Weights and biases of an instance."""
+        """The number of weights and biases of an instance."""
         if self.num_layers == 1:
             return self.in_channels + 1
         hidden = self.channels * (self.in_channels + 1) + (self.num_layers - 2) * self.channels * (self.channels + 1)
@@ -53,5 +53,5 @@ class Specialization:
 
     @property
     def halo(self) -> int:
-        """Cells around those that a tile owns, which upsampling and its transpose look at."""
+        """The width of the border around the cells of a tile, which upsampling and its transpose need."""
         return 0 if self.factor == 1 else 1

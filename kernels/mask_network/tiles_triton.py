@@ -1,7 +1,7 @@
-"""How a map is cut into tiles for Triton programs: functions for Triton kernels.
+"""Divides a map into tiles for Triton programs: functions for Triton kernels.
 
-A tile computes [rows, columns] cells and owns those without its border of `halo` cells, which upsampling looks at:
-tiles overlap, what they own does not. The first tile begins at cell -halo. `SPEC` is a `Specialization`.
+A tile computes [rows, columns] cells. It owns the cells without its border of `halo` cells, which upsampling needs:
+tiles overlap, but owned cells do not. The first tile begins at cell -halo. `SPEC` is a `Specialization`.
 """
 
 import triton
@@ -32,7 +32,7 @@ def tile_cells(first_row, first_column, SPEC: tl.constexpr):
 
 @triton.jit
 def outputs_in_map(first_row, first_column, height, width, SPEC: tl.constexpr):
-    """Which outputs [rows * factor, columns * factor] of a tile exist, and their offsets in the upsampled map."""
+    """Whether the outputs [rows * factor, columns * factor] of a tile exist, and their offsets in the upsampled map."""
     y = first_row * SPEC.factor + tl.arange(0, SPEC.rows * SPEC.factor)
     x = first_column * SPEC.factor + tl.arange(0, SPEC.columns * SPEC.factor)
     inside_rows = (y >= 0) & (y < height * SPEC.factor)
@@ -43,9 +43,9 @@ def outputs_in_map(first_row, first_column, height, width, SPEC: tl.constexpr):
 
 @triton.jit
 def owned(FACTOR: tl.constexpr, SPEC: tl.constexpr):
-    """Which of the cells, or with FACTOR the outputs [rows * FACTOR, columns * FACTOR], belong to the tile."""
+    """Whether the tile owns its cells, or with FACTOR its outputs [rows * FACTOR, columns * FACTOR]."""
     row = tl.arange(0, SPEC.rows * FACTOR) // FACTOR
     column = tl.arange(0, SPEC.columns * FACTOR) // FACTOR
-    own_rows = (row >= SPEC.halo) & (row < SPEC.rows - SPEC.halo)
-    own_columns = (column >= SPEC.halo) & (column < SPEC.columns - SPEC.halo)
-    return own_rows[:, None] & own_columns[None, :]
+    owned_rows = (row >= SPEC.halo) & (row < SPEC.rows - SPEC.halo)
+    owned_columns = (column >= SPEC.halo) & (column < SPEC.columns - SPEC.halo)
+    return owned_rows[:, None] & owned_columns[None, :]

@@ -1,5 +1,5 @@
-// Upsampling (aligned_bilinear) of a tile of logits in shared memory, and its transpose, a run of outputs at a time. How
-// outputs depend on columns is known to the compiler; see upsample_source for the definition.
+// Upsampling (aligned_bilinear) of a tile of logits in shared memory, and its transpose, a run of outputs at a time. The
+// dependence of outputs on columns is known at compile time; see upsample_source for the definition.
 #pragma once
 
 #include "../common/cuda_numeric.h"
@@ -18,8 +18,7 @@ static __device__ __forceinline__ void with_factor(int factor, const F& f) {
   }
 }
 
-// A part of an instance's logits [height, width] in shared memory. Where a run of cells goes beyond the last column, the
-// cells are copies of that.
+// A part of an instance's logits [height, width] in shared memory. Cells of a run beyond the last column are copies of it.
 template <class Acc>
 struct LogitTile {
   const Acc* logits;
@@ -43,7 +42,7 @@ static __device__ __forceinline__ void upsample(const LogitTile<Acc>& tile, int 
   const int shifted = max(i - factor / 2, 0);
   const int low = shifted / factor;
   const int part = shifted % factor;
-  const int high = part == 0 ? low : min(low + 1, tile.height - 1);  // the tile need not have a row that does not count
+  const int high = part == 0 ? low : min(low + 1, tile.height - 1);  // a row with a weight of 0 may be outside of the tile
   const Acc weight = static_cast<Acc>(part) / factor;
   const auto blend = [&](Acc at_low, Acc at_high) {
     return factor == 1 ? at_low : at_low + weight * (at_high - at_low);
@@ -77,12 +76,12 @@ static __device__ __forceinline__ void upsample(const LogitTile<Acc>& tile, int 
   }
 }
 
-// How far an output can be from the one on its cell and still depend on the cell; on both sides.
+// The largest distance, on both sides, between the output on a cell and an output that depends on the cell.
 template <int factor>
 constexpr int kReach = factor - 1;
 
-// What the output `distance` from the one on a cell takes of the cell, along one axis. Outputs beyond the first or the
-// last cell take it as a whole.
+// The weight of a cell in the output at `distance` from the output on the cell, along one axis. For outputs beyond the
+// first or the last cell it is 1.
 template <int factor, class Acc>
 static __device__ __forceinline__ Acc share(int distance, bool is_first, bool is_last) {
   if (distance < 0 ? is_first : is_last) {
@@ -91,8 +90,8 @@ static __device__ __forceinline__ Acc share(int distance, bool is_first, bool is
   return static_cast<Acc>(factor - (distance < 0 ? -distance : distance)) / factor;
 }
 
-// The transpose along a row: what the gradients of outputs factor * column + factor / 2 - kReach .. give to each of the
-// cells from `column` on. Columns that the map does not have get 0.
+// The transpose along a row: the gradient of each cell from `column` on, from the gradients of outputs factor * column +
+// factor / 2 - kReach .. . Columns outside of the map get 0.
 template <int factor, int cells, class Acc>
 static __device__ __forceinline__ void upsample_transposed(const Acc (&grads)[factor * cells + kReach<factor>],
                                                            int column, int width, Acc (&of_cells)[cells]) {

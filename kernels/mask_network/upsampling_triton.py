@@ -3,7 +3,7 @@
 Output i of an axis with `size` cells lies at cell s = max(i - f // 2, 0) / f: between low = floor(s) and
 high = min(low + 1, size - 1), with weight s - low on high. A tile of [ROWS, COLUMNS] cells that begins at cell `first`
 (which may be -1) gives the outputs first * f ... (first + ROWS) * f - 1. Outputs that need a cell outside of the tile,
-and gradients of cells that reach an output outside of it, are meaningless: the caller leaves them out.
+and gradients of cells that reach an output outside of it, are meaningless, and the caller does not use them.
 """
 
 import triton
@@ -20,7 +20,7 @@ def _sources(i, size, FACTOR: tl.constexpr):
 
 @triton.jit
 def _take_rows(tile, row, ROWS: tl.constexpr, COLUMNS: tl.constexpr, COUNT: tl.constexpr):
-    """Rows [COUNT, COLUMNS] of a [ROWS, COLUMNS] tile; those outside of it are replaced by the nearest."""
+    """Rows [COUNT, COLUMNS] of a [ROWS, COLUMNS] tile; rows outside of it are replaced by the nearest row."""
     row = tl.minimum(tl.maximum(row, 0), ROWS - 1)
     return tl.gather(tile, tl.broadcast_to(row[:, None], [COUNT, COLUMNS]), axis=0)
 
@@ -54,7 +54,7 @@ def _transpose_rows(grads, first, size, FACTOR: tl.constexpr, ROWS: tl.constexpr
 
 @triton.jit
 def upsample(tile, first_row, first_column, height, width, SPEC: tl.constexpr):
-    """[rows, columns] cells of a map [height, width] to [rows * factor, columns * factor] outputs."""
+    """Upsamples [rows, columns] cells of a map [height, width] to [rows * factor, columns * factor] outputs."""
     if SPEC.factor > 1:
         tile = _upsample_rows(tile, first_row, height, SPEC.factor, SPEC.rows, SPEC.columns)
         outputs: tl.constexpr = SPEC.rows * SPEC.factor
@@ -64,7 +64,7 @@ def upsample(tile, first_row, first_column, height, width, SPEC: tl.constexpr):
 
 @triton.jit
 def upsample_transposed(grads, first_row, first_column, height, width, SPEC: tl.constexpr):
-    """Gradient of [rows * factor, columns * factor] outputs to that of [rows, columns] cells."""
+    """Computes the gradient of [rows, columns] cells from that of [rows * factor, columns * factor] outputs."""
     if SPEC.factor > 1:
         outputs: tl.constexpr = SPEC.columns * SPEC.factor
         grads = _transpose_rows(grads, first_row, height, SPEC.factor, SPEC.rows, outputs)

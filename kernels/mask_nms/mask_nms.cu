@@ -21,9 +21,9 @@ using suppression::cuda::Sorted;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kHalves = static_cast<int>(kTile) / kWarp;  // a lane has a column of each half of a tile
-constexpr int64_t kGroupBlocks = 1024;                    // at most: each takes one group after another
+constexpr int64_t kGroupBlocks = 1024;                    // the most blocks: each processes several groups in turn
 
-// A candidate as a pair test sees it.
+// The data of a candidate that a pair test needs.
 struct Item {
   Key key;
   Summary summary;
@@ -38,21 +38,21 @@ static __device__ __forceinline__ Item load_item(const Args& args, const Sorted&
   return item;
 }
 
-// Whether the better one may remove the other, as far as their summaries tell.
+// Whether the better candidate may remove the other, judged by their summaries.
 static __device__ __forceinline__ bool may_remove(const Args& args, const Item& better, const Item& other) {
   const Range range = common(better.summary, other.summary);
   return range.begin < range.end && better.key.image != kNoCandidate && is_same_group(better.key, other.key) &&
          may_exceed(args.iou_threshold, better.summary, other.summary);
 }
 
-// Block (row of tiles, column of tiles): 64 x 64 pairs. The lanes of a warp look at 32 columns at a time; the warp
-// counts the words of those pairs that need it, one after the other.
+// Block (row of tiles, column of tiles): 64 x 64 pairs. The lanes of a warp check 32 columns at a time; the warp counts the
+// words of the pairs that need it, one after the other.
 __global__ void __launch_bounds__(kThreads) find_pairs(Args args, Sorted sorted, Rivals* rivals) {
   const int64_t tiles = words_of_row(args.masks.count);
   const int64_t row_tile = blockIdx.x / tiles;
   const int64_t column_tile = blockIdx.x - row_tile * tiles;
   if (column_tile < row_tile) {
-    return;  // the whole block
+    return;  // uniform over the block
   }
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   Item columns[kHalves];
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kThreads) find_pairs(Args args, Sorted sorted,
   }
 }
 
-// The place after the last one of the group that begins at `begin`.
+// The place after the last candidate of the group that begins at `begin`.
 __device__ __forceinline__ int64_t group_end(const Sorted& sorted, int64_t begin, int64_t count) {
   const Key first = sorted.keys[begin];
   int64_t low = begin + 1, high = count;
@@ -101,10 +101,10 @@ __device__ __forceinline__ int64_t group_end(const Sorted& sorted, int64_t begin
   return low;
 }
 
-// A block goes through a group tile by tile: one thread settles the tile, then each thread ORs a column of the rows of
-// its survivors.
+// A block processes a group tile by tile: one thread decides the candidates of the tile, then each thread ORs a column over
+// the rows of the survivors.
 __global__ void __launch_bounds__(kThreads) settle(Args args, Sorted sorted, const Rivals* rivals) {
-  __shared__ uint64_t within[kTile];  // the rivals of the tile's candidates among themselves
+  __shared__ uint64_t within[kTile];  // the rivals within the tile
   __shared__ bool gone[kTile];        // removed by an earlier tile, or of another group
   __shared__ int64_t survivors[kTile];
   __shared__ int num_survivors;
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreads) settle(Args args, Sorted sorted, con
           sorted.removed[word * kTile + __ffsll(static_cast<long long>(removed)) - 1] = 1;
         }
       }
-      __syncthreads();  // before the next tile reads what was removed, and takes the shared memory
+      __syncthreads();  // before the next tile reads `removed` and reuses the shared memory
     }
   }
 }

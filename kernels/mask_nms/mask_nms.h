@@ -1,4 +1,4 @@
-// What the CPU and the CUDA kernels of mask_nms share.
+// The arguments that the CPU and the CUDA kernels of mask_nms share.
 #pragma once
 
 #include "../mask_pairs/mask_pairs.h"

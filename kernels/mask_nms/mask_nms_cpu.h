@@ -1,8 +1,8 @@
 // The CPU kernels of mask_nms: summarize, then each group of candidates, in ../suppression.
 //
-// A group is settled in the order of `grouped`: a candidate is removed by a survivor before it, or survives. The tests
-// against survivors of earlier places know nothing of each other, so that a large group is settled in rounds: any
-// threads test the candidates of a round against the survivors of earlier rounds, then one settles what is left.
+// The candidates of a group are decided in the order of `grouped`: an earlier survivor removes a candidate, or it survives.
+// The tests against earlier survivors are independent of each other, so a large group is decided in rounds: any threads
+// test the candidates of a round against the survivors of earlier rounds, then one thread decides the others.
 #pragma once
 
 #include "../common/cpu_isa.h"
@@ -12,9 +12,9 @@
 namespace condinst::mask_nms {
 
 constexpr int64_t kRound = 64;        // candidates
-constexpr int64_t kLargeGroup = 256;  // candidates from which on a group is settled in rounds
+constexpr int64_t kLargeGroup = 256;  // the least candidates of a group that is decided in rounds
 
-// A group while it is settled.
+// A group during suppression.
 struct Group {
   int64_t begin, end;     // places in `grouped`
   int64_t num_survivors;  // so far
@@ -32,10 +32,10 @@ CONDINST_FOR_EACH_ISA(
     // Places [begin, end) of a round: fills `removed`.
     void test_round(const Args& args, const suppression::Sorted& sorted, const Scratch& scratch, const Group& group,
                     int64_t begin, int64_t end);
-    // The rest of the round, on one thread: fills `kept` and `survivors`.
+    // The other candidates of the round, on one thread: fills `kept` and `survivors`.
     void settle_round(const Args& args, const suppression::Sorted& sorted, const Scratch& scratch, Group& group,
                       int64_t begin, int64_t end);
-    // Groups [begin, end) but for the large ones, each in one round.
+    // Groups [begin, end) except the large groups, each in a single round.
     void settle_small_groups(const Args& args, const suppression::Sorted& sorted, const Scratch& scratch, int64_t begin,
                              int64_t end);)
 

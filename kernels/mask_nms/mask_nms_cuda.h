@@ -1,6 +1,5 @@
-// The CUDA kernels of mask_nms, as functions that launch them on a stream (a cudaStream_t of the current device) and
-// return at once: summarize, find_rivals, then settle_groups. They throw std::runtime_error when CUDA does not take a
-// launch.
+// The CUDA kernels of mask_nms, as functions that launch them on a stream (a cudaStream_t of the current device) and return
+// at once: summarize, find_rivals, then settle_groups. They throw std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "../suppression/suppression_cuda.h"
@@ -8,8 +7,8 @@
 
 namespace condinst::mask_nms::cuda {
 
-// Scratch: bit p % 64 of rivals[q * words_of_row(count) + p / 64] is set where the candidates at places q < p of `keys`
-// are of one group and the first, if it stays, removes the second. Words left of q / 64 are not written.
+// Scratch: bit p % 64 of rivals[q * words_of_row(count) + p / 64] is set if the candidates at places q < p of `keys` are in
+// the same group and the first, if it is kept, removes the second. Words before q / 64 are not written.
 using Rivals = uint64_t;
 
 constexpr int64_t kTile = 64;

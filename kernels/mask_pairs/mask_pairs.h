@@ -7,13 +7,13 @@
 
 namespace condinst::mask_pairs {
 
-// Words of a mask that vectors take together: ranges of words are whole blocks, but for the end of a mask.
+// The words of a mask that vectors process together: ranges of words are whole blocks, except at the end of a mask.
 constexpr int64_t kBlockWords = 8;
 
-// What is known of a mask before it is compared.
+// The summary of a mask, computed before comparisons.
 struct Summary {
   int64_t area;        // pixels
-  int64_t begin, end;  // the words that can have one, in whole blocks; 0, 0 for an empty mask
+  int64_t begin, end;  // the words that can contain pixels, in whole blocks; 0, 0 for an empty mask
 };
 
 // Packed masks [count, words] and a summary of each.
@@ -27,7 +27,7 @@ static inline CONDINST_HOST_DEVICE const uint64_t* bits_of(const Masks& masks, i
   return masks.bits + mask * masks.words;
 }
 
-// Of a mask with `area` pixels whose first and last words that are not 0 are `first` and `last`.
+// The summary of a mask with `area` pixels whose first and last nonzero words are `first` and `last`.
 static inline CONDINST_HOST_DEVICE Summary make_summary(int64_t area, int64_t first, int64_t last, int64_t words) {
   if (area == 0) {
     return {0, 0, 0};
@@ -36,7 +36,7 @@ static inline CONDINST_HOST_DEVICE Summary make_summary(int64_t area, int64_t fi
   return {area, first / kBlockWords * kBlockWords, end < words ? end : words};
 }
 
-// The words that both masks can have a pixel in are [begin, end); none when end <= begin.
+// [begin, end) are the words that can contain pixels of both masks; none if end <= begin.
 struct Range {
   int64_t begin, end;
 };
@@ -45,13 +45,13 @@ static inline CONDINST_HOST_DEVICE Range common(const Summary& one, const Summar
   return {one.begin > other.begin ? one.begin : other.begin, one.end < other.end ? one.end : other.end};
 }
 
-// NaN, which is above no threshold, for two empty masks.
+// NaN for two empty masks, which is above no threshold.
 static inline CONDINST_HOST_DEVICE float iou(int64_t intersection, const Summary& one, const Summary& other) {
   return static_cast<float>(intersection) / static_cast<float>(one.area + other.area - intersection);
 }
 
-// Whether the IoU of two masks can be above the threshold: it is highest when one holds the other, and rounding keeps
-// the order of quotients.
+// Whether the IoU of two masks can be above the threshold: the IoU is highest if one mask contains the other, and rounding
+// preserves the order of quotients.
 static inline CONDINST_HOST_DEVICE bool may_exceed(float threshold, const Summary& one, const Summary& other) {
   const int64_t smaller = one.area < other.area ? one.area : other.area;
   const int64_t larger = one.area < other.area ? other.area : one.area;

@@ -56,7 +56,7 @@ static inline Words sum_bytes(Words bytes) {
 template <class Load, class Word>
 static inline int64_t count_bits(Range range, const Load& load, const Word& word) {
   constexpr int64_t lanes = kLanes<uint64_t>;
-  constexpr int64_t most = 31;  // vectors whose counts, at most 8, a byte can add up
+  constexpr int64_t most = 31;  // the most vectors whose counts, at most 8 each, fit into a byte
   Words total = {};
   int64_t i = range.begin;
   while (i + lanes <= range.end) {
@@ -78,7 +78,7 @@ static inline int64_t count_bits(Range range, const Load& load, const Word& word
   return count;
 }
 
-// Pixels that both masks have.
+// The number of pixels that both masks have.
 static inline int64_t intersection(const Masks& masks, int64_t one, int64_t other) {
   const uint64_t *a = bits_of(masks, one), *b = bits_of(masks, other);
   return count_bits(

@@ -10,7 +10,8 @@ namespace condinst::mask_pairs {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Pixels that both masks have in the range of words, in every lane. All lanes call it with the same arguments.
+// The number of pixels that both masks have in the range of words, in every lane. All lanes must call it with the same
+// arguments.
 static __device__ __forceinline__ int64_t warp_intersection(const uint64_t* one, const uint64_t* other, Range range) {
   int64_t count = 0;
   for (int64_t i = range.begin + threadIdx.x % kWarp; i < range.end; i += kWarp) {
@@ -24,7 +25,7 @@ template <int threads>
 __global__ void __launch_bounds__(threads) summarize_masks(Masks masks) {
   const int64_t mask = static_cast<int64_t>(blockIdx.x) * (threads / kWarp) + threadIdx.x / kWarp;
   if (mask >= masks.count) {
-    return;  // the whole warp, and no barrier follows
+    return;  // uniform over the warp, and no barrier follows
   }
   const uint64_t* bits = bits_of(masks, mask);
   int64_t area = 0, first = masks.words, last = 0;

@@ -2,9 +2,9 @@
 #include "../resampling/lines_cuda.h"
 #include "masks_to_image_cuda.h"
 
-// Bound by writing the masks, a byte for each pixel: 100 masks of 800 x 1088 cannot take less than 30 us on an H100
-// (docs/measurements_gpu.md has what an H200 takes). So bytes are written 16 at a time, aligned, wherever a row begins; and
-// where all cells below these 16 are on one side of the threshold, which two words in shared memory tell, no pixel is
+// The kernel is bound by writing the masks, a byte per pixel: 100 masks of 800 x 1088 take at least 30 us on an H100
+// (docs/measurements_gpu.md has the times of an H200). So bytes are written 16 at a time, aligned, wherever a row begins.
+// If all cells of these 16 pixels are on the same side of the threshold, which two words in shared memory show, no pixel is
 // computed.
 namespace condinst::masks_to_image::cuda {
 namespace {
@@ -12,8 +12,8 @@ namespace {
 using namespace resampling;
 
 constexpr int kThreads = 256;
-constexpr int kRows = 16;   // of a block, where they fit
-constexpr int kBytes = 16;  // of one store
+constexpr int kRows = 16;   // of a block, if they fit
+constexpr int kBytes = 16;  // per store
 
 // One block per `rows` rows of a mask.
 template <class T>
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) resize_rows(Args args, int rows, int
   const T* logits = static_cast<const T*>(args.logits) + mask * args.rows.cells * args.columns.cells;
   fill_tile<kThreads>(view, logits, begin, end, args.threshold, tile);
 
-  // The block's pixels as one range of bytes, cut at multiples of 16 of the address.
+  // The pixels of the block are a range of bytes, divided at addresses that are multiples of 16.
   const int width = args.columns.pixels;
   const int64_t count = (end - begin) * width;
   uint8_t* to = masks + (mask * args.rows.pixels + begin) * width;

@@ -1,4 +1,4 @@
-// The CPU kernel of masks_to_image. It works on bands of rows of one mask, which the caller may give to any threads.
+// The CPU kernel of masks_to_image. It works on bands of rows of a mask, which the caller may run on any threads.
 #pragma once
 
 #include "../common/cpu_isa.h"
@@ -7,7 +7,7 @@
 namespace condinst::masks_to_image {
 
 CONDINST_FOR_EACH_ISA(
-    // Pixel rows [begin, end) of a mask; `lines` are those of the band. Fills masks [count, rows.pixels,
+    // Pixel rows [begin, end) of a mask; `lines` are the lines of the band. Fills masks [count, rows.pixels,
     // columns.pixels] with 0 and 1.
     void resize(const resampling::Args& args, int64_t mask, int64_t begin, int64_t end,
                 const resampling::Lines& lines, uint8_t* masks);)

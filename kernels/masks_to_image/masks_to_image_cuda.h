@@ -1,5 +1,5 @@
 // The CUDA kernels of masks_to_image, as a function that launches them on a stream (a cudaStream_t of the current device)
-// and returns at once. Throws std::runtime_error when CUDA does not take the launch.
+// and returns at once. Throws std::runtime_error if CUDA rejects the launch.
 #pragma once
 
 #include "../resampling/resampling.h"

@@ -1,4 +1,4 @@
-// The inverse of encoder.h: from COCO's run-length encoding to the runs of a mask. Plain C++, for the host.
+// The inverse of encoder.h: decodes COCO's run-length encoding to the runs of a mask. Plain C++, for the host.
 #pragma once
 
 #include <algorithm>
@@ -6,15 +6,15 @@
 
 namespace condinst::masks_to_rle {
 
-constexpr int kMostShift = 35;  // of five bits in a number: enough for the difference of two numbers below 2^31
+constexpr int kMostShift = 35;  // of five bits per number: enough for the difference of two numbers below 2^31
 
 // Calls visit(begin, end) for each run of foreground, in ascending order and within 0 .. pixels. Positions run down the
-// columns. The text may be anything: returns what is wrong with it, or nullptr.
+// columns. The text is not trusted: the function returns a description of the error in it, or nullptr.
 template <class Visit>
 static inline const char* decode(const char* text, int64_t length, int64_t pixels, Visit&& visit) {
   const char* const text_end = text + length;
   int64_t begin = 0;
-  int64_t same = 0, other = 0;  // lengths of the last runs of this value, and of the other
+  int64_t same = 0, other = 0;  // lengths of the last runs of this value and of the other value
   for (int64_t count = 0; text != text_end; ++count) {
     int64_t number = 0;
     int shift = 0;
@@ -65,7 +65,7 @@ struct Moments {
       return;
     }
     add_column(first, begin - first * height, height);
-    const int64_t columns = last - first - 1;  // whole ones
+    const int64_t columns = last - first - 1;  // whole columns
     x += (first + last) * columns / 2 * height;
     y += height * (height - 1) / 2 * columns;
     add_column(last, 0, end - last * height);
@@ -78,16 +78,16 @@ struct Moments {
   }
 };
 
-// Counts how many of some rows are above a row.
+// Counts how many of the chosen rows are above a row.
 struct RowTable {
   const int64_t* rows;   // [count], ascending from 0 on
   int64_t count;
-  const int64_t* first;  // [height + 1]: how many rows are above each; null for masks that are higher than kMostInTable
+  const int64_t* first;  // [height + 1]: the number of chosen rows above each row; null for masks higher than kMostInTable
 
   int64_t above(int64_t y) const { return first != nullptr ? first[y] : std::lower_bound(rows, rows + count, y) - rows; }
 };
 
-constexpr int64_t kMostInTable = int64_t{1} << 16;  // the height of a mask is a number in a file
+constexpr int64_t kMostInTable = int64_t{1} << 16;  // the height comes from a file, so the table is bounded
 
 static inline void fill_table(const int64_t* rows, int64_t count, int64_t* first, int64_t size) {
   int64_t row = 0;
@@ -99,10 +99,10 @@ static inline void fill_table(const int64_t* rows, int64_t count, int64_t* first
   }
 }
 
-// The pixels of a mask where some of its rows and columns cross.
+// Samples the pixels of a mask where chosen rows and columns cross.
 class Sampler {
  public:
-  // columns[0 .. num_columns) ascend and lie within the mask. Writes to [rows, row_size], which begins as zeros.
+  // columns[0 .. num_columns) are ascending and within the mask. Writes to [rows, row_size], which must be zeros at first.
   Sampler(const int64_t* columns, int64_t num_columns, const RowTable& rows, int64_t height, int64_t row_size, bool* to)
       : columns_(columns), columns_end_(columns + num_columns), rows_(rows), height_(height), row_size_(row_size),
         to_(to) {}
@@ -125,7 +125,7 @@ class Sampler {
   }
 
  private:
-  const int64_t* columns_;  // the first that the next runs can reach
+  const int64_t* columns_;  // the first column that the next runs can reach
   const int64_t* columns_end_;
   RowTable rows_;
   int64_t height_, row_size_;

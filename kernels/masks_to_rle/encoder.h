@@ -1,4 +1,4 @@
-// COCO's run-length encoding of a mask, from the positions where it changes. Plain C++, for the host.
+// Encodes a mask in COCO's run-length encoding, from the positions where it changes. Plain C++, for the host.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +14,10 @@ struct Encoded {
   float box[4];  // x1, y1, x2, y2; 0 for an empty mask
 };
 
-// COCO's code of a number with a sign: 5 bits in a character from '0' on, the lowest first; the sixth says that more
-// follow. Returns the character after the last.
+// Writes COCO's code of a signed number: 5 bits per character from '0' on, the lowest bits first; the sixth bit says that
+// more characters follow. Returns the position after the last character.
 static inline char* write_number(int64_t number, char* to) {
-  if (number >= -512 && number < 512) {  // most, without a branch that cannot be foreseen: one character or two
+  if (number >= -512 && number < 512) {  // most numbers have one or two characters, written without an unpredictable branch
     const bool is_short = number >= -16 && number < 16;
     to[0] = static_cast<char>('0' + ((number & 31) | (is_short ? 0 : 32)));
     to[1] = static_cast<char>('0' + (number >> 5 & 31));
@@ -33,12 +33,12 @@ static inline char* write_number(int64_t number, char* to) {
   return to;
 }
 
-constexpr int64_t kMostCharacters = 7;  // of the difference of two numbers below 2^31
+constexpr int64_t kMostCharacters = 7;  // for the difference of two numbers below 2^31
 
 // One mask of height x width, column by column, which begins with background.
 class Encoder {
  public:
-  // The scratch is the caller's, kept from mask to mask.
+  // The scratch memory belongs to the caller, who reuses it for all masks.
   Encoder(int64_t height, int64_t width, std::vector<char>& scratch) : height_(height), width_(width), text_(scratch) {
     runs_.left = width;
     runs_.top = height;
@@ -50,7 +50,7 @@ class Encoder {
     if (text_.size() < most) {
       text_.resize(2 * most);
     }
-    Runs runs = runs_;  // what characters are written to could be in this object, as far as the compiler knows
+    Runs runs = runs_;  // a local copy, because the compiler must assume that the written characters can alias this object
     char* end = text_.data() + length_;
     for (int64_t i = 0; i < count; ++i) {
       end = add_run(runs, positions[i], end);
@@ -77,7 +77,7 @@ class Encoder {
     int64_t count = 0;
     int64_t before = 0;           // where the run begins
     int64_t same = 0, other = 0;  // lengths of the last runs of this value, and of the other
-    int64_t x = 0, x_begin = 0;   // the column of the run, its first pixel
+    int64_t x = 0, x_begin = 0;   // the position of the first pixel of the run's column
     int64_t area = 0;
     int64_t left = 0, top = 0, right = 0, bottom = 0;
   };
@@ -85,7 +85,7 @@ class Encoder {
   char* add_run(Runs& runs, int64_t after, char* to) const {
     const int64_t before = runs.before;
     const int64_t length = after - before;
-    // From the fourth on, a run is written as the difference to the last one of its value.
+    // From the fourth run on, a run is written as the difference to the last run of its value.
     to = write_number(runs.count > 2 ? length - runs.same : length, to);
     runs.same = runs.other;
     runs.other = length;
@@ -99,7 +99,7 @@ class Encoder {
       if (after - runs.x_begin <= height_) {
         runs.top = std::min(runs.top, before - runs.x_begin);
         runs.bottom = std::max(runs.bottom, after - runs.x_begin);
-      } else {  // goes on in the next column
+      } else {  // continues in the next column
         runs.top = 0;
         runs.bottom = height_;
         runs.x = (after - 1) / height_;

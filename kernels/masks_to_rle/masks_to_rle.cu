@@ -3,22 +3,23 @@
 #include "../resampling/lines_cuda.h"
 #include "masks_to_rle_cuda.h"
 
-// Nothing of image size is read or written. 100 masks of 200 x 272 cells are 22 MB of logits, which `count` reads in
-// pieces of rows of some 40 bytes, and `write` again for the blocks that have changes, by then from the cache. What
-// bounds both is arithmetic: combining cells into lines takes about 30 million warp instructions, 40 us of an H100;
-// finding the changes hardly more than 10 us where masks are constant almost everywhere, and 200 us where all 87
-// million pixels are next to a boundary. With 10 us for the sums and 30 us for a megabyte of changes to the host, 100
-// instances should take 0.2 ms. These are estimates for an H100. An H200 takes longer: docs/measurements_gpu.md.
+// No array of image size is read or written. 100 masks of 200 x 272 cells are 22 MB of logits, which `count` reads in
+// pieces of rows of about 40 bytes, and `write` reads again, from the cache, for blocks that have changes. Both are bound
+// by arithmetic: combining cells into lines takes about 30 million warp instructions, 40 us on an H100. Finding the changes
+// takes about 10 us if masks are constant almost everywhere, and 200 us if all 87 million pixels are next to a boundary.
+// With 10 us for the sums and 30 us for sending a megabyte of changes to the host, 100 instances should take 0.2 ms. These
+// are estimates for an H100. An H200 takes longer: docs/measurements_gpu.md.
 namespace condinst::masks_to_rle::cuda {
 namespace {
 
 using namespace resampling;
 
 constexpr int kThreads = 256;
-constexpr int kColumns = 32;  // of a block, where they fit
+constexpr int kColumns = 32;  // of a block, if they fit
 
-// Calls visit(changes before these, y of the first, 32 bits: pixel y + i is not as the one before it) for one column of
-// pixels, by a whole warp. `line` is the column's in the tile, and the one before it, if there is one, has line - 1.
+// Calls visit(number of previous changes, y, 32 bits: bit i says that pixel y + i differs from the pixel before it) for a
+// column of pixels, by a whole warp. `line` is the line of the column in the tile; the previous column, if there is one,
+// has line - 1.
 template <class Visit>
 __device__ __forceinline__ int for_each_change(const Axis& along, const LineTile& tile, int line, bool is_first,
                                                float threshold, const Visit& visit) {
@@ -34,7 +35,7 @@ __device__ __forceinline__ int for_each_change(const Axis& along, const LineTile
       high = word + kWarp - 1 - __clz(static_cast<int>(lanes));
     }
   }
-  // Pixels that have a share of such a cell; all others are background.
+  // Pixels that depend on such a cell; all others are background.
   const int begin = high < 0 ? 0 : along.begin[max(low * kWarp - (kTaps - 1), 0)];
   const int end = high < 0 ? 0 : along.begin[min((high + 1) * kWarp, along.cells)];
 
@@ -48,7 +49,7 @@ __device__ __forceinline__ int for_each_change(const Axis& along, const LineTile
     const int size = min(kWarp, end - y);
     const Side side = side_of(along, above, y, y + size - 1);
     unsigned bits = side == Side::above ? kAllLanes : 0;
-    if (side == Side::mixed) {  // the same for all lanes
+    if (side == Side::mixed) {  // uniform over the warp
       bits = __ballot_sync(kAllLanes, lane < size && pixel_above(along, cells, y + lane, threshold));
     }
     const unsigned changes = (bits ^ (bits << 1 | value)) & (kAllLanes >> (kWarp - size));
@@ -66,8 +67,8 @@ __device__ __forceinline__ int for_each_change(const Axis& along, const LineTile
 
 // One block per `columns` columns of pixels of a mask, one warp for each of these.
 //
-//   starts     [count * columns.pixels + 1] the number of changes of each column, out, where `positions` is null;
-//              otherwise where those of each column begin in it
+//   starts     [count * columns.pixels + 1] the number of changes of each column, out, if `positions` is null;
+//              otherwise the begin of the changes of each column in it
 //   positions  of the changes, out, or null
 template <class T>
 __global__ void __launch_bounds__(kThreads) find_changes(Args args, int columns, int64_t blocks_of_mask,
@@ -79,9 +80,9 @@ __global__ void __launch_bounds__(kThreads) find_changes(Args args, int columns,
   const int64_t end = min(begin + columns, int64_t{args.columns.pixels});
   starts += mask * args.columns.pixels;
   if (positions != nullptr && starts[begin] == starts[end]) {
-    return;  // the whole block
+    return;  // uniform over the block
   }
-  const int64_t before = begin == 0 ? 0 : 1;  // the first pixel is compared with the last of the column before
+  const int64_t before = begin == 0 ? 0 : 1;  // the first pixel is compared with the last pixel of the previous column
   const LineTile tile = line_tile(view.along, columns + 1);
   const T* logits = static_cast<const T*>(args.logits) + mask * args.rows.cells * args.columns.cells;
   fill_tile<kThreads>(view, logits, begin - before, end, args.threshold, tile);
@@ -106,8 +107,8 @@ __global__ void __launch_bounds__(kThreads) find_changes(Args args, int columns,
   }
 }
 
-// Replaces values by `start` and the sum of those before, and returns `start` and the sum of all. All threads of the
-// block must call it.
+// Replaces each value by `start` plus the sum of the previous values, and returns `start` plus the sum of all values. All
+// threads of the block must call it.
 __device__ __forceinline__ int64_t add_up(int64_t* values, int64_t count, int64_t start) {
   constexpr int warps = kThreads / kWarp;
   __shared__ int64_t of_warps[warps];
@@ -152,7 +153,7 @@ __global__ void __launch_bounds__(kThreads) sum_columns(int64_t columns, const i
   }
 }
 
-// One block. The number of all changes ends both arrays.
+// One block. The last entry of both arrays is the number of all changes.
 __global__ void __launch_bounds__(kThreads) add_up_masks(int64_t count, int64_t columns, int64_t* starts,
                                                          int64_t* offsets) {
   const int64_t all = add_up(offsets, count, 0);
@@ -197,7 +198,7 @@ void count(const Args& args, int64_t* starts, int64_t* offsets, void* stream) {
 }
 
 void write(const Args& args, const int64_t* starts, int32_t* positions, void* stream) {
-  if (args.count > 0 && positions != nullptr) {  // null where there is no change; the kernel only reads starts
+  if (args.count > 0 && positions != nullptr) {  // null if there is no change; the kernel only reads starts
     launch_find_changes("masks_to_rle write", args, const_cast<int64_t*>(starts), positions, stream);
   }
 }

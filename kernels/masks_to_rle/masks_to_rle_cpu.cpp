@@ -24,7 +24,7 @@ struct Changes {
   template <class Bits>
   void mixed(int64_t begin, int64_t end, const Bits& bits_of) {
     int32_t* to = positions + count;
-    uint32_t before = value;  // in registers: as far as the compiler knows, positions could be in this object
+    uint32_t before = value;  // local copies, because the compiler must assume that positions can alias this object
     for (int64_t pixel = begin; pixel < end; pixel += kWidth) {
       const int64_t size = std::min<int64_t>(kWidth, end - pixel);
       const uint32_t bits = bits_of(pixel, size);

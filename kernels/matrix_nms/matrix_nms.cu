@@ -54,13 +54,13 @@ __device__ __forceinline__ float fold_block(float value, const Fold& fold) {
   return value;
 }
 
-// One block per column. The lanes of a warp look at 32 rows at a time; the warp counts the words of those masks that
-// can meet the column's, one after the other.
+// One block per column. The lanes of a warp check 32 rows at a time; the warp counts the words of the masks that can
+// overlap the mask of the column, one after the other.
 __global__ void __launch_bounds__(kThreads) fill_columns(Args args, Sorted sorted, Pass pass) {
   const int64_t column = pass.begin + blockIdx.x;
   const Key key = sorted.keys[column];
   if (key.image == kNoCandidate) {
-    return;  // the whole block
+    return;  // uniform over the block
   }
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t start = group_start(sorted, column);
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) apply_factors(Args args, Sorted sort
   const int64_t column = pass.begin + blockIdx.x;
   const Key key = sorted.keys[column];
   if (key.image == kNoCandidate) {
-    return;  // the whole block
+    return;  // uniform over the block
   }
   const int64_t start = group_start(sorted, column);
   const float* ious = pass.ious + static_cast<int64_t>(blockIdx.x) * pass.stride;

@@ -1,6 +1,6 @@
 // The CUDA kernels of matrix_nms, as functions that launch them on a stream (a cudaStream_t of the current device) and
-// return at once: summarize; then, for each pass, columns and factors. They throw std::runtime_error when CUDA does not
-// take a launch.
+// return at once: summarize; then, for each pass, columns and factors. They throw std::runtime_error if CUDA rejects a
+// launch.
 #pragma once
 
 #include "../suppression/suppression_cuda.h"

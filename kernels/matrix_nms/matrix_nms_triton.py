@@ -1,7 +1,7 @@
 """The kernels of `condinst.ops.matrix_nms` in Triton; formulas and passes as in matrix_nms.h.
 
-All arrays are contiguous. Places are those of sorted order: `order` [N] has the mask of each, `starts` [N] the place
-where its group begins.
+All arrays are contiguous. Places are positions in sorted order: `order` [N] has the mask at each place, `starts` [N]
+the place at which its group begins.
 """
 
 import triton
@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def count_bits(words):
-    """The number of bits of each int64: Triton has no instruction for it that its interpreter knows."""
+    """The number of set bits of each int64. Triton's interpreter does not know an instruction for it."""
     words -= (words >> 1) & 0x5555555555555555
     words = (words & 0x3333333333333333) + ((words >> 2) & 0x3333333333333333)
     words = (words + (words >> 4)) & 0x0F0F0F0F0F0F0F0F
@@ -19,7 +19,7 @@ def count_bits(words):
 
 @triton.jit
 def matrix_nms_areas(masks, areas, mask_words, WORDS: tl.constexpr):
-    """Program per mask: its pixels."""
+    """Program per mask: the number of its pixels."""
     mask = tl.program_id(0).to(tl.int64)
     counts = tl.zeros([WORDS], dtype=tl.int64)
     for first in range(0, mask_words, WORDS):
@@ -32,13 +32,13 @@ def matrix_nms_areas(masks, areas, mask_words, WORDS: tl.constexpr):
 def matrix_nms_columns(
     masks, areas, order, starts, ious, highest, first_column, count, mask_words, ROWS: tl.constexpr, WORDS: tl.constexpr
 ):
-    """Program per column of a pass: its IoU with each better mask of its group, and the highest of them.
+    """Program per column of a pass: its IoU with each better mask of its group, and the highest IoU.
 
     `ious` [columns of the pass, N] by place of the better mask; `highest` [N] by place.
     """
     column = first_column + tl.program_id(0).to(tl.int64)
-    own = tl.load(order + column)
-    own_area = tl.load(areas + own)
+    candidate = tl.load(order + column)
+    area = tl.load(areas + candidate)
     best = tl.zeros([ROWS], dtype=tl.float32)
     for first in range(tl.load(starts + column), column, ROWS):
         row = first + tl.arange(0, ROWS)
@@ -47,15 +47,15 @@ def matrix_nms_columns(
         common = tl.zeros([ROWS], dtype=tl.int64)
         for start in range(0, mask_words, WORDS):
             word = start + tl.arange(0, WORDS)
-            bits = tl.load(masks + own * mask_words + word, mask=word < mask_words, other=0)
-            others = tl.load(
+            bits = tl.load(masks + candidate * mask_words + word, mask=word < mask_words, other=0)
+            better_words = tl.load(
                 masks + better[:, None] * mask_words + word[None, :],
                 mask=inside[:, None] & (word < mask_words)[None, :],
                 other=0,
             )
-            common += tl.sum(count_bits(others & bits[None, :]), axis=1)
-        union = own_area + tl.load(areas + better, mask=inside, other=0) - common
-        # of two empty masks, 0
+            common += tl.sum(count_bits(better_words & bits[None, :]), axis=1)
+        union = area + tl.load(areas + better, mask=inside, other=0) - common
+        # 0 for two empty masks
         iou = tl.div_rn(common.to(tl.float32), tl.maximum(union, 1).to(tl.float32))
         tl.store(ious + tl.program_id(0).to(tl.int64) * count + row, iou, mask=inside)
         best = tl.maximum(best, tl.where(inside, iou, 0.0))
@@ -66,7 +66,7 @@ def matrix_nms_columns(
 def matrix_nms_factors(
     ious, highest, starts, factors, first_column, count, sigma, GAUSSIAN: tl.constexpr, ROWS: tl.constexpr
 ):
-    """Program per column of a pass: what its score is multiplied by."""
+    """Program per column of a pass: the factor of its score."""
     column = first_column + tl.program_id(0).to(tl.int64)
     least = tl.zeros([ROWS], dtype=tl.float32)
     if not GAUSSIAN:
@@ -79,7 +79,7 @@ def matrix_nms_factors(
         if GAUSSIAN:
             decay = (bound - iou) * (bound + iou)
         else:
-            # a duplicate, whose own score becomes 0, lowers no other
+            # a duplicate gets a score of 0 and lowers no other score
             decay = tl.where(bound < 1, (1 - iou) / tl.where(bound < 1, 1 - bound, 1.0), 1.0)
         least = tl.minimum(least, tl.where(inside, decay, least))
     factor = tl.min(least)

@@ -17,12 +17,12 @@ struct Boxes {
     return {x1, y1, x2, y2, (x2 - x1) * (y2 - y1)};
   }
 
-  // NaN in a corner is NaN in the area, and then no comparison holds.
+  // NaN in a corner makes the area NaN, for which all comparisons are false.
   __device__ bool suppresses(const Item& better, const Item& other) const {
     const float width = min(better.x2, other.x2) - max(better.x1, other.x1);
     const float height = min(better.y2, other.y2) - max(better.y1, other.y1);
     const float overlap = max(width, 0.0f) * max(height, 0.0f);
-    // most boxes are apart, which a division need not find out
+    // most boxes do not overlap, so the division is skipped
     return overlap > 0.0f && iou(overlap, better.area, other.area) > args.iou_threshold;
   }
 };

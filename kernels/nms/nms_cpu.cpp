@@ -15,13 +15,13 @@ using namespace condinst::CONDINST_ISA;
 constexpr int kWidth = kLanes<float>;
 static_assert(kWidth <= kMaxLanes, "scratch is large enough");
 
-// The boxes of a group that survive, `kWidth` of them side by side. Places that are free hold NaN, which overlaps nothing.
+// The surviving boxes of a group, in blocks of `kWidth` boxes. Free places contain NaN, which overlaps no box.
 class Survivors {
  public:
   Survivors(const Args& args, float* scratch) : args_(args), scratch_(scratch) {}
 
   void start(int64_t group, int64_t place) {
-    // rounded down, and one block more for each group before: no two groups meet
+    // rounded down, plus a block per earlier group, so that no two groups share a block
     blocks_ = scratch_ + (place / kWidth + group) * kBlock;
     count_ = 0;
   }
@@ -37,7 +37,7 @@ class Survivors {
       const FloatVector height =
           at_most(y2, load<float>(block + 3 * kWidth)) - at_least(y1, load<float>(block + kWidth));
       const FloatVector overlap = at_least(zero, width) * at_least(zero, height);
-      // most boxes are apart, which a division need not find out
+      // most boxes do not overlap, so the division is skipped
       if (any(overlap > 0) && any(iou(overlap, load<float>(block + 4 * kWidth), zero + box_[4]) > args_.iou_threshold)) {
         return true;
       }

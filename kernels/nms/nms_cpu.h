@@ -1,4 +1,4 @@
-// The CPU kernel of nms. It works on ranges of groups, which the caller may give to any threads in any order.
+// The CPU kernel of nms. It works on ranges of groups, which the caller may run on any threads in any order.
 #pragma once
 
 #include "../suppression/suppression_cpu.h"
@@ -6,7 +6,8 @@
 
 namespace condinst::nms {
 
-// Scratch of suppress: 5 numbers a box, in blocks of up to `kMaxLanes` boxes, the last one of a group perhaps not full.
+// Scratch memory of suppress: 5 numbers per box, in blocks of up to `kMaxLanes` boxes; the last block of a group may not be
+// full.
 constexpr int64_t kMaxLanes = 16;
 static inline int64_t scratch_floats(int64_t num_candidates, int64_t num_groups) {
   return 5 * (num_candidates + kMaxLanes * num_groups);

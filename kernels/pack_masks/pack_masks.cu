@@ -8,7 +8,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 constexpr int kWarpWords = 16;                       // two votes of a warp make a word
-constexpr int kVotes = 2 * kWarpWords;               // so that each lane keeps one
+constexpr int kVotes = 2 * kWarpWords;               // a word per lane
 constexpr int64_t kWarpPixels = kVotes * kWarp;
 
 static inline CONDINST_HOST_DEVICE int64_t warps_of_mask(const Args& args) {
@@ -25,20 +25,20 @@ __device__ __forceinline__ bool is_set(T pixel, double threshold) {
   }
 }
 
-// One warp per 1024 pixels of a mask. Neighbouring lanes read neighbouring pixels, wherever the mask starts.
+// One warp per 1024 pixels of a mask. Adjacent lanes read adjacent pixels for any start of the mask.
 template <class T>
 __global__ void __launch_bounds__(kThreads) pack_pixels(Args args) {
   const int lane = threadIdx.x % kWarp;
   const int64_t warp = static_cast<int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   const int64_t mask = warp / warps_of_mask(args);
   if (mask >= args.count) {
-    return;  // the whole warp, and no barrier follows
+    return;  // uniform over the warp, and no barrier follows
   }
   const int64_t first = (warp - mask * warps_of_mask(args)) * kWarpPixels;
   const T* pixels = static_cast<const T*>(args.masks) + mask * args.size + first;
   const int64_t rest = args.size - first;
 
-  unsigned own = 0;  // bit i: of pixel 32 i + lane. All loads first, so that they are in flight together.
+  unsigned own = 0;  // Bit i belongs to pixel 32 i + lane. All loads come first, so that their latencies overlap.
 #pragma unroll
   for (int vote = 0; vote < kVotes; ++vote) {
     const int64_t pixel = vote * kWarp + lane;
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) pack_pixels(Args args) {
   unsigned half_word = 0;
 #pragma unroll
   for (int vote = 0; vote < kVotes; ++vote) {
-    if (vote * kWarp < rest) {  // the same for all lanes
+    if (vote * kWarp < rest) {  // uniform over the warp
       const unsigned lanes = __ballot_sync(0xffffffffu, own >> vote & 1);
       half_word = vote == lane ? lanes : half_word;
     }

@@ -1,4 +1,4 @@
-// What the CPU and the CUDA kernels of pack_masks share. All functions are static: see simd.h.
+// The arguments that the CPU and the CUDA kernels of pack_masks share. All functions are static: see simd.h.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,11 @@ constexpr int64_t kWordBits = 64;
 // All arrays are contiguous.
 struct Args {
   const void* masks;     // [count, size] of type
-  ElementType type;      // uint8: every number but 0 is set; floating: what is above the threshold
+  ElementType type;      // uint8: numbers other than 0 are set; floating: numbers above the threshold
   int64_t count;         // number of masks
   int64_t size;          // pixels of a mask
   int64_t mask_words;    // of a mask: words_of(size)
-  double threshold;      // a number that `type` has, or infinite
+  double threshold;      // a number that `type` represents, or infinite
   uint64_t* words;       // [count, mask_words], out
 };
 

@@ -51,7 +51,7 @@ template <class T>
 uint64_t last_word_of(const T* pixels, int64_t count, double threshold) {
   T padded[kWordBits] = {};
   std::memcpy(padded, pixels, static_cast<size_t>(count) * sizeof(T));
-  return word_of(padded, threshold) & ((uint64_t{1} << count) - 1);  // 0 may be above the threshold
+  return word_of(padded, threshold) & ((uint64_t{1} << count) - 1);  // the padding of 0 may be above the threshold
 }
 
 }  // namespace
@@ -59,7 +59,7 @@ uint64_t last_word_of(const T* pixels, int64_t count, double threshold) {
 void pack(const Args& args, int64_t begin, int64_t end) {
   with_element_type(args.type, [&](auto element) {
     using T = decltype(element);
-    const int64_t whole = args.size / kWordBits;  // words of a mask that are full
+    const int64_t whole = args.size / kWordBits;  // full words of a mask
     int64_t mask = args.mask_words == 0 ? 0 : begin / args.mask_words;
     int64_t word = begin - mask * args.mask_words;  // within the mask
     for (int64_t i = begin; i < end; ++i) {

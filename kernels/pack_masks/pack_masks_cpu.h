@@ -1,4 +1,4 @@
-// The CPU kernel of pack_masks. It works on ranges of words, which the caller may give to any threads in any order.
+// The CPU kernel of pack_masks. It works on ranges of words, which the caller may run on any threads in any order.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace condinst::pack_masks {
 
-constexpr int64_t kCpuWords = 512;  // fewer are not worth a thread
+constexpr int64_t kCpuWords = 512;  // a thread takes at least so many words
 
 CONDINST_FOR_EACH_ISA(
     // Words [begin, end) of word_count.

@@ -1,5 +1,5 @@
 // The CUDA kernel of pack_masks, as a function that launches it on a stream (a cudaStream_t of the current device) and
-// returns at once. Throws std::runtime_error when CUDA does not take the launch.
+// returns at once. Throws std::runtime_error if CUDA rejects the launch.
 #pragma once
 
 #include "pack_masks.h"

@@ -1,4 +1,4 @@
-"""The kernel of `condinst.ops.pack_masks` in Triton. All arrays are contiguous; bool masks come as uint8."""
+"""The kernel of `condinst.ops.pack_masks` in Triton. All arrays are contiguous; bool masks are passed as uint8."""
 
 import triton
 import triton.language as tl
@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def pack_masks_words(masks, words, threshold, size, mask_words, num_blocks, BLOCK: tl.constexpr):
-    """Program (mask, block): BLOCK words of 64 pixels; `threshold` is a number that the dtype of the masks has."""
+    """Program (mask, block): BLOCK words of 64 pixels; the dtype of the masks represents `threshold` exactly."""
     mask = (tl.program_id(0) // num_blocks).to(tl.int64)
     word = (tl.program_id(0) % num_blocks).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)  # [BLOCK]
     place = tl.arange(0, 64).to(tl.int64)  # [64]

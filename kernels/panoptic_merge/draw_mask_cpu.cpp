@@ -6,15 +6,15 @@ namespace {
 
 using resampling::Lines;
 
-// Bits [from, from + 64) of a row, which has a word after its last.
+// Bits [from, from + 64) of a row, which has an additional word after its last word.
 static inline uint64_t bits_at(const uint64_t* row, int64_t from) {
   const int64_t shift = from % kWord;
   const uint64_t low = row[from / kWord] >> shift;
   return shift == 0 ? low : low | row[from / kWord + 1] << (kWord - shift);
 }
 
-// Draws `count` <= vectors * kWidth pixels from `pixel` on into rows [begin, end), which look at the same three rows of
-// cells. The first cells of the pixels are `cell` or the kTile - 1 after it. Returns the pixels that are set.
+// Draws `count` <= vectors * kWidth pixels from `pixel` on into rows [begin, end), which depend on the same three rows of
+// cells. The first cells of the pixels are `cell` or one of the kTile - 1 cells after it. Returns the pixels that are set.
 template <int vectors, int taps>
 static int64_t draw_pixels(const Image& image, const float* const* cells, int64_t begin, int64_t end, int64_t cell,
                            int64_t pixel, int64_t count, FloatVector bound, uint64_t* bits, int64_t words) {
@@ -23,7 +23,7 @@ static int64_t draw_pixels(const Image& image, const float* const* cells, int64_
   IntVector from[vectors];
   FloatVector weights[vectors][kTaps];
   for (int i = 0; i < vectors; ++i) {
-    const int64_t at = pixel + (i * kWidth < count ? i * kWidth : 0);  // of the others any will do
+    const int64_t at = pixel + (i * kWidth < count ? i * kWidth : 0);  // the other lanes may have any value
     from[i] = load_bits<IntVector>(along.first + at) - static_cast<int32_t>(cell);
     for (int tap = 0; tap < taps; ++tap) {
       weights[i][tap] = load<float>(along.weights + tap * int64_t{along.pixels} + at);
@@ -59,8 +59,8 @@ static int64_t draw_pixels(const Image& image, const float* const* cells, int64_
   return area;
 }
 
-// Draws rows [begin, end) of a mask, which look at the same three rows of cells; their bits are 0 at first. Where three
-// by three cells are on one side of the threshold, so are the pixels. Returns the pixels that are set.
+// Draws rows [begin, end) of a mask, which depend on the same three rows of cells; their bits are 0 at first. If three by
+// three cells are on the same side of the threshold, so are the pixels. Returns the pixels that are set.
 template <int taps>
 static int64_t draw_rows(const Image& image, int64_t begin, int64_t end, const resampling::Bounds<true>& bounds,
                          const Lines& lines, uint64_t* bits, int64_t words) {
@@ -140,7 +140,7 @@ void draw_mask(const Args& args, int64_t instance, const Lines& lines, Window& w
                 args.mask_width, bounds, lines);
     }
   });
-  // The pixels that look at a cell that may be above the threshold.
+  // The pixels that depend on a cell that may be above the threshold.
   int32_t top = rows.cells, bottom = -1, left = columns.cells, right = -1;
   for (int32_t line = static_cast<int32_t>(lines.begin); line < lines.end; ++line) {
     if (lines.high[line - lines.begin] >= 0) {

@@ -3,8 +3,8 @@
 #include "../resampling/lines_cuda.h"
 #include "panoptic_merge_cuda.h"
 
-// Whole numbers alone are added by atomics, so that no result depends on the order. The one step in which instances
-// wait for each other is a block's work per image: a look at the bits of each mask.
+// Atomics only add whole numbers, so that no result depends on the order. The only step in which instances wait for each
+// other is done by one block per image, which reads the bits of each mask.
 namespace condinst::panoptic_merge::cuda {
 namespace {
 
@@ -16,7 +16,7 @@ constexpr int kWordBits = 64;
 
 __global__ void copy_image(Image* to, Image image) { *to = image; }
 
-// A thread per instance: its place among the candidates of its image.
+// A thread per instance: computes its place among the candidates of its image.
 __global__ void __launch_bounds__(kThreads) rank_instances(Args args, Scratch scratch) {
   const int64_t instance = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (instance >= args.num_instances || !is_candidate(args, instance)) {
@@ -31,13 +31,13 @@ __global__ void __launch_bounds__(kThreads) rank_instances(Args args, Scratch sc
   atomicAdd(scratch.counts + image, 1);
 }
 
-// One block per band of an instance: its bits and their number.
+// One block per band of an instance: writes its bits and their number.
 template <class T>
 __global__ void __launch_bounds__(kThreads) draw_bands(Args args, Scratch scratch, int64_t num_bands, int rows) {
   const int64_t instance = blockIdx.x / num_bands;
   const int64_t band = blockIdx.x - instance * num_bands;
   if (!is_candidate(args, instance)) {
-    return;  // the whole block
+    return;  // uniform over the block
   }
   const Image& image = args.images[args.image_indices[instance]];
   const Bounds<true> bounds(args.mask_threshold);
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) draw_bands(Args args, Scratch scratc
   int area[1] = {0};
   for (int64_t begin = band * kBandRows; begin < band_end; begin += rows) {
     const int64_t end = min(begin + rows, band_end);
-    __syncthreads();  // the tile of the rows before has been read
+    __syncthreads();  // all threads have read the tile of the previous rows
     fill_tile<kThreads, true>(view, logits, begin, end, bounds.low, tile);
     const int64_t halves = 2 * args.words;  // 32 pixels each
     for (int64_t task = threadIdx.x / kWarp; task < (end - begin) * halves; task += kThreads / kWarp) {
@@ -77,8 +77,8 @@ __global__ void __launch_bounds__(kThreads) draw_bands(Args args, Scratch scratc
   }
 }
 
-// Calls f(y, word) for each word of an instance that may have bits. A thread gets the same words of every instance, so
-// that what it does to the pixels taken needs no barrier.
+// Calls f(y, word) for each word of an instance that may have bits. A thread gets the same words of every instance, so that
+// its updates of the taken pixels need no barrier.
 template <class F>
 static __device__ __forceinline__ void for_words(const Args& args, const int32_t* band_areas, int64_t num_bands,
                                                  int64_t image_rows, const F& f) {
@@ -87,7 +87,7 @@ static __device__ __forceinline__ void for_words(const Args& args, const int32_t
     const int64_t first = band * kBandRows;
     if (first < image_rows && band_areas[band] > 0) {
       const int64_t count = (min(first + kBandRows, image_rows) - first) * args.words;
-      for (int64_t begin = 0; begin < count; begin += kWarp) {  // all lanes come, for their shuffles
+      for (int64_t begin = 0; begin < count; begin += kWarp) {  // all lanes take part, because of the shuffles
         const int64_t at = begin + lane;
         const int64_t row = at / args.words;
         f(first + row, at - row * args.words, at < count);
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kSettleThreads) settle_images(Args args, Scrat
     area = sum[0];
     lost = sum[1];
     if (threadIdx.x < 2) {
-      sums[(rank + 1) % 2][threadIdx.x] = 0;  // all have read it, as they have passed the barrier
+      sums[(rank + 1) % 2][threadIdx.x] = 0;  // all threads have read it, because they have passed the barrier
     }
     if (is_kept(args, area, lost)) {
       if (threadIdx.x == 0) {
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kSettleThreads) settle_images(Args args, Scrat
           free = bits_of(args, instance, y)[word] & ~*taken;
           *taken |= free;
         }
-        // The warp writes the ids of one word after the other.
+        // The warp writes the ids of its words one after the other.
         for (unsigned left = __ballot_sync(kAllLanes, free != 0); left != 0; left &= left - 1) {
           const int source = __ffs(static_cast<int>(left)) - 1;
           const uint64_t bits = __shfl_sync(kAllLanes, free, source);
@@ -155,11 +155,11 @@ __global__ void __launch_bounds__(kSettleThreads) settle_images(Args args, Scrat
         }
       });
     }
-    __syncthreads();  // the sums of the next instance are 0
+    __syncthreads();  // the sums for the next instance are 0
   }
 }
 
-// A thread per semantic cell: the channel that leads.
+// A thread per semantic cell: finds the leading channel.
 template <class T>
 __global__ void __launch_bounds__(kThreads) find_leaders(Args args, Scratch scratch) {
   const int64_t cells = args.semantic_height * args.semantic_width;
@@ -190,7 +190,7 @@ static __device__ __forceinline__ int32_t channel_of(const Args& args, const Scr
   const Axis& rows = args.images[image].semantic_rows;
   const Axis& columns = args.images[image].semantic_columns;
   const int64_t cells = args.semantic_height * args.semantic_width;
-  int64_t offsets[kTaps][kTaps];  // after the last cell the weight is 0, so that any will do
+  int64_t offsets[kTaps][kTaps];  // after the last cell the weight is 0, so any cell is valid
 #pragma unroll
   for (int row = 0; row < kTaps; ++row) {
 #pragma unroll
@@ -230,7 +230,7 @@ static __device__ __forceinline__ int32_t channel_of(const Args& args, const Scr
   return winner;
 }
 
-// A block for `kThreads` pixels of a row: ids where no instance is.
+// One block per `kThreads` pixels of a row: writes ids at pixels without an instance.
 template <class T>
 __global__ void __launch_bounds__(kThreads) paint_stuff(Args args, Scratch scratch, int64_t blocks_of_row) {
   const int64_t row = blockIdx.x / blocks_of_row;
@@ -249,7 +249,7 @@ __global__ void __launch_bounds__(kThreads) paint_stuff(Args args, Scratch scrat
       args.ids[row * args.width + x] = id_of_channel(args, channel);
     }
   }
-  // One addition for a warp that is of one class, as most are.
+  // A single addition for a warp whose pixels have the same class, which is the usual case.
   const int32_t of_first = __shfl_sync(kAllLanes, channel, 0);
   const bool is_uniform = __all_sync(kAllLanes, channel == of_first);
   const int64_t num_stuff = args.num_channels - args.num_things;

@@ -1,8 +1,8 @@
-// What the kernels of panoptic_merge work on, and the rules that both devices share.
+// The arguments of the kernels of panoptic_merge, and the rules that both devices share.
 //
-// Results must be those of the reference in every bit, for any input. So the sums of masks_to_image are taken without
-// fused operations here (CMakeLists.txt), rows before columns, three cells in order; and where a pixel is not computed,
-// what it would be is known by more than any rounding.
+// Results must have the bits of the reference, for any input. So the sums of masks_to_image are computed without fused
+// operations (CMakeLists.txt), rows before columns, three cells in order. A pixel is only skipped if its result is certain
+// by more than any rounding.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace condinst::panoptic_merge {
 using resampling::Axis;
 using resampling::kTaps;
 
-// From the cells of both maps to the pixels of one image.
+// The axes from the cells of both maps to the pixels of an image.
 struct Image {
   Axis mask_rows, mask_columns;
   Axis semantic_rows, semantic_columns;
@@ -40,14 +40,14 @@ struct Args {
   float mask_threshold;            // of probabilities
   double overlap_threshold;
   int64_t stuff_area_limit;
-  uint64_t* bits;                  // [num_instances, height, words] masks, then what is left of them
+  uint64_t* bits;                  // [num_instances, height, words] masks, later their remaining pixels
   uint64_t* taken;                 // [num_images, height, words] pixels of the instances kept
   int32_t* ids;                    // [num_images, height, width]
   int64_t* instance_areas;         // [num_instances]
   int64_t* stuff_areas;            // [num_images, num_channels - num_things]
 };
 
-constexpr int32_t kUnsure = -1;  // a cell, or a pixel, whose class must be computed
+constexpr int32_t kUnsure = -1;  // a cell or pixel whose class must be computed
 
 static inline CONDINST_HOST_DEVICE uint64_t* bits_of(const Args& args, int64_t instance, int64_t row) {
   return args.bits + (instance * args.height + row) * args.words;
@@ -57,13 +57,13 @@ static inline CONDINST_HOST_DEVICE uint64_t* taken_of(const Args& args, int64_t 
   return args.taken + (image * args.height + row) * args.words;
 }
 
-// Whether an instance takes part. NaN does not.
+// Whether an instance is a candidate. A score of NaN is not.
 static inline CONDINST_HOST_DEVICE bool is_candidate(const Args& args, int64_t instance) {
   const int64_t image = args.image_indices[instance];
   return image >= 0 && image < args.num_images && args.scores[instance] >= args.score_threshold;
 }
 
-// Whether `one` comes before `other`, both candidates of one image.
+// Whether `one` comes before `other`; both are candidates of the same image.
 static inline CONDINST_HOST_DEVICE bool comes_before(const Args& args, int64_t one, int64_t other) {
   const float first = args.scores[one];
   const float second = args.scores[other];
@@ -79,18 +79,18 @@ static inline CONDINST_HOST_DEVICE int32_t id_of_channel(const Args& args, int32
   return channel < args.num_things ? 0 : static_cast<int32_t>(1 + args.num_instances + channel - args.num_things);
 }
 
-constexpr float kMostLogit = 1e30f;  // more than this is this
+constexpr float kMostLogit = 1e30f;  // larger values are clamped to this
 
 static inline CONDINST_HOST_DEVICE float semantic_logit(float logit) {
-  if (!(logit > -kMostLogit)) {  // NaN, too
+  if (!(logit > -kMostLogit)) {  // also for NaN
     return -kMostLogit;
   }
   return logit < kMostLogit ? logit : kMostLogit;
 }
 
-// The class of a cell, where it leads by so much that it also wins each pixel that is made of cells that it leads in.
-// A sum of 3 x 3 products is off by less than 7 roundings of 2^-24, of the sum of magnitudes; two channels are
-// compared; and as the bound holds for each cell, it holds for their weighted sum.
+// The class of a cell, if it leads by so much that it also wins each pixel whose cells it leads in. The error of a sum of 3
+// x 3 products is less than 7 roundings of 2^-24 of the sum of magnitudes, and two channels are compared. The bound holds
+// for each cell, so it holds for their weighted sum.
 static inline CONDINST_HOST_DEVICE bool leads(float best, float second, float largest_magnitude) {
   return best - second > 2e-6f * largest_magnitude + 1e-30f;
 }

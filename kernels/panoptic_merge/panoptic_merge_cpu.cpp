@@ -4,7 +4,7 @@ namespace condinst::panoptic_merge {
 namespace CONDINST_ISA {
 namespace {
 
-// Calls f with the words of an instance in its window: f(its word, that of the pixels taken).
+// Calls f(word, taken word) for the words of an instance in its window.
 template <class F>
 static inline void for_window(const Args& args, int64_t image, int64_t instance, const Window& window, const F& f) {
   for (int64_t y = window.begin; y < window.end; ++y) {
@@ -27,8 +27,8 @@ static inline FloatVector semantic_logits(FloatVector logits) {
   return numbers < most ? numbers : most;
 }
 
-// Reads vectors * kWidth cells of a row, which has `width` left, and finds where a channel leads. Only a single vector
-// may be longer than the rest.
+// Reads vectors * kWidth cells of a row, of which `width` are left, and finds where a channel leads. Only a single vector
+// may be longer than the remaining cells.
 template <int vectors, class T>
 static void read_cells(const Args& args, const T* from, int64_t width, float* to, int64_t pitch, int32_t* channels) {
   FloatVector best[vectors], second[vectors], largest[vectors];
@@ -41,7 +41,7 @@ static void read_cells(const Args& args, const T* from, int64_t width, float* to
   for (int64_t channel = 0; channel < args.num_channels; ++channel) {
     for (int i = 0; i < vectors; ++i) {
       const int64_t left = width - i * kWidth;
-      __builtin_prefetch(from + i * kWidth + args.semantic_width);  // of the next row: the next channel is far away
+      __builtin_prefetch(from + i * kWidth + args.semantic_width);  // the next row; the next channel is far away
       const FloatVector logits = semantic_logits(vectors == 1 && left < kWidth ? load_first<float>(from, left)
                                                                                : load<float>(from + i * kWidth));
       store<float, float>(to + i * kWidth, logits);
@@ -77,7 +77,7 @@ static void read_row(const Args& args, int64_t image, int64_t y, const CellRows&
   }
 }
 
-// Cuts the line of cells that pixels with these three rows look at into runs. Returns their number.
+// Divides the line of cells for pixels with these three rows into runs. Returns the number of runs.
 static int64_t find_runs(const Args& args, int64_t first_row, const CellRows& cells) {
   const int32_t* of_rows[kTaps];
   for (int64_t tap = 0; tap < kTaps; ++tap) {
@@ -117,8 +117,8 @@ struct RowTaps {
   }
 };
 
-// The classes of pixels at `places` [count] of a row, count <= vectors * kWidth, whose first cells are `cell` or the
-// kTile - 1 after it.
+// The classes of pixels at `places` [count] of a row, count <= vectors * kWidth, whose first cells are `cell` or one of the
+// kTile - 1 cells after it.
 template <int vectors, int taps>
 static void find_winners(const Args& args, const Axis& along, const RowTaps& rows, int64_t pitch, int64_t cell,
                          const int32_t* places, int64_t count, int32_t* winners) {
@@ -155,7 +155,7 @@ static void find_winners(const Args& args, const Axis& along, const RowTaps& row
   }
 }
 
-// Paints classes into a row of pixels, and counts those that no instance has taken.
+// Writes classes to a row of pixels, and counts the pixels that no instance has taken.
 struct Painter {
   const Args& args;
   const Axis& along;
@@ -172,7 +172,7 @@ struct Painter {
     }
   }
 
-  // The pixels that begin at cells [cell, cell + kTile) and before cell `end`, without those taken.
+  // The pixels that begin at cells [cell, cell + kTile) and before cell `end`, without taken pixels.
   template <int taps>
   void mixed(int64_t cell, int64_t end, const RowTaps& rows, int64_t pitch) const {
     int32_t places[kMostVectors * kWidth];
@@ -205,7 +205,7 @@ struct Painter {
   }
 };
 
-// Paints the classes of rows [begin, end), which have the same rows of cells.
+// Writes the classes of rows [begin, end), which have the same rows of cells.
 template <int taps>
 static void paint_classes(const Args& args, const Band& band, int64_t begin, int64_t end, const CellRows& cells,
                           int64_t num_runs) {
@@ -225,7 +225,7 @@ static void paint_classes(const Args& args, const Band& band, int64_t begin, int
       });
       continue;
     }
-    for (int64_t cell = run->begin; cell < run->end; cell += kTile) {  // all its rows, while the cells are in the cache
+    for (int64_t cell = run->begin; cell < run->end; cell += kTile) {  // all rows of it, while the cells are in the cache
       for_rows([&](const Painter& painter, int64_t y) {
         painter.template mixed<taps>(cell, std::min<int64_t>(cell + kTile, run->end), RowTaps(args, across, y, cells),
                                      cells.pitch);
@@ -234,7 +234,7 @@ static void paint_classes(const Args& args, const Band& band, int64_t begin, int
   }
 }
 
-// Paints the pixels of a row that an instance has.
+// Writes the pixels of a row that belong to an instance.
 static void paint_instance(const uint64_t* bits, const Window& window, int32_t id, int32_t* ids) {
   for (int64_t word = window.first_word; word < window.end_word; ++word) {
     int32_t* to = ids + word * kWord;

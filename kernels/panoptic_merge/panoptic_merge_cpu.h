@@ -1,5 +1,5 @@
-// The CPU kernels of panoptic_merge, in the order of the calls. Each works on a task that the caller may give to any
-// thread; what comes out does not depend on the tasks.
+// The CPU kernels of panoptic_merge, in the order of the calls. Each works on a task that the caller may run on any thread;
+// the results do not depend on the tasks.
 #pragma once
 
 #include "../common/cpu_isa.h"
@@ -8,11 +8,11 @@
 
 namespace condinst::panoptic_merge {
 
-// Where an instance has pixels.
+// The window that contains the pixels of an instance.
 struct Window {
   int32_t begin, end;            // rows; the bits of others are not written
   int32_t first_word, end_word;  // of a row, outside of which all bits are 0
-  int64_t area;                  // of the mask; once settled, of what is left of it, 0 where it is dropped
+  int64_t area;                  // of the mask; after suppression, of its remaining pixels, 0 if it is dropped
 };
 
 // The candidates of one image, by falling score.
@@ -21,24 +21,24 @@ struct Ranking {
   int64_t count;
 };
 
-constexpr int64_t kRing = kTaps;  // rows of cells that are kept
+constexpr int64_t kRing = kTaps;  // rows of cells in memory
 
-// Neighbouring cells from which on a pixel has the same class, or is unsure.
+// Adjacent first cells whose pixels have the same class, or are unsure.
 struct Run {
   int32_t begin, end;
   int32_t channel;
 };
 
-// What a thread keeps of three rows of semantic cells, in memory of the caller that is 0 at first.
+// The data of three rows of semantic cells per thread, in memory of the caller that is 0 at first.
 struct CellRows {
   int64_t pitch;      // between rows
   float* logits;      // [kRing, num_channels, pitch] row y is at y % kRing; 0 after the last cell
-  int32_t* channels;  // [kRing, pitch] that leads, or kUnsure
-  int32_t* common;    // [pitch] that leads in three rows, or kUnsure
+  int32_t* channels;  // [kRing, pitch] the leading class, or kUnsure
+  int32_t* common;    // [pitch] the class that leads in three rows, or kUnsure
   Run* runs;          // [cells]
 };
 
-// Numbers of four bytes.
+// The size in numbers of four bytes.
 static inline int64_t cell_rows_size(const Args& args) {
   const int64_t pitch = resampling::pitch_of(args.semantic_width);
   return (kRing * args.num_channels + kRing + 1) * pitch + 3 * args.semantic_width;
@@ -61,11 +61,11 @@ struct Band {
 };
 
 CONDINST_FOR_EACH_ISA(
-    // Fills the bits and the window of a candidate; `lines` are all of its mask.
+    // Fills the bits and the window of a candidate; `lines` are all lines of its mask.
     void draw_mask(const Args& args, int64_t instance, const resampling::Lines& lines, Window& window);
 
-    // Gives the pixels of one image to its instances, in order: their windows, bits and areas, and `taken`, which is 0
-    // at first.
+    // Assigns the pixels of an image to its instances, in order: updates windows, bits, areas, and `taken`, which is 0 at
+    // first.
     void settle_image(const Args& args, int64_t image, const Ranking& ranking, Window* windows);
 
     // Fills ids.

@@ -1,5 +1,5 @@
-// The CUDA kernels of panoptic_merge, as functions that launch them on a stream (a cudaStream_t of the current device)
-// and return at once. They throw std::runtime_error when CUDA does not take a launch.
+// The CUDA kernels of panoptic_merge, as functions that launch them on a stream (a cudaStream_t of the current device) and
+// return at once. They throw std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "panoptic_merge.h"
@@ -13,9 +13,9 @@ static inline int64_t num_bands(const Args& args) { return (args.height + kBandR
 // Arrays on the device.
 struct Scratch {
   int32_t* ranked;      // [num_images, num_instances] candidates by falling score
-  int32_t* counts;      // [num_images] of them; 0 at first
-  int32_t* band_areas;  // [num_instances, num_bands] pixels of a mask; where 0, its bits are not written
-  int32_t* channels;    // [num_images, semantic cells] that leads, or kUnsure
+  int32_t* counts;      // [num_images] number of candidates; 0 at first
+  int32_t* band_areas;  // [num_instances, num_bands] pixels of a mask; if 0, its bits are not written
+  int32_t* channels;    // [num_images, semantic cells] the leading class, or kUnsure
 };
 
 // Copies an image's axes to the device.

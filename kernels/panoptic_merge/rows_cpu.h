@@ -1,4 +1,4 @@
-// What drawing masks and painting classes share: rows of bits, and sums of cells. All functions are static: see simd.h.
+// Code that drawing masks and writing classes share: rows of bits, and sums of cells. All functions are static: see simd.h.
 #pragma once
 
 #include "../resampling/lines_cpu.h"
@@ -24,8 +24,8 @@ static inline void for_words(int64_t begin, int64_t end, const F& f) {
   }
 }
 
-// Weighted sum of the first `taps` cells. Without the third, whose weight is 0 then, it is equal: cells are finite, and
-// to add a zero can only change the sign of a zero, which no comparison sees.
+// Weighted sum of the first `taps` cells. With two taps the weight of the third cell is 0, and the sum is equal: cells are
+// finite, and adding a zero can only change the sign of a zero, which no comparison sees.
 template <int taps>
 static inline FloatVector sum(const FloatVector (&weights)[kTaps], const FloatVector (&cells)[kTaps]) {
   const FloatVector first = weights[0] * cells[0];
@@ -36,7 +36,7 @@ static inline FloatVector sum(const FloatVector (&weights)[kTaps], const FloatVe
   return both + weights[2] * cells[2];
 }
 
-constexpr int kTile = kWidth - kTaps + 1;  // cells that pixels begin at, so that all of theirs are in one vector
+constexpr int kTile = kWidth - kTaps + 1;  // cells at which pixels begin, so that all of their cells are in one vector
 constexpr int kMostVectors = 4;            // of pixels at a time
 
 }  // namespace CONDINST_ISA

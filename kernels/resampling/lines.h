@@ -1,4 +1,4 @@
-// What the CPU kernels of masks_to_image and masks_to_rle keep of a band of lines of one mask.
+// The data of a band of lines of a mask in the CPU kernels of masks_to_image and masks_to_rle.
 #pragma once
 
 #include <algorithm>
@@ -8,19 +8,19 @@
 
 namespace condinst::resampling {
 
-constexpr int64_t kAfterCells = 64;  // numbers after the cells of a line that vectors may write or read, and drop
+constexpr int64_t kAfterCells = 64;  // numbers after the cells of a line that vectors may write or read
 
 // Lines [begin, end) of cells, in memory of the caller. A line is as long as the axis along it has cells.
 struct Lines {
   int64_t begin, end;
   int64_t pitch;       // between lines
   float* cells;        // [end - begin, pitch] probabilities
-  int32_t* low;        // [end - begin] first cell above the lower bound; the number of cells where there is none
+  int32_t* low;        // [end - begin] first cell above the lower bound; otherwise the number of cells
   int32_t* high;       // [end - begin] last cell above it, or -1
   float* combined;     // [pitch] the cells of one line of pixels
   uint64_t* above;     // [words] bits of cells that are above the upper bound, see Bounds
-  uint64_t* possible;  // [words] bits of cells that are above the lower one; of panoptic_merge alone
-  uint64_t* mixed;     // [words] cells from which on three are not on one side
+  uint64_t* possible;  // [words] bits of cells that are above the lower bound; only for panoptic_merge
+  uint64_t* mixed;     // [words] first cells of three that are not on the same side
   uint8_t* marks;      // of blocks of cells, see mark_blocks
 
   float* cells_of(int64_t line) const { return cells + (line - begin) * pitch; }
@@ -28,7 +28,7 @@ struct Lines {
 
 static inline int64_t pitch_of(int64_t cells) { return (cells + kAfterCells) / 16 * 16; }
 
-// Lines of cells that pixels [begin, end) across need.
+// The lines of cells that lines of pixels [begin, end) need.
 static inline int64_t first_line(const Axis& across, int64_t begin) { return across.first[begin]; }
 
 static inline int64_t last_line(const Axis& across, int64_t end) {
@@ -37,10 +37,10 @@ static inline int64_t last_line(const Axis& across, int64_t end) {
 
 constexpr int64_t kSmallestBlock = 4;  // cells on a side
 
-// Blocks on one side, and one more before and after them.
+// The number of blocks on a side, with one more before and after them.
 static inline int64_t marks_on(int64_t cells, int64_t block) { return (cells + block - 1) / block + 2; }
 
-// Numbers of eight bytes.
+// The size in numbers of eight bytes.
 static inline int64_t scratch_size(const Axis& across, const Axis& along, int64_t begin, int64_t end) {
   const int64_t count = last_line(across, end) - first_line(across, begin);
   const int64_t marks = marks_on(count, kSmallestBlock) * marks_on(along.cells, kSmallestBlock);

@@ -1,7 +1,7 @@
-// Pixels of an image line by line: a row for masks_to_image, a column for masks_to_rle, whose order is COCO's.
+// Computes the pixels of an image line by line: rows for masks_to_image, and columns for masks_to_rle, the order of COCO.
 //
-// Across lines, three lines of cells are combined into one. Along it, only pixels whose three cells are not all on one
-// side of the threshold are computed; the others are on the side of their cells.
+// Across lines, three lines of cells are combined into one line. Along this line, only pixels whose three cells are not all
+// on the same side of the threshold are computed; the others are on the side of their cells.
 #pragma once
 
 #include <algorithm>
@@ -56,12 +56,12 @@ static inline void extend(const Lines& lines, int64_t line, int64_t first, uint3
 // Cells [row, row_end) x [column, column_end) of a mask, in blocks of kWidth x kWidth.
 struct Blocks {
   int64_t row, row_end, column, column_end;
-  uint8_t* marks;  // [rows of blocks, pitch], with one block more on each side
+  uint8_t* marks;  // [rows of blocks, pitch], with an additional block on each side
   int64_t pitch;
 
   uint8_t* mark(int64_t y, int64_t x) const { return marks + ((y - row) / kWidth + 1) * pitch + (x - column) / kWidth + 1; }
 
-  // Whether the block at (y, x) has a mark, or one of the eight round it.
+  // Whether the block at (y, x), or one of the eight blocks around it, is marked.
   bool is_near(int64_t y, int64_t x) const {
     int any = 0;
     for (int64_t down = -1; down <= 1; ++down) {
@@ -72,8 +72,8 @@ struct Blocks {
   }
 };
 
-// Marks the blocks with a cell that may be above the lower bound. Of a cell that is not near one, it only matters that
-// it is not above: a pixel is made of three by three cells.
+// Marks the blocks with a cell that may be above the lower bound. Other cells, except those nearby, only need to be not
+// above the bound, because a pixel depends on three by three cells.
 template <class T>
 static inline Blocks mark_blocks(const T* logits, int64_t width, int64_t row, int64_t row_end, int64_t column,
                                  int64_t column_end, float low, uint8_t* marks) {
@@ -85,7 +85,7 @@ static inline Blocks mark_blocks(const T* logits, int64_t width, int64_t row, in
     std::memset(marks, 1, static_cast<size_t>(rows_of_blocks * blocks.pitch));
     return blocks;
   }
-  // Less by more than any rounding of the sigmoid; without a bound where the threshold is 0.
+  // Lower by more than any rounding of the sigmoid; there is no bound if the threshold is 0.
   const FloatVector bound = FloatVector{} + (std::log(low / (1 - low)) - 1e-3f);
   for (int64_t y = row; y < row_end; ++y) {
     for (int64_t x = column; x < column_end; x += kWidth) {
@@ -116,7 +116,7 @@ void fill_rows(const T* logits, int64_t width, const Bounds<exact>& bounds, cons
   }
 }
 
-// Lanes of two vectors, by constants: those of b from kWidth on.
+// Selects lanes of two vectors by constants; the lanes of b begin at kWidth.
 template <int... places>
 static inline FloatVector chosen(FloatVector a, FloatVector b) {
 #if defined(__clang__)
@@ -126,7 +126,7 @@ static inline FloatVector chosen(FloatVector a, FloatVector b) {
 #endif
 }
 
-// Swaps rows and columns of the squares of side `side` that are off the diagonal, for all squares of twice that side.
+// Swaps the off-diagonal squares of side `side`, in all squares of twice that side.
 template <int side, int... lanes>
 static inline void swap_squares(FloatVector* rows, std::integer_sequence<int, lanes...>) {
   for (int row = 0; row < kWidth; ++row) {
@@ -188,7 +188,7 @@ static inline int64_t next_set(const uint64_t* words, int64_t from, int64_t end,
   return std::min<int64_t>(end, word * 64 + __builtin_ctzll(bits));
 }
 
-// Bits of kWidth pixels from `pixel` on, of which the first `count` are wanted.
+// Bits of kWidth pixels from `pixel` on, of which only the first `count` are used.
 static inline uint32_t pixels_above(const Axis& along, const float* cells, int64_t pixel, int64_t count,
                                     FloatVector bound) {
   const int32_t* first = along.first + pixel;
@@ -214,8 +214,8 @@ static inline uint32_t pixels_above(const Axis& along, const float* cells, int64
   return sum(taps[0], taps[1], taps[2]);
 }
 
-// Gives the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
-// mixed(begin, end, bits), where bits(pixel, count) are those of count <= kWidth pixels.
+// Passes the pixels of line `pixel_line`, from the first to the last, to the sink: uniform(begin, end, value) and
+// mixed(begin, end, bits), where bits(pixel, count) are the bits of count <= kWidth pixels.
 template <class Sink>
 void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const Bounds<false>& bounds,
                const Lines& lines, Sink& sink) {
@@ -225,7 +225,7 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
   int32_t low = along.cells;
   int32_t high = -1;
   for (int tap = 0; tap < kTaps; ++tap) {
-    const int64_t own = line + tap < across.cells ? line + tap : line;  // after the last the weight is 0
+    const int64_t own = line + tap < across.cells ? line + tap : line;  // after the last cell the weight is 0
     low = std::min(low, lines.low[own - lines.begin]);
     high = std::max(high, lines.high[own - lines.begin]);
     taps[tap] = lines.cells_of(own);
@@ -235,7 +235,7 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
     return sink.uniform(0, along.pixels, false);
   }
 
-  // Combine. Two cells on both sides of those above are taps, too.
+  // Combines the cells above the bound, and two cells on either side of them, because pixels depend on these, too.
   const int64_t words = along.cells / 64 + 2;
   std::fill(lines.above, lines.above + words, 0);
   const FloatVector bound = FloatVector{} + bounds.threshold;
@@ -247,8 +247,8 @@ void give_line(const Axis& across, const Axis& along, int64_t pixel_line, const 
     store<float, float>(lines.combined + cell, value);
     lines.above[cell / 64] |= uint64_t{bits_above(value, bound)} << (cell % 64);
   }
-  lines.combined[along.cells] = lines.combined[along.cells + 1] = 0;  // taps after the last cell: not NaN
-  // Three cells that are not on one side. Where many are not, to compute all pixels takes less than to choose.
+  lines.combined[along.cells] = lines.combined[along.cells + 1] = 0;  // taps after the last cell must not be NaN
+  // Marks three cells that are not on the same side. If there are many, computing all pixels is faster than selecting them.
   for (int64_t word = 0; word + 1 < words; ++word) {
     const uint64_t here = lines.above[word];
     const uint64_t next = lines.above[word + 1];

@@ -12,19 +12,19 @@ namespace condinst::resampling {
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
-// Of a block, where lines are short enough. CUDA does not take the launch where a line (two, for masks_to_rle) does not
-// fit into a multiprocessor: beyond 20,000 to 50,000 cells.
+// Lines per block, if they are short enough. CUDA rejects the launch if a line (two lines for masks_to_rle) does not fit
+// into a multiprocessor: beyond 20,000 to 50,000 cells.
 constexpr int64_t kSharedBytes = 47 * 1024;  // the rest of 48 KiB is for static arrays
 
-// One mask, seen along its lines. For masks_to_image a line is a row, for masks_to_rle a column.
+// A mask, by lines. For masks_to_image a line is a row, for masks_to_rle a column.
 struct View {
-  Axis across;         // which lines of cells a line of pixels is made of
-  Axis along;          // and where in it a pixel looks
+  Axis across;         // the lines of cells for a line of pixels
+  Axis along;          // the cells of a pixel along the line
   int64_t line_step;   // between lines of cells, in elements
   int64_t cell_step;   // between cells of a line
 };
 
-// Shared memory: lines of pixels across, combined of three lines of cells, and not yet resampled along.
+// Shared memory: lines that are combined from three lines of cells each, and not yet resampled along the line.
 struct LineTile {
   float* cells;     // [lines, pitch], 0 after the last cell
   uint32_t* above;  // [lines, pitch / 32] bit c % 32 of word c / 32: cell c is above the threshold
@@ -45,7 +45,7 @@ static __device__ __forceinline__ LineTile line_tile(const Axis& along, int line
   return {cells, reinterpret_cast<uint32_t*>(cells + int64_t{lines} * pitch), pitch};
 }
 
-// `exact`: as the CPU kernels of panoptic_merge compute it, where the file is compiled without fused operations.
+// `exact`: the same bits as in the CPU kernels of panoptic_merge, if the file is compiled without fused operations.
 template <bool exact, class T>
 static __device__ __forceinline__ float probability(T logit) {
   const float x = widen<float>(logit);
@@ -71,8 +71,8 @@ static __device__ __forceinline__ float weighted_sum(const float* weights, int64
   }
 }
 
-// Fills a tile with pixel lines [begin, end). A lane has one cell of a line and keeps those of three lines, since lines
-// of pixels that follow each other look at the same. All threads of the block must call it; ends with a barrier.
+// Fills a tile with pixel lines [begin, end). A lane keeps the same cell of three lines, because consecutive lines of
+// pixels depend on the same lines of cells. All threads of the block must call it; it ends with a barrier.
 template <int threads, bool exact = false, class T>
 static __device__ __forceinline__ void fill_tile(const View& view, const T* logits, int64_t begin, int64_t end,
                                                  float threshold, const LineTile& tile) {
@@ -111,8 +111,8 @@ static __device__ __forceinline__ void fill_tile(const View& view, const T* logi
 
 enum class Side { below, above, mixed };
 
-// Where pixels [begin, last] of a line lie: on the side of the cells they are made of. `mixed` may also stand for more
-// cells than are looked at, so that their pixels must be computed.
+// The side of the threshold of pixels [begin, last] of a line, which is the side of their cells. `mixed` means that the
+// pixels must be computed; it may be due to a cell that they do not depend on.
 static __device__ __forceinline__ Side side_of(const Axis& along, const uint32_t* above, int64_t begin, int64_t last) {
   const int low = along.first[begin];
   const int count = min(along.first[last] + kTaps, along.cells) - low;

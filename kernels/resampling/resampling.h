@@ -1,6 +1,7 @@
-// From the cells of a mask to the pixels of an image, along one axis: aligned upsampling by the stride, crop to the
-// network's size, bilinear resize to the output's. Each is linear and looks at two neighbours, so that a pixel is a
-// weighted sum of three cells in a row. masks_to_image and masks_to_rle share this. All functions are static: see simd.h.
+// Resampling from the cells of a mask to the pixels of an image, along one axis: aligned upsampling by the stride, crop to
+// the network size, bilinear resize to the output size. The upsampling and the resize are linear and use two neighbours, so
+// that a pixel is a weighted sum of three adjacent cells. masks_to_image and masks_to_rle share this. All functions are
+// static: see simd.h.
 #pragma once
 
 #include <cmath>
@@ -13,47 +14,47 @@ namespace condinst::resampling {
 
 constexpr int kTaps = 3;
 
-// A cell whose logit is NaN has this probability, so that a pixel with a share of the cell is background: a pixel where
-// the cell has a weight above 0. A weight of 0 takes nothing from the cell.
+// A cell whose logit is NaN has this probability, so that a pixel in which the cell has a weight above 0 is background.
+// With a weight of 0, the cell has no influence.
 constexpr float kNotANumber = -1e30f;
 
-// Weights above 0 are at least this: times itself and kNotANumber it is still far below every threshold.
+// Weights above 0 are at least this number: the product of its square and kNotANumber is still far below every threshold.
 constexpr float kLeastWeight = 1e-12f;
 
 // One axis. Pixel i is the sum over t of weights[t * pixels + i] * cell[first[i] + t], where cells after the last have
-// weight 0. The weights are not negative and their sum is 1, so that it is between the smallest and the largest cell.
+// weight 0. The weights are not negative and their sum is 1, so that a pixel is between its smallest and its largest cell.
 struct Axis {
   int32_t cells;
   int32_t pixels;
   const int32_t* first;    // [pixels], ascending
   const float* weights;    // [kTaps, pixels]
   const int32_t* begin;    // [cells + 1]: the first pixel with `first` of at least this
-  int32_t taps;            // kTaps, or 2: the last weight of every pixel is 0
+  int32_t taps;            // kTaps, or 2 if the last weight of every pixel is 0
 };
 
-// How an axis comes about, in numbers of cells and pixels.
+// The definition of an axis, in numbers of cells and pixels.
 struct Scale {
   int64_t cells;    // of the mask
   int64_t stride;   // pixels of the network's input per cell
-  int64_t network;  // of these pixels, those that are not padding
+  int64_t network;  // of these pixels, without the padding
   int64_t pixels;   // of the output
 };
 
-constexpr int64_t kReadAfter = 16;  // numbers after a table that vectors may read, and drop
+constexpr int64_t kReadAfter = 16;  // numbers after a table that vectors may read
 
-// Numbers of four bytes that the tables of an axis take: first, weights, begin.
+// The size of the tables of an axis, in numbers of four bytes: first, weights, begin.
 static inline int64_t table_size(const Scale& scale) {
   return (1 + kTaps) * scale.pixels + scale.cells + 1 + kReadAfter;
 }
 
-// What a pixel is made of.
+// The cells and weights of a pixel.
 struct Taps {
   int32_t first;
   float weights[kTaps];
 };
 
 static inline CONDINST_HOST_DEVICE Taps taps_of(const Scale& scale, int64_t pixel) {
-  // PyTorch's own numbers: single precision, the position rounded once.
+  // The numbers of PyTorch: single precision, with the position rounded once.
   const float step = static_cast<float>(scale.network) / static_cast<float>(scale.pixels);
   const double center = static_cast<double>(static_cast<float>(pixel) + 0.5f);
   const float exact = static_cast<float>(static_cast<double>(step) * center - 0.5);
@@ -65,7 +66,7 @@ static inline CONDINST_HOST_DEVICE Taps taps_of(const Scale& scale, int64_t pixe
   double sums[kTaps] = {};
   int64_t cell = -1;
   const auto add = [&](int64_t fine, double part) {
-    const int64_t shifted = fine < scale.stride / 2 ? 0 : fine - scale.stride / 2;  // the aligned upsampling's begin
+    const int64_t shifted = fine < scale.stride / 2 ? 0 : fine - scale.stride / 2;  // the begin of the aligned upsampling
     const int64_t left = shifted / scale.stride;
     const int64_t right = left + 1 < scale.cells ? left + 1 : left;
     const double of_right = static_cast<double>(shifted % scale.stride) / static_cast<double>(scale.stride);
@@ -83,8 +84,8 @@ static inline CONDINST_HOST_DEVICE Taps taps_of(const Scale& scale, int64_t pixe
   return taps;
 }
 
-// Fills in what `table` [table_size] says of a pixel, and where the cells begin that it is the first of. `before` is
-// `first` of the pixel before, or -1.
+// Fills the entries of a pixel in `table` [table_size], and `begin` of the cells for which it is the first pixel. `before`
+// is `first` of the previous pixel, or -1.
 static inline CONDINST_HOST_DEVICE void fill_in(const Scale& scale, int64_t pixel, const Taps& taps, int32_t before,
                                                 int32_t* table) {
   table[pixel] = taps.first;
@@ -112,19 +113,19 @@ static inline void fill_table(const Scale& scale, int32_t* table) {
   }
 }
 
-// The axis whose table is at `table`, on the host or on a device.
+// The axis with the table at `table`, on the host or on a device.
 static inline Axis axis_of(const int32_t* table, const Scale& scale) {
   return {static_cast<int32_t>(scale.cells), static_cast<int32_t>(scale.pixels), table,
           reinterpret_cast<const float*>(table + scale.pixels), table + (1 + kTaps) * scale.pixels,
           scale.network == scale.pixels ? 2 : kTaps};
 }
 
-// Cells that decide about the pixels between them without these being computed: where three by three are all above
-// `high` the pixels are above the threshold, and where none is above `low` they are not.
+// Bounds of cells that decide pixels without computing them: if three by three cells are all above `high`, their pixels are
+// above the threshold, and if none is above `low`, they are not.
 //
-// exact = false, for masks_to_image and masks_to_rle: both are the threshold, and pixels within rounding of it may be
-// on either side. exact = true, for panoptic_merge: sums taken without fused operations would say the same. A sum of
-// 3 x 3 products of probabilities is off by less than 9 roundings of 2^-24.
+// exact = false, for masks_to_image and masks_to_rle: both are the threshold, and pixels within rounding of it may be on
+// either side. exact = true, for panoptic_merge: sums without fused operations would give the same result. The error of a
+// sum of 3 x 3 products of probabilities is less than 9 roundings of 2^-24.
 template <bool exact>
 struct Bounds {
   float threshold, low, high;
@@ -135,7 +136,7 @@ struct Bounds {
         high(exact ? threshold * (1 + 2e-6f) + 1e-30f : threshold) {}
 };
 
-// Masks and what becomes of them. All arrays are contiguous.
+// The masks, their axes and the threshold. All arrays are contiguous.
 struct Args {
   const void* logits;  // [count, rows.cells, columns.cells] of type
   ElementType type;    // float16, bfloat16 or float32

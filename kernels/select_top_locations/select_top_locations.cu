@@ -13,7 +13,8 @@ __device__ __forceinline__ int64_t add(int64_t* to, int64_t value) {
       atomicAdd(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value)));
 }
 
-// One block per image. Atomics decide where the keys of an object lie and in which order, but not which are the largest.
+// One block per image. Atomics decide the positions and the order of the keys of an object, but not which keys are the
+// largest.
 template <class Class>
 __global__ void __launch_bounds__(kThreads) select_in_image(Args args) {
   __shared__ int64_t positives, matched;

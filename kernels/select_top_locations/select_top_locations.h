@@ -1,5 +1,6 @@
-// What the CPU and the CUDA kernels of select_top_locations share: their arguments, and scores of locations as keys: the
-// better of two locations of an object has the larger key, and no two are equal. All functions are static: see simd.h.
+// Code that the CPU and the CUDA kernels of select_top_locations share: their arguments, and scores of locations as keys.
+// The better of two locations of an object has the larger key, and no two keys are equal. All functions are static: see
+// simd.h.
 #pragma once
 
 #include <cmath>
@@ -24,8 +25,8 @@ struct Args {
   int64_t num_objects;
   int64_t max_locations;
   int64_t* counts;                 // [num_images, num_objects] scratch: positives of each object
-  int64_t* starts;                 // [num_images, num_objects] scratch: where its keys begin
-  uint64_t* keys;                  // [num_images, num_locations] scratch: those of the positives, object by object
+  int64_t* starts;                 // [num_images, num_objects] scratch: the begin of the keys of each object
+  uint64_t* keys;                  // [num_images, num_locations] scratch: keys of the positives, object by object
   bool* selected;                  // [num_images, num_locations], out
 };
 
@@ -33,7 +34,7 @@ static inline CONDINST_HOST_DEVICE bool is_positive(const Args& args, int64_t ob
   return object >= 0 && object < args.num_objects;
 }
 
-// Locations of each matched object of an image.
+// The number of locations of each matched object of an image.
 static inline CONDINST_HOST_DEVICE int64_t quota_of(const Args& args, int64_t matched) {
   const int64_t quota = args.max_locations / (matched > 0 ? matched : 1);
   return quota > 0 ? quota : 1;
@@ -54,7 +55,7 @@ static inline CONDINST_HOST_DEVICE float sigmoid(float x) { return 1 / (1 + expf
 // Whether a comes before b; NaN is the largest, as in PyTorch's sort and max.
 static inline CONDINST_HOST_DEVICE bool exceeds(float a, float b) { return a > b || (a != a && b == b); }
 
-// Scores are in 0 .. 1, where bits are in the order of the numbers. Of equal scores the lower location is better.
+// Scores are in 0 .. 1, where the bits have the order of the numbers. Of equal scores the lower location is better.
 static inline CONDINST_HOST_DEVICE uint64_t key_of(float class_logit, float centerness_logit, int64_t location) {
   const float score = sigmoid(class_logit) * sigmoid(centerness_logit);
   uint32_t bits = 0x7fffffff;  // of NaN

@@ -43,7 +43,7 @@ float largest(const T* logits, int64_t count) {
   }
 }
 
-// Positives are far from each other in memory; their logits are asked for this many positives ahead.
+// Positives are far from each other in memory, so their logits are prefetched this many positives ahead.
 constexpr int64_t kAhead = 8;
 
 template <class T>
@@ -54,8 +54,8 @@ void prefetch(const T* from, int64_t count) {
   }
 }
 
-// The largest key that at least `quota` of `count` > quota keys reach, bit by bit from the highest; exactly `quota` do, as
-// no two keys are equal.
+// The largest key such that at least `quota` of `count` > quota keys are not below it, bit by bit from the highest bit.
+// Exactly `quota` keys are, because no two keys are equal.
 uint64_t threshold(const uint64_t* keys, int64_t count, int64_t quota) {
   uint64_t reached = 0;
   for (uint64_t bit = uint64_t{1} << 63; bit > 0; bit >>= 1) {

@@ -1,4 +1,4 @@
-// The CPU kernel of select_top_locations. It works on ranges of images, which the caller may give to any threads in any
+// The CPU kernel of select_top_locations. It works on ranges of images, which the caller may run on any threads in any
 // order.
 #pragma once
 

@@ -1,5 +1,5 @@
 // The CUDA kernel of select_top_locations, as a function that launches it on a stream (a cudaStream_t of the current
-// device) and returns at once. It throws std::runtime_error when CUDA does not take a launch.
+// device) and returns at once. It throws std::runtime_error if CUDA rejects a launch.
 #pragma once
 
 #include "select_top_locations.h"

@@ -22,8 +22,8 @@ __device__ __forceinline__ LossAndGradient<Acc> loss_of(Acc x, bool positive, Ac
   return values;
 }
 
-// One block per chunk. A thread takes packs of neighbouring logits, kLossThreads packs apart; which ones does not depend on
-// the alignment of the logits, nor does the sum.
+// One block per chunk. A thread takes packs of adjacent logits, kLossThreads packs apart. The assignment of packs to
+// threads, and so the sum, does not depend on the alignment of the logits.
 template <class T>
 __global__ void __launch_bounds__(kLossThreads) chunk_losses(Args args) {
   using Acc = AccOf<T>;

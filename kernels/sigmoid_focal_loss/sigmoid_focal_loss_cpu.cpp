@@ -12,8 +12,8 @@ namespace {
 
 using namespace condinst::CONDINST_ISA;
 
-// The logits of a chunk that belong to the class of their row, in order. There are few, so that going from one to the
-// next is cheaper than a comparison for each logit; and it does not matter how rows fall into vectors.
+// The logits of a chunk that belong to the class of their row, in order. There are few of them, so that this is cheaper
+// than a comparison per logit, and rows need not be aligned with vectors.
 class Positives {
  public:
   Positives(const Args& args, const LossChunk& chunk)

@@ -1,4 +1,4 @@
-// The CPU kernel of sigmoid_focal_loss. It works on ranges of tasks, which the caller may give to any threads in any order.
+// The CPU kernel of sigmoid_focal_loss. It works on ranges of tasks, which the caller may run on any threads in any order.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace condinst::sigmoid_focal_loss {
 constexpr int64_t kCpuChunk = 16384;  // LossResults::chunk
 
 CONDINST_FOR_EACH_ISA(
-    // Tasks [begin, end) of task_count: fill what the results want, but for the sum.
+    // Tasks [begin, end) of task_count: fill the results that are not null, except the sum.
     void losses(const Args& args, int64_t begin, int64_t end);)
 
 }  // namespace condinst::sigmoid_focal_loss

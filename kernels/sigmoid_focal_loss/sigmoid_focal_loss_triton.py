@@ -1,6 +1,6 @@
 """The kernel of `condinst.ops.sigmoid_focal_loss` in Triton; formulas as in sigmoid_focal_loss.h.
 
-Arguments as in common/loss_triton.py. What is the same for all calls of a model is a constant.
+Arguments as in common/loss_triton.py. Arguments that are the same in all calls of a model are constants.
 """
 
 import triton
@@ -30,7 +30,7 @@ def focal_losses(
     acc = out.dtype.element_ty
     first = tl.program_id(0).to(tl.int64) * CHUNK
     first_row = first // NUM_CLASSES
-    # within the chunk 32 bits are enough, and division by a constant is a multiplication
+    # Within the chunk 32 bits are enough, and division by a constant is a multiplication.
     place = (first - first_row * NUM_CLASSES).to(tl.int32) + tl.arange(0, CHUNK)
     row = place // NUM_CLASSES
     index = first + tl.arange(0, CHUNK)

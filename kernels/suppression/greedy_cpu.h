@@ -7,15 +7,15 @@ namespace condinst {
 namespace CONDINST_ISA {
 namespace {
 
-// Groups [begin, end): fills `kept`. A candidate is tested against those before it that survive, which are fewer than all
-// and can lie side by side for vectors. Survivors has
+// Groups [begin, end): fills `kept`. A candidate is only tested against the earlier survivors, which can be adjacent in
+// memory for vectors. Survivors has
 //
 //   void start(int64_t group, int64_t place)   a new group, whose first candidate is at `place` of Sorted::grouped
 //   bool suppress(int32_t candidate)           whether a survivor of the group removes the candidate
-//   void add(int32_t candidate)                the candidate that `suppress` was just asked about survives
+//   void add(int32_t candidate)                adds the candidate of the last call of `suppress` to the survivors
 //
-// Several groups run at once on different threads, each with Survivors of its own: what they keep in common memory must be
-// theirs alone. [place, place + size of the group) is, in an array of num_candidates.
+// Several groups run at once on different threads, each with separate Survivors. They may write to [place, place + size of
+// the group) of a shared array of num_candidates, but to no other shared memory.
 template <class Survivors>
 static inline void suppress_groups(const suppression::Sorted& sorted, Survivors survivors, int64_t begin, int64_t end) {
   for (int64_t group = begin; group < end; ++group) {

@@ -9,15 +9,15 @@
 namespace condinst::suppression::cuda {
 
 constexpr int kGreedyThreads = 256;
-constexpr int kTile = 64;                          // candidates that are settled at a time
+constexpr int kTile = 64;                          // candidates that are decided at a time
 constexpr int kParts = kGreedyThreads / kTile;     // threads that share a row of the tile's pairs
 constexpr int kPartners = kTile / kParts;          // pairs of such a thread
-constexpr int64_t kGreedyBlocks = 1024;            // blocks at most: each takes one group after another
+constexpr int64_t kGreedyBlocks = 1024;            // the most blocks: each processes several groups in turn
 
-// A block settles a group tile by tile: the pairs within the tile, one thread that goes through them, then all threads test the
-// rest of the group against those of the tile that survive. Pairs, copied to every thread, has
+// A block decides a group tile by tile: it tests the pairs within the tile, one thread then decides the candidates of the
+// tile, and all threads test the rest of the group against the survivors of the tile. Pairs, copied to every thread, has
 //
-//   Item                                           what a pair test reads of a candidate; plain data
+//   Item                                           the data of a candidate for a pair test; plain data
 //   Item load(int64_t candidate) const
 //   bool suppresses(const Item& better, const Item& other) const
 template <class Pairs>
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kGreedyThreads) suppress_groups(Sorted sorted,
   using Item = typename Pairs::Item;
   __shared__ Item items[kTile];
   __shared__ bool alive[kTile];
-  __shared__ Pack<uint16_t, kParts> suppressed[kTile];  // bits of the partners that a candidate of the tile removes
+  __shared__ Pack<uint16_t, kParts> suppressed[kTile];  // bits of the other candidates of the tile that it removes
   __shared__ int survivors[kTile];
   __shared__ int num_survivors;
   static_assert(kPartners == 16, "the bits of a part");
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kGreedyThreads) suppress_groups(Sorted sorted,
           }
         }
       }
-      __syncthreads();  // before the next tile reads what was removed, and takes the shared memory
+      __syncthreads();  // before the next tile reads `removed` and reuses the shared memory
     }
   }
 }

@@ -10,10 +10,10 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Runs of sorted keys that one pass makes into one. Their searches do not wait for each other.
+// The number of runs of sorted keys that a pass merges into one run. Their searches are independent.
 constexpr int kFanIn = 8;
 
-// The keys before the groups are done.
+// The keys before suppression.
 struct AllCandidates {
   Args args;
   __device__ Key operator()(int64_t index) const {
@@ -24,7 +24,7 @@ struct AllCandidates {
   }
 };
 
-// The keys of what survived, without labels: each image's by falling score.
+// The keys of the survivors, without labels: those of each image by falling score.
 struct Survivors {
   const Key* keys;
   const uint8_t* removed;
@@ -34,7 +34,7 @@ struct Survivors {
   }
 };
 
-// A block makes `kThreads` keys and sorts them: the rank of a key is the number of those that come before it.
+// A block computes `kThreads` keys and sorts them: the rank of a key is the number of smaller keys.
 template <class MakeKey>
 __global__ void __launch_bounds__(kThreads) sort_tiles(MakeKey make_key, Key* sorted, int64_t count) {
   __shared__ Key tile[kThreads];
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) sort_tiles(MakeKey make_key, Key* so
   }
 }
 
-// Merges runs of `length` sorted keys, `kFanIn` at a time: the place of a key is the sum of its ranks in them.
+// Merges runs of `length` sorted keys, `kFanIn` at a time: the place of a key is the sum of its ranks in the runs.
 __global__ void __launch_bounds__(kThreads) merge_runs(const Key* runs, Key* merged, int64_t count, int64_t length) {
   const int64_t place = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (place >= count) {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads) merge_runs(const Key* runs, Key* mer
 #pragma unroll
     for (int run = 0; run < kFanIn; ++run) {
       const int64_t start = first + run * length;
-      const int64_t size = min(length, count - start);  // below 0 for runs that are not there
+      const int64_t size = min(length, count - start);  // negative for missing runs
       if (ranks[run] + step <= size && is_before(runs[start + ranks[run] + step - 1], own)) {
         ranks[run] += step;
       }
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(kThreads) merge_runs(const Key* runs, Key* mer
   merged[first + rank] = own;
 }
 
-// From `sorted.spare`, where tiles are sorted, to `sorted.keys`.
+// Merges the sorted tiles of `sorted.spare` into `sorted.keys`.
 void merge_tiles(int64_t count, Sorted& sorted, void* stream) {
   std::swap(sorted.keys, sorted.spare);
   for (int64_t length = kThreads; length < count; length *= kFanIn) {
@@ -98,7 +98,7 @@ void merge_tiles(int64_t count, Sorted& sorted, void* stream) {
 
 __global__ void reset_groups(int32_t* num_groups) { *num_groups = 0; }
 
-// Lists where groups start. The order of the list differs from run to run, but groups know nothing of each other.
+// Lists the starts of groups. The order of the list differs from run to run, but groups are independent.
 __global__ void __launch_bounds__(kThreads) find_groups(Sorted sorted, int64_t count) {
   const int64_t place = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (place >= count) {
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kThreads) find_groups(Sorted sorted, int64_t c
   }
 }
 
-// A block has `kThreads` columns of an image.
+// One block per `kThreads` columns of an image.
 __global__ void __launch_bounds__(kThreads) best_of_images(Args args, const Key* keys, int64_t blocks_per_image) {
   const int64_t image = blockIdx.x / blocks_per_image;
   const int64_t rank = (blockIdx.x - image * blocks_per_image) * kThreads + threadIdx.x;
@@ -165,7 +165,7 @@ void write_best(const Args& args, Sorted& sorted, void* stream) {
     merge_tiles(count, sorted, stream);
   }
   if (args.num_images > 0) {
-    // one block where there are no columns: it writes the count
+    // one block if there are no columns, because it writes the count
     const int64_t blocks_per_image = std::max<int64_t>((args.capacity + kThreads - 1) / kThreads, 1);
     launch("suppression best_of_images", best_of_images, grid_size(args.num_images * blocks_per_image), kThreads, 0,
            stream, args, sorted.keys, blocks_per_image);

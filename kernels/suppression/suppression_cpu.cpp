@@ -8,8 +8,8 @@ namespace condinst::suppression {
 namespace CONDINST_ISA {
 namespace {
 
-// Sorts `count` candidates by key(candidate), a uint64_t, and leaves those of equal keys in order. Digits that all keys
-// have in common cost nothing. The result is in `order`.
+// Stable sort of `count` candidates by key(candidate), a uint64_t. Digits that are the same in all keys are skipped. The
+// result is in `order`.
 template <class Key>
 void radix_sort(int32_t*& order, int32_t*& spare, int64_t count, const Key& key) {
   uint64_t varying = 0;
@@ -77,7 +77,7 @@ void write_best(const Args& args, const Sorted& sorted) {
     const int64_t image = args.image_indices[candidate];
     int64_t* indices = args.indices + image * args.capacity;
     int64_t& count = args.counts[image];
-    // what was written last has the score at max_detections - 1, or no later one would have been written
+    // the last written detection has the score at max_detections - 1, otherwise no later one would have been written
     if (sorted.kept[candidate] != 0 &&
         is_among_best(args, count, args.scores[candidate], count == 0 ? 0 : args.scores[indices[count - 1]])) {
       indices[count++] = candidate;

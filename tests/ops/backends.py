@@ -1,6 +1,6 @@
 """The backends of one operator as parameters of its tests.
 
-`make gpu` runs what has the mark `gpu`. So each case that computes on a GPU gets it here.
+`make gpu` runs tests with the mark `gpu`. So each case that computes on a GPU gets the mark here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from condinst.backends.registry import DEVICES
 
 
 def device_of(backend: str) -> str:
-    """Where a test puts the tensors of a backend. The reference runs everywhere, and is tested on the CPU."""
+    """The device of the tensors in a test of a backend. The reference runs everywhere, and is tested on the CPU."""
     return "cpu" if backend == "reference" else DEVICES[backend][0]
 
 

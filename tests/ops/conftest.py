@@ -1,4 +1,4 @@
-"""What Triton's interpreter needs for the tests."""
+"""Corrects Triton's interpreter for the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from condinst.backends.registry import TRITON_INTERPRETED
 
 @pytest.fixture(scope="session", autouse=True)
 def bfloat16_in_the_interpreter() -> Iterator[None]:
-    """Triton 3.8's interpreter truncates to bfloat16, where GPUs round, and takes bfloat16 for integers in float64."""
+    """Triton 3.8's interpreter truncates to bfloat16, where GPUs round, and reads bfloat16 as integers in float64."""
     if not TRITON_INTERPRETED:
         yield
         return

@@ -1,5 +1,5 @@
-// Makes the mistake that its argument names in a kernel on the host, and prints what is said about it. Then launches a
-// right kernel.
+// Makes the mistake that its argument names in a kernel on the host, and prints the message about it. Then launches a
+// correct kernel.
 #include <cstdio>
 #include <map>
 #include <stdexcept>
@@ -70,7 +70,7 @@ __global__ void do_nothing() {}
 __global__ void unwritten_static() {
   __shared__ float values[128];
   result[threadIdx.x] = values[threadIdx.x];
-  values[threadIdx.x] = 1;  // gone in the next block
+  values[threadIdx.x] = 1;  // undefined in the next block
 }
 
 __global__ void unwritten_dynamic() {

@@ -1,4 +1,4 @@
-"""How a call of a public operator may end: with a result, or with an exception that the operators document."""
+"""Checks that a call of a public operator returns a result, or raises an exception that the operators document."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from condinst.testing import OpSpec
 
 NO_MEMORY = ("memory", "bad_alloc", "calculation overflowed", "multiplication overflow")
-"""Words of PyTorch where a call asks for more memory than there is, or for more bytes than an integer can count."""
+"""Parts of PyTorch's messages for a call that needs more memory than there is, or more bytes than an integer holds."""
 
 
 def check_documented(spec: OpSpec, call: Callable[[], Any], what: str) -> None:
     """Call, and fail for an exception that the operators do not document.
 
-    The message of a TypeError or ValueError begins with the name of an argument or of the operator; PyTorch's own
-    messages do not. The argument may be one that was not changed: an option may contradict it.
+    The message of a TypeError or ValueError begins with the name of an argument or of the operator; messages of PyTorch
+    do not. It may be an argument that was not changed, because an option can contradict it.
     """
     try:
         call()

@@ -1,4 +1,4 @@
-"""Masks with NaN, and by loops the pixels that NaN reaches: for the tests of the operators that resample masks."""
+"""Masks with NaN, and the pixels that NaN reaches, by loops: for the tests of the operators that resample masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 CELLS = (4, 5)
 WIDE = (19, 70)
-"""Cells of a map that are more than a vector, a word of bits, or a block of either."""
+"""The cells of a map with more cells than a vector, a word of bits, or a block of either."""
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -30,35 +30,35 @@ class Case:
 
     @property
     def options(self) -> dict[str, Any]:
-        """As `masks_to_image` and `masks_to_rle` take them."""
+        """The options of `masks_to_image` and `masks_to_rle`."""
         return {"mask_stride": self.stride, "network_size": self.network, "output_size": self.output}
 
     @property
     def nan(self) -> Tensor:
-        """Where the maps [K, h, w] are NaN: in one cell (of CELLS each has a map), in some, in all, in none."""
+        """Whether cells [K, h, w] are NaN: a single cell (each of CELLS in turn), several, all or no cells."""
         height, width = self.cells
         generator = np.random.default_rng(0)
         single = np.zeros((20, height * width), dtype=bool)
         single[np.arange(20), generator.choice(height * width, 20, replace=False)] = True
-        others = np.zeros((4, height, width), dtype=bool)
-        others[0, 1:3, 2:4] = True
-        others[1] = generator.random((height, width)) < 0.05
-        others[2] = True
-        return torch.from_numpy(np.concatenate([single.reshape(-1, height, width), others]))
+        several = np.zeros((4, height, width), dtype=bool)
+        several[0, 1:3, 2:4] = True
+        several[1] = generator.random((height, width)) < 0.05
+        several[2] = True
+        return torch.from_numpy(np.concatenate([single.reshape(-1, height, width), several]))
 
     def logits(self, value: float) -> Tensor:
-        """NaN, and the value where there is none."""
+        """Logits that are NaN in these cells, and `value` in the others."""
         return torch.where(self.nan, torch.nan, value).to(self.dtype)
 
 
 def all_cases(stride: int) -> list[Case]:
-    """Equal sizes, equal on one axis, larger and smaller, with and without padding that is cut off.
+    """Sizes that are equal, equal on one axis, larger and smaller, with and without padding that is cropped.
 
-    The types take turns, so that a test is over in seconds.
+    Each case has the next dtype in turn, so that a test takes only seconds.
     """
     height, width = CELLS[0] * stride, CELLS[1] * stride
     sizes = []
-    for network in ((height, width), (height - stride // 2 - 1, width - stride)):  # cut within a cell, and whole cells
+    for network in ((height, width), (height - stride // 2 - 1, width - stride)):  # the second ends within a cell
         rows, columns = network
         outputs = [
             network,
@@ -91,7 +91,7 @@ def upsampling(cells: int, stride: int, network: int, pixels: int) -> NDArray[np
     weights = np.zeros((pixels, cells))
     step = float(np.float32(network) / np.float32(pixels))
     for i in range(pixels):
-        position = max(float(np.float32(step * (i + 0.5) - 0.5)), 0)  # in single precision, as PyTorch
+        position = max(float(np.float32(step * (i + 0.5) - 0.5)), 0)  # in single precision, as in PyTorch
         lower = min(int(position), network - 1)
         weights[i] += (1 - (position - lower)) * fine[lower]
         weights[i] += (position - lower) * fine[min(lower + 1, network - 1)]
@@ -100,7 +100,7 @@ def upsampling(cells: int, stride: int, network: int, pixels: int) -> NDArray[np
 
 @cache
 def reached_by_nan(case: Case) -> Tensor:
-    """The pixels [K, H, W] that have a share of a cell with NaN."""
+    """Whether pixels [K, H, W] depend on a cell with NaN."""
     nan = case.nan.numpy()
     rows, columns = (
         upsampling(case.cells[side], case.stride, case.network[side], case.output[side]) for side in (0, 1)
@@ -114,7 +114,7 @@ def reached_by_nan(case: Case) -> Tensor:
 
 
 def multiplying_interpolate(x: Tensor, size: tuple[int, int], mode: str, align_corners: bool | None = None) -> Tensor:
-    """`torch.nn.functional.interpolate` as on CUDA: also where nothing is resized, a neighbour is multiplied by 0."""
+    """`torch.nn.functional.interpolate` as on CUDA: even without a resize, a neighbour is multiplied by 0."""
     assert mode == "bilinear"
     for dim, pixels in zip((2, 3), size, strict=True):
         cells = x.shape[dim]

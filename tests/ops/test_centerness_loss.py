@@ -76,7 +76,7 @@ def test_nothing_has_a_gradient(backend: str, reduction: str) -> None:
     assert logits.grad is not None and logits.grad.shape == (0,)
 
 
-def test_second_fence() -> None:
+def test_defensive_checks() -> None:
     with pytest.raises(RuntimeError, match=r"logits: expected \[N\]"):
         torch.ops.condinst.centerness_loss(torch.rand(2, 3), torch.rand(2), True, False)
     with pytest.raises(RuntimeError, match=r"targets: expected \[N\] of the dtype of the loss"):

@@ -34,8 +34,8 @@ def _largest_sample(spec: OpSpec) -> Sample:
     return max(spec.samples(torch.float32, CUDA), key=lambda sample: sample.args[0].numel())
 
 
-def _own_leaves(spec: OpSpec, sample: Sample) -> tuple[Any, ...]:
-    """The arguments as tensors of their own, which ask for a gradient where they have one."""
+def _make_leaves(spec: OpSpec, sample: Sample) -> tuple[Any, ...]:
+    """Copies of the arguments, which require a gradient if they are differentiable."""
     return spec.with_gradients(tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in sample.args))
 
 
@@ -52,7 +52,7 @@ def _forward_and_backward(spec: OpSpec, backend: str, args: tuple[Any, ...], sam
 @each_case
 def test_never_waits_for_the_device(spec: OpSpec, backend: str) -> None:
     sample = _largest_sample(spec)
-    args = _own_leaves(spec, sample)
+    args = _make_leaves(spec, sample)
     _forward_and_backward(spec, backend, args, sample)  # what is compiled or loaded once may wait
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
@@ -66,8 +66,8 @@ def test_never_waits_for_the_device(spec: OpSpec, backend: str) -> None:
 def test_runs_on_the_current_stream(spec: OpSpec, backend: str) -> None:
     """The arguments are written late on a side stream; a kernel on another stream would read NaN."""
     sample = _largest_sample(spec)
-    expected = _forward_and_backward(spec, backend, _own_leaves(spec, sample), sample)
-    args = _own_leaves(spec, sample)
+    expected = _forward_and_backward(spec, backend, _make_leaves(spec, sample), sample)
+    args = _make_leaves(spec, sample)
     tensors = [(arg, source) for arg, source in zip(args, sample.args, strict=True) if isinstance(arg, Tensor)]
     with torch.no_grad():
         for arg, _ in tensors:
@@ -89,7 +89,7 @@ def test_runs_on_the_current_stream(spec: OpSpec, backend: str) -> None:
 def test_in_a_cuda_graph(spec: OpSpec, backend: str) -> None:
     """Recorded once, replayed on new values: the same bits as without a graph."""
     sample = _largest_sample(spec)
-    args = _own_leaves(spec, sample)
+    args = _make_leaves(spec, sample)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # PyTorch wants a first run on a side stream

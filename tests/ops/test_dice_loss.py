@@ -89,7 +89,7 @@ def test_second_derivative_of_the_reference() -> None:
         ((torch.rand(2, 3), torch.ones(2, 3, dtype=torch.int64), 1e-5), "expected dtype bool, uint8"),
     ],
 )
-def test_second_fence(args: tuple[object, ...], message: str) -> None:
+def test_defensive_checks(args: tuple[object, ...], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         torch.ops.condinst.dice_loss(*args)
 

@@ -133,7 +133,7 @@ FEATURES, PARAMS, LOCATIONS, IMAGES, SIZES = args_of(3)
         ({"coordinates": "polar"}, "coordinates: expected relative, absolute or none; got 'polar'"),
     ],
 )
-def test_second_fence(changed: dict[str, object], message: str) -> None:
+def test_defensive_checks(changed: dict[str, object], message: str) -> None:
     tensors = {
         "mask_features": FEATURES,
         "params": PARAMS,

@@ -130,12 +130,12 @@ HEAD, MASKS, INDICES = args_of(3)[:5], *args_of(3)[5:]
         (MASKS[:, 1:], INDICES, r"target_masks: expected \[G, 24, 42\] bool or uint8"),
     ],
 )
-def test_second_fence(masks: Tensor, indices: Tensor, message: str) -> None:
+def test_defensive_checks(masks: Tensor, indices: Tensor, message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         torch.ops.condinst.dynamic_mask_loss(*HEAD, masks, indices, *NATIVE_OPTIONS, 1e-5)
 
 
-def test_second_fence_of_the_gradient() -> None:
+def test_defensive_checks_of_the_gradient() -> None:
     backward = torch.ops.condinst.dynamic_mask_loss_backward
     with pytest.raises(RuntimeError, match=r"grad_losses: expected \[K\]"):
         backward(torch.ones(2), torch.ones(3, 2), *HEAD, MASKS, INDICES, *NATIVE_OPTIONS)

@@ -113,6 +113,6 @@ def test_backward_twice(backend: str, dtype: torch.dtype, reduction: str) -> Non
         ((torch.rand(3, 4), torch.rand(3, 4), torch.rand(2)), r"weights: expected \[N\]"),
     ],
 )
-def test_second_fence(args: tuple[Tensor, Tensor, Tensor | None], message: str) -> None:
+def test_defensive_checks(args: tuple[Tensor, Tensor, Tensor | None], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         torch.ops.condinst.giou_loss(*args, True, True, False)

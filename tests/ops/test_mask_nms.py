@@ -143,7 +143,7 @@ def test_threshold_is_strict(backend: str) -> None:
         ({6: -1}, "num_images, max_detections, capacity: expected at least 0"),
     ],
 )
-def test_second_fence(change: dict[int, Any], message: str) -> None:
+def test_defensive_checks(change: dict[int, Any], message: str) -> None:
     zeros = torch.zeros(3, dtype=torch.int64)
     args: list[Any] = [torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3), zeros, zeros, 0.5, 0, 2, 3]
     for position, value in change.items():

@@ -95,7 +95,7 @@ def test_the_compiled_reference_treats_nan_alike() -> None:
     assert torch.equal(actual, masks_to_image(*sample.args, **sample.kwargs, backend="reference"))
 
 
-def test_second_fence() -> None:
+def test_defensive_checks() -> None:
     logits = torch.zeros(1, 3, 3)
     for arguments in ((0, 3, 3, 3, 3), (1, 4, 3, 3, 3), (1, 3, 3, 0, 3), (1, 3, 3, 1 << 16, 1 << 16)):
         with pytest.raises(RuntimeError, match=r"expected (at least 1|1 \.\.|sides of 1 \.\.)"):

@@ -92,7 +92,7 @@ def test_never_raises_a_score_and_takes_packed_masks(backend: str) -> None:
         assert torch.equal(decayed, packed)
 
 
-def test_second_fence() -> None:
+def test_defensive_checks() -> None:
     zeros = torch.zeros(3, dtype=torch.int64)
     with pytest.raises(RuntimeError, match="kernel: expected gaussian or linear; got 'box'"):
         torch.ops.condinst.matrix_nms(zeros[:, None], torch.zeros(3), zeros, zeros, "box", 2.0)

@@ -48,6 +48,6 @@ def test_compares_in_the_dtype_of_the_masks(backend: str, dtype: torch.dtype, th
 
 
 @pytest.mark.parametrize("masks", [torch.ones(4, 4), torch.ones(1, 4, 4, dtype=torch.int32)])
-def test_second_fence(masks: Tensor) -> None:
+def test_defensive_checks(masks: Tensor) -> None:
     with pytest.raises(RuntimeError, match="masks: expected|expected dtype bool"):
         torch.ops.condinst.pack_masks(masks, 0.5)

@@ -193,7 +193,7 @@ def _rows(*rows: str) -> Tensor:
     return torch.tensor([[[8.0 if pixel == "#" else -8.0 for pixel in row]] for row in rows])
 
 
-def _of_rows(rows: list[str], scores: list[float], backend: str, **options: Any) -> tuple[list[int], list[int]]:
+def _merge_rows(rows: list[str], scores: list[float], backend: str, **options: Any) -> tuple[list[int], list[int]]:
     """Ids and areas of instances, one pixel to the cell, without stuff."""
     size = [(1, len(rows[0]))]
     device = device_of(backend)
@@ -213,18 +213,18 @@ def _of_rows(rows: list[str], scores: list[float], backend: str, **options: Any)
 @each_backend
 def test_the_rules_by_hand(backend: str) -> None:
     # the higher score takes the overlap; 4 of 10 lost is kept, 5 of 10 is not
-    assert _of_rows(["####......", "##########"], [0.9, 0.8], backend) == ([1] * 4 + [2] * 6, [4, 6])
-    assert _of_rows(["#####.....", "##########"], [0.9, 0.8], backend) == ([1] * 5 + [0] * 5, [5, 0])
+    assert _merge_rows(["####......", "##########"], [0.9, 0.8], backend) == ([1] * 4 + [2] * 6, [4, 6])
+    assert _merge_rows(["#####.....", "##########"], [0.9, 0.8], backend) == ([1] * 5 + [0] * 5, [5, 0])
     # of equal scores the first, whatever the order of areas
-    assert _of_rows(["..####", "###..."], [0.7, 0.7], backend, overlap_threshold=0.5) == ([2, 2, 1, 1, 1, 1], [4, 2])
-    assert _of_rows(["###...", "..####"], [0.7, 0.7], backend, overlap_threshold=0.5) == ([1, 1, 1, 2, 2, 2], [3, 3])
+    assert _merge_rows(["..####", "###..."], [0.7, 0.7], backend, overlap_threshold=0.5) == ([2, 2, 1, 1, 1, 1], [4, 2])
+    assert _merge_rows(["###...", "..####"], [0.7, 0.7], backend, overlap_threshold=0.5) == ([1, 1, 1, 2, 2, 2], [3, 3])
     # what is dropped takes nothing from those after it
-    assert _of_rows(["###...", "####..", "...###"], [0.9, 0.8, 0.7], backend) == ([1, 1, 1, 3, 3, 3], [3, 0, 3])
+    assert _merge_rows(["###...", "####..", "...###"], [0.9, 0.8, 0.7], backend) == ([1, 1, 1, 3, 3, 3], [3, 0, 3])
     # a full overlap, an empty mask
-    assert _of_rows(["##", "##", ".."], [0.8, 0.9, 1.0], backend) == ([2, 2], [0, 2, 0])
+    assert _merge_rows(["##", "##", ".."], [0.8, 0.9, 1.0], backend) == ([2, 2], [0, 2, 0])
     # exactly 0.45 in float32 stays, the number below it does not, nor does NaN
     below = float(np.nextafter(np.float32(0.45), np.float32(0)))
-    assert _of_rows(["#...", ".#..", "..#."], [0.45, below, float("nan")], backend) == ([1, 0, 0, 0], [1, 0, 0])
+    assert _merge_rows(["#...", ".#..", "..#."], [0.45, below, float("nan")], backend) == ([1, 0, 0, 0], [1, 0, 0])
 
 
 @each_backend
@@ -433,7 +433,7 @@ def test_any_number_of_threads(backend: str, num_threads: int, keep_threads: Non
     assert_equal(panoptic_merge(*given, **options, num_thing_channels=2, backend=backend), expected)
 
 
-def test_second_fence() -> None:
+def test_defensive_checks() -> None:
     masks, scores, images, semantics = inputs(torch.float32, torch.device("cpu"))
     sizes = [52, 68, 45, 59]
     rest = (0.45, 0.5, 0.4, 40)

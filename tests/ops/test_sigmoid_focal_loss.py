@@ -149,7 +149,7 @@ def test_second_derivative_is_refused_by_the_native_backend() -> None:
         ((torch.rand(2, 3), torch.zeros(2, dtype=torch.int32)), r"labels: expected \[N\] of int64"),
     ],
 )
-def test_second_fence(args: tuple[torch.Tensor, torch.Tensor], message: str) -> None:
+def test_defensive_checks(args: tuple[torch.Tensor, torch.Tensor], message: str) -> None:
     with pytest.raises(RuntimeError, match=message):
         torch.ops.condinst.sigmoid_focal_loss(*args, 0.25, 2.0, True, False)
     logits = torch.rand(2, 3)

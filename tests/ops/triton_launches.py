@@ -1,4 +1,4 @@
-"""The launches of the Triton adapters, recorded without a GPU, and a stand-in for the GPU that Triton asks for."""
+"""The launches of the Triton adapters, recorded without a GPU, and a stand-in for the GPU that Triton requires."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def _calls() -> dict[str, Call]:
         ({"num_layers": 4, "channels": 16, "coordinates": "absolute"}, 16),
     ]
     varied = {f"dynamic_mask_loss, {o}": ("dynamic_mask_loss", torch.float32, o, c) for o, c in options}
-    others: dict[str, Call] = {
+    options_and_dtypes: dict[str, Call] = {
         "matrix_nms, linear": ("matrix_nms", torch.float32, {"kernel": "linear"}, 8),
         "pack_masks, bool": ("pack_masks", torch.bool, {}, 8),
     }
-    return {**published, **half, **varied, **others}
+    return {**published, **half, **varied, **options_and_dtypes}
 
 
 CALLS = _calls()
 
 
 def _run_loss(op: str, dtype: torch.dtype) -> None:
-    """The sum with its gradient, all losses without, and gradients for one factor and for one each."""
+    """Runs the sum with its gradient, all losses without it, and backward for one factor and for a factor per loss."""
     adapter = importlib.import_module(f"condinst.ops.{op}.triton")
     wide = torch.promote_types(dtype, torch.float32)
     calls: dict[str, tuple[Any, ...]] = {
@@ -94,8 +94,8 @@ def record_launches(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Launch]:
         return launches
     if op == "fcos_targets":
         boxes, labels, centers, images = make_objects(3, 2)
-        for given in (centers, None):
-            adapter._forward(boxes, labels, given, images, 2, 9, [height, width], [8], [], 1.5)
+        for mass_centers in (centers, None):
+            adapter._forward(boxes, labels, mass_centers, images, 2, 9, [height, width], [8], [], 1.5)
         return launches
     if op == "mask_centers":
         adapter._forward(masks.bool())
@@ -137,9 +137,9 @@ def read_kernel_names() -> set[tuple[str, str]]:
 
 
 class Device:
-    """Takes the place of Triton's driver: says that there is a GPU of an architecture, and can launch nothing.
+    """Replaces Triton's driver: it reports a GPU of an architecture, but cannot launch kernels.
 
-    Each has a number of its own, as Triton keeps compiled kernels by the number of the device.
+    Each has a different number, because Triton caches compiled kernels by the number of the device.
     """
 
     numbers = itertools.count(1000)

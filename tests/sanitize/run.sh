@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # `make sanitize`: builds the operator library and condinst._host under AddressSanitizer and UndefinedBehaviorSanitizer
-# and runs the tests that call them: on each instruction set that this CPU has, and for the CUDA kernels on the host.
-# Before that two planted mistakes must be reported, so that a build or a run without instrumentation fails.
+# and runs the tests that call them on each instruction set that this CPU has. Before that two planted mistakes must be
+# reported, so that a build or a run without instrumentation fails.
 #
-#   PYTHON   the interpreter that has torch, the build tools and pytest; default .venv/bin/python
-#   JOBS     processes at a time; default: one for each CPU
+#   PYTHON         the interpreter that has torch, the build tools and pytest; default .venv/bin/python
+#   JOBS           processes at a time; default: one for each CPU
+#   CUDA_ON_HOST   1: also the CUDA kernels that are built for the CPU, which doubles the time
 #
 # The first report ends the process it is in, and so the run. Nothing is installed; all of it is in build/sanitize.
 set -euo pipefail
@@ -12,12 +13,14 @@ cd "$(dirname "$0")/../.."
 
 python="$(realpath --no-symlinks "${PYTHON:-.venv/bin/python}")"
 jobs="${JOBS:-$(nproc)}"
+with_cuda="${CUDA_ON_HOST:-0}"
 build=build/sanitize
 package=$build/package
 PATH="$(dirname "$python"):$PATH"
 
-cmake -S . -B $build -G Ninja -DPython_EXECUTABLE="$python" -DCONDINST_CUDA=0 -DCONDINST_CUDA_ON_HOST=ON \
-  -DCONDINST_SANITIZE=ON -DCONDINST_VERSION=0 >$build.log || { cat $build.log; exit 1; }
+mkdir -p $build
+cmake -S . -B $build -G Ninja -DPython_EXECUTABLE="$python" -DCONDINST_CUDA=0 -DCONDINST_CUDA_ON_HOST="$with_cuda" \
+  -DCONDINST_SANITIZE=ON -DCONDINST_VERSION=0 >$build/configure.log || { cat $build/configure.log; exit 1; }
 cmake --build $build --parallel "$jobs"
 echo "built after $SECONDS s"
 
@@ -28,7 +31,6 @@ for path in condinst/*; do
   if [[ $path != *.so ]]; then ln -s "$PWD/$path" $package/$path; fi
 done
 cmake --install $build --prefix $package/condinst >/dev/null
-cuda_on_host=$PWD/$build/libcondinst_ops_cuda_on_host.so
 
 compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' $build/CMakeCache.txt)
 # Python frees nothing at its end; tests/ops/test_native_memory.py looks for leaks. A request for more memory than there is
@@ -91,7 +93,8 @@ echo "the planted mistakes are reported"
 
 specs=(tests/ops/test_op_specs.py -k "cpp and not compiles")
 extreme=(tests/ops/test_extreme_arguments.py -k "not reference")  # which runs none of our code
-others=(tests/ops/test_native_memory.py tests/data/test_rles.py tests/fuzz)
+seeds=(tests/fuzz/test_operators.py)
+readers=(tests/ops/test_native_memory.py tests/data/test_rles.py tests/fuzz/test_readers.py)  # the same on all sets
 
 unset CONDINST_CPU_ISA
 for isa in baseline avx2 avx512; do
@@ -104,8 +107,11 @@ for isa in baseline avx2 avx512; do
   [[ $loaded == "$isa $PWD/$package/"* ]] || fail "$isa: expected the sanitized module for it, got: $loaded"
   run "operators, $isa" "${specs[@]}"
   run "extreme arguments, $isa" "${extreme[@]}"
-  run "the rest, $isa" "${others[@]}"
+  run "fuzz seeds, $isa" "${seeds[@]}"
 done
 unset CONDINST_CPU_ISA
-CONDINST_LIBRARY=$cuda_on_host run "operators, CUDA on the host" "${specs[@]}"
+run "readers and native memory" "${readers[@]}"
+if [[ $with_cuda == 1 ]]; then
+  CONDINST_LIBRARY=$PWD/$build/libcondinst_ops_cuda_on_host.so run "operators, CUDA on the host" "${specs[@]}"
+fi
 echo "done after $SECONDS s"

@@ -8,7 +8,7 @@ __all__ = ["DLA", "ResNet", "make_backbone"]
 
 
 def make_backbone(config: CondInstConfig) -> DLA | ResNet:
-    """The feature extractor of a config: images to {"res2", .., "res5"}, whose widths are in `out_channels`."""
+    """The feature extractor of a config. It maps images to {"res2", .., "res5"}, whose widths are in `out_channels`."""
     if config.backbone == "dla34":
         return DLA(base_channels=config.backbone_base_channels, norm=config.backbone_norm)
     return ResNet(

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock
 from .resnet import NORMS
 
 UNUSED_KEYS = re.compile(r"level[34]\.project\.")
-"""Projections that files of ucbdrive and AdelaiDet hold, and whose output nothing reads."""
+"""Projections in files of ucbdrive and AdelaiDet whose output is not used."""
 
 _MakeNorm = Callable[[int], nn.Module]
 
@@ -20,7 +20,7 @@ class DLA(nn.Module):
     """The feature extractor: C2-C5 at strides 4, 8, 16 and 32, called level2 to level5 in the paper of DLA.
 
     Args:
-        base_channels: 64 is the published network, whose first level has 16 channels; a multiple of 4.
+        base_channels: a multiple of 4; 64 for the published network, whose first level has 16 channels.
         norm: "FrozenBN", "BN" or "SyncBN".
     """
 
@@ -60,9 +60,9 @@ class Tree(nn.Module):
     Args:
         in_channels: channels in.
         out_channels: channels out.
-        make_norm: from a number of channels to a norm.
-        stride: 1 or 2, of the first block.
-        joins_input: the root takes the (pooled) input, too.
+        make_norm: takes a number of channels and returns a norm.
+        stride: stride of the first block, 1 or 2.
+        joins_input: whether the root also takes the (pooled) input.
         extra_channels: channels of all further maps that the root takes.
     """
 
@@ -110,7 +110,7 @@ class TreeOfTrees(nn.Module):
     Args:
         in_channels: channels in.
         out_channels: channels out.
-        make_norm: from a number of channels to a norm.
+        make_norm: takes a number of channels and returns a norm.
     """
 
     def __init__(self, in_channels: int, out_channels: int, make_norm: _MakeNorm) -> None:
@@ -126,7 +126,7 @@ class TreeOfTrees(nn.Module):
 
 
 class Block(BasicBlock):
-    """The residual block of ResNet-18, with the shortcut from outside."""
+    """The residual block of ResNet-18, with the shortcut as an argument."""
 
     def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
         """[B, in_channels, H, W] to the shape of `shortcut`, [B, out_channels, H / stride, W / stride]."""

@@ -1,4 +1,4 @@
-"""Batch normalisation with constant statistics and constant affine terms, rounding as detectron2 does."""
+"""Batch normalisation with constant statistics and constant affine terms, which rounds as in detectron2."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torchvision.ops import FrozenBatchNorm2d
 
 
 class FrozenBatchNorm(FrozenBatchNorm2d):
-    """torchvision's `FrozenBatchNorm2d`, with the two orders of rounding of detectron2's.
+    """torchvision's `FrozenBatchNorm2d`, with both orders of rounding of detectron2.
 
-    Without a gradient the fused `batch_norm` runs, with one a scale and a shift. The two differ in the last bit, enough
-    to flip ReLUs and move gradient norms of an AdelaiDet checkpoint by 1e-3.
+    Without a gradient it runs the fused `batch_norm`, with a gradient a scale and a shift. These differ in the last
+    bit, which is enough to flip ReLUs and to change gradient norms of an AdelaiDet checkpoint by 1e-3.
     """
 
     def forward(self, x: Tensor) -> Tensor:

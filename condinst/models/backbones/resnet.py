@@ -1,4 +1,4 @@
-"""ResNet-18/34/50/101 (He et al., 2016), of torchvision's blocks and with torchvision's key names."""
+"""ResNet-18/34/50/101 (He et al., 2016), built from torchvision's blocks, with torchvision's key names."""
 
 from collections.abc import Callable
 
@@ -29,14 +29,13 @@ class ResNet(nn.Module):
         name: "resnet18", "resnet34", "resnet50" or "resnet101".
         base_channels: width of the stem (64 in the published networks).
         norm: "FrozenBN", "BN" or "SyncBN".
-        stride_in_1x1: a bottleneck that halves the resolution does so in its first 1x1 convolution (as Caffe weights
-            expect) rather than in its 3x3 (as torchvision weights expect). No effect on ResNet-18/34.
-        freeze_at: stages without gradient and with frozen norms: 1 the stem, 2 also res2, up to 5.
-        deformable: where the second convolution of a block (a 3x3) is a modulated deformable one: stages ("res4") and
-            blocks ("res4.0").
+        stride_in_1x1: whether a bottleneck that halves the resolution does so in its first 1x1 convolution (as Caffe
+            weights expect) or in its 3x3 convolution (as torchvision weights expect). No effect on ResNet-18/34.
+        freeze_at: stages without gradient and with frozen norms: 1 for the stem, 2 also for res2, up to 5.
+        deformable: stages ("res4") and blocks ("res4.0") whose second convolution, a 3x3, is modulated deformable.
 
     Raises:
-        ValueError: `deformable` names a block that is not there.
+        ValueError: `deformable` names a block that does not exist.
     """
 
     def __init__(
@@ -107,7 +106,7 @@ def _make_block(
         downsample = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False), norm_layer(out_channels)
         )
-    # base_width is the width per 64 channels, so 64 leaves `width` as it is
+    # base_width is the width per 64 channels, so 64 does not change `width`.
     built = block(in_channels, width, stride, downsample, base_width=64, norm_layer=norm_layer)
     if stride_in_1x1 and isinstance(built, Bottleneck):
         built.conv1.stride, built.conv2.stride = built.conv2.stride, built.conv1.stride

@@ -1,4 +1,4 @@
-"""Loading and saving models: our safetensors files, AdelaiDet's and MMDetection's checkpoints, ImageNet backbones."""
+"""Loads and saves models: safetensors files, checkpoints of AdelaiDet and MMDetection, and ImageNet backbones."""
 
 from .backbone import load_backbone
 from .checkpoint import read_config

@@ -1,4 +1,4 @@
-"""AdelaiDet's CondInst checkpoints: their key names, and the architecture that keys and shapes show (numerics 3)."""
+"""AdelaiDet's CondInst checkpoints: renames keys, and detects the architecture from keys and shapes (numerics 3)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
 
-_WRAPPED = r"^backbone\.bottom_up\.backbone\."  # where a BiFPN puts its top levels beside the feature extractor
+# the prefix of the feature extractor if a BiFPN has its top levels beside it
+_WRAPPED = r"^backbone\.bottom_up\.backbone\."
 
-# in this order, each applied to the result of the one before
+# applied in this order, each to the result of the previous replacement
 _RENAMES = [
     (_WRAPPED, "backbone.bottom_up."),
     (r"^backbone\.bottom_up\.res6\.reduction\.norm\.", "neck.reduction.1."),
@@ -47,17 +48,17 @@ _RENAMES = [
 
 _MOST_LEVELS = 8  # of a pyramid; there are five, or six with P2
 
-# constants that the config holds, and counters
+# constants that are part of the config, and counters
 _DROPPED = ("mask_head.sizes_of_interest", "mask_head._iter")
 
 
 def is_adelaidet(state: State) -> bool:
-    """Whether these keys are those of an AdelaiDet CondInst."""
+    """Whether these are the keys of an AdelaiDet CondInst."""
     return "controller.weight" in state and "proposal_generator.fcos_head.cls_logits.weight" in state
 
 
 def rename_key(key: str, config: CondInstConfig) -> str | None:
-    """Our name of an AdelaiDet key; None for one that the model has no use for."""
+    """The model's name of an AdelaiDet key; None for a key that the model does not use."""
     if key in _DROPPED or UNUSED_DLA_KEYS.match(key.removeprefix("backbone.bottom_up.")):
         return None
     for pattern, replacement in _RENAMES:
@@ -68,23 +69,23 @@ def rename_key(key: str, config: CondInstConfig) -> str | None:
 
 
 def convert_state(state: State, config: CondInstConfig) -> dict[str, Tensor]:
-    """A state dict with AdelaiDet's names to one with ours."""
+    """Converts a state dict from AdelaiDet's names to those of the model."""
     renamed = {rename_key(key, config): value for key, value in state.items()}
     return {key: value for key, value in renamed.items() if key is not None}
 
 
 def detect_config(state: State, source: str) -> CondInstConfig:
-    """The config of an AdelaiDet state dict, read off its keys and shapes.
+    """The config of an AdelaiDet state dict, detected from its keys and shapes.
 
-    What they cannot tell (mask output stride, thresholds, image sizes, where the stride of a bottleneck sits) has
-    AdelaiDet's default.
+    Fields that keys and shapes do not show (mask output stride, thresholds, image sizes, the convolution of a
+    bottleneck that has the stride) have AdelaiDet's default.
 
     Args:
         state: the state dict.
-        source: what error messages call it.
+        source: name of the state dict in error messages.
 
     Raises:
-        CheckpointError: an architecture that is not supported, or one that contradicts itself.
+        CheckpointError: an architecture that is not supported, or that contradicts itself.
     """
     state = {re.sub(_WRAPPED, "backbone.bottom_up.", key): value for key, value in state.items()}
     try:
@@ -96,7 +97,7 @@ def detect_config(state: State, source: str) -> CondInstConfig:
 
 
 def _count(state: State, pattern: str) -> int:
-    """How many distinct first groups the pattern finds among the keys."""
+    """The number of distinct first groups of the pattern among the keys."""
     return len({match[1] for key in state if (match := re.match(pattern, key))})
 
 
@@ -113,7 +114,7 @@ def _backbone(state: State) -> dict[str, Any]:
 
 
 def _dla(state: State) -> dict[str, Any]:
-    # the stem has a quarter of the width that the config counts in
+    # the stem has a quarter of the width in the config
     base_channels = 4 * axis_size(state, "backbone.bottom_up.base_layer.0.weight")
     return {"backbone": "dla34", "backbone_base_channels": base_channels, "freeze_at": 0}
 
@@ -123,18 +124,18 @@ def _resnet(state: State) -> dict[str, Any]:
     bottleneck = "backbone.bottom_up.res4.0.conv3.weight" in state
     depth = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101}.get((blocks, bottleneck))
     if depth is None:
-        raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (found {blocks} blocks)")
+        raise KeyError(f"backbone.bottom_up.res4.* of a ResNet-18, 34, 50 or 101 (got {blocks} blocks)")
     return {
         "backbone": f"resnet{depth}",
         "backbone_base_channels": axis_size(state, "backbone.bottom_up.stem.conv1.weight"),
-        # detectron2 freezes the norms of frozen stages, so a stem that counts batches is not frozen
+        # detectron2 freezes the norms of frozen stages, so a stem that counts batches is not frozen.
         "freeze_at": 0 if "backbone.bottom_up.stem.conv1.norm.num_batches_tracked" in state else 2,
         "backbone_deformable": _deformable(state),
     }
 
 
 def _deformable(state: State) -> tuple[str, ...]:
-    """Stages, and blocks of other stages, that have offsets."""
+    """Stages whose blocks all have offsets, and blocks with offsets of other stages."""
     names: list[str] = []
     for stage in range(2, 6):
         blocks = _count(state, rf"backbone\.bottom_up\.res{stage}\.(\d+)\.")
@@ -187,12 +188,12 @@ def _first_level(state: State) -> int:
 
 
 def _bifpn_levels(state: State) -> int:
-    """All levels of a BiFPN; 0 where there is none."""
+    """The number of all levels of a BiFPN; 0 without a BiFPN."""
     return _count(state, r"backbone\.repeated_bifpn\.0\.weights_f(\d)_")
 
 
 def _top_levels(state: State) -> int:
-    # a BiFPN's may have no weights of their own, but there are four backbone stages at most
+    # The top levels of a BiFPN may have no weights, but at most four levels are backbone stages.
     reduced = "backbone.bottom_up.res6.reduction.weight" in state
     return 2 if reduced or _bifpn_levels(state) > 4 or "backbone.top_block.p6.weight" in state else 0
 
@@ -232,7 +233,7 @@ def _mask_head(state: State, source: str) -> dict[str, Any]:
     num_params = axis_size(state, "controller.weight")
     num_convs = _count(state, r"mask_branch\.tower\.(\d)\.0\.weight")
     features = axis_size(state, f"mask_branch.tower.{num_convs}.weight")
-    # the published head first, then the paper's ablations
+    # first the published head, then the ablations of the paper
     for channels in (8, 4, 16, 2, 1):
         for layers in (3, 2, 4, 1):
             for coordinates, extra in (("relative", 2), ("none", 0)):

@@ -1,4 +1,4 @@
-"""NumPy's arrays in pickles, made of their bytes alone: nothing in the file reaches NumPy's own constructors."""
+"""Builds NumPy arrays in pickles from their bytes, so that no value of the file reaches a constructor of NumPy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _NUMBERS: dict[str, np.dtype[Any]] = {
         ),
     )
 }
-"""The dtypes that are read, by the code that pickles have for them."""
+"""The dtypes that are read, by their code in pickles."""
 
 _BYTE_ORDERS = ("<", ">", "=", "|")
-_MOST_AXES = 64  # NumPy's and PyTorch's
+_MOST_AXES = 64  # the limit of NumPy and of PyTorch
 
 
 class _Dtype(Stateful):
@@ -33,7 +33,7 @@ class _Dtype(Stateful):
 
     Args:
         code: kind and size, such as "f4".
-        align, copy: as pickles have them; they change nothing for a plain number.
+        align, copy: as in pickles; they have no effect on plain numbers.
     """
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
@@ -52,7 +52,7 @@ class _Dtype(Stateful):
 
 
 class _Array(Stateful):
-    """Stands in for an array until its state comes."""
+    """Stands in for an array until its state is read."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -65,10 +65,10 @@ class _Array(Stateful):
 
 
 def numpy_names(budget: Budget) -> Mapping[str, Any]:
-    """What NumPy's names in a pickle stand for, of NumPy 1 and 2 and of Python 2 and 3.
+    """The values of NumPy's names in a pickle, for NumPy 1 and 2 and for Python 2 and 3.
 
     Args:
-        budget: counts the bytes of the arrays.
+        budget: limits the bytes of the arrays.
     """
 
     def scalar(dtype: Any, data: Any) -> NDArray[Any]:
@@ -77,56 +77,56 @@ def numpy_names(budget: Budget) -> Mapping[str, Any]:
     def from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
         if order != "K":
             return _make_array(data, dtype, shape, order, budget)
-        values = _make_array(data, dtype, shape, "C", budget)  # in the order of the memory
+        values = _make_array(data, dtype, shape, "C", budget)  # axes in the order of the memory
         check_sizes(axes)
         if sorted(axes) != list(range(values.ndim)):
-            raise CheckpointError("refused: an array with an order of axes that is none")
+            raise CheckpointError("refused: an array whose order of axes is not a permutation")
         return values.transpose(axes)
 
     def encode(text: Any, encoding: Any = "latin1") -> bytearray:
         if encoding not in ("latin1", "latin-1") or type(text) is not str:
-            raise CheckpointError("refused: the pickle asks for another codec than latin-1")
+            raise CheckpointError("refused: the pickle asks for a codec other than latin-1")
         budget.spend(len(text))
         return bytearray(text.encode("latin1"))
 
     return {
-        "numpy.ndarray": None,  # an argument of the next one
+        "numpy.ndarray": None,  # an argument of _reconstruct
         "numpy._core.multiarray._reconstruct": Builder(lambda *_: _Array(budget)),
         "numpy._core.multiarray.scalar": Builder(scalar),
         "numpy._core.numeric._frombuffer": Builder(from_buffer),
         "numpy.dtype": Builder(_Dtype),
-        "_codecs.encode": Builder(encode),  # how bytes travel up to protocol 2,
-        "builtins.bytes": Builder(lambda: bytearray()),  # but for no bytes
+        "_codecs.encode": Builder(encode),  # bytes up to protocol 2
+        "builtins.bytes": Builder(lambda: bytearray()),  # empty bytes up to protocol 2
     }
 
 
 def array_of(value: Any) -> NDArray[Any] | None:
-    """The array that a value of a pickle is, if it is one."""
+    """The array of a value of a pickle; None if it is not an array."""
     if isinstance(value, _Array):
         value = value.values
     return value if isinstance(value, np.ndarray) else None
 
 
 def check_sizes(sizes: Any) -> None:
-    """Raises a CheckpointError unless these are the sides (or strides) of an array."""
+    """Raises CheckpointError unless these are the sides (or strides) of an array."""
     plain = type(sizes) is tuple and len(sizes) <= _MOST_AXES
     if not plain or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
-        raise CheckpointError("refused: an array with a shape of something else than whole numbers")
+        raise CheckpointError("refused: an array whose shape is not a tuple of whole numbers")
 
 
 def _sequence(state: Any, length: int) -> tuple[Any, ...]:
     """The first entries of a state."""
     if type(state) is not tuple or len(state) < length:
-        raise CheckpointError(f"refused: an array with a state of another form, expected {length} entries")
+        raise CheckpointError(f"refused: an array or dtype whose state is not a tuple of at least {length} entries")
     return state[:length]
 
 
 def _make_array(data: Any, dtype: Any, shape: Any, order: Any, budget: Budget) -> NDArray[Any]:
-    """Numbers in the byte order of this machine, where the bytes of the file are."""
-    if type(data) is str:  # few bytes of Python 2
+    """The array, in the byte order of this machine; it shares the memory of `data` if that has the same byte order."""
+    if type(data) is str:  # a short string of bytes from Python 2
         data = bytearray(data.encode("latin1"))
     if type(data) not in (bytearray, memoryview) or not isinstance(dtype, _Dtype) or order not in ("C", "F"):
-        raise CheckpointError("refused: an array of something else than bytes and a dtype of numbers")
+        raise CheckpointError("refused: an array without bytes, a dtype of numbers and an order")
     check_sizes(shape)
     nbytes = math.prod(shape) * dtype.stored.itemsize
     if nbytes != len(data):
@@ -134,5 +134,5 @@ def _make_array(data: Any, dtype: Any, shape: Any, order: Any, budget: Budget) -
     budget.spend(nbytes)
     values = np.frombuffer(data, dtype.stored).astype(dtype.native, copy=False)
     if dtype.native == np.bool_:
-        values = values.view(np.uint8) != 0  # a byte of 2 is no bool that one may compute with
+        values = values.view(np.uint8) != 0  # computing with a bool whose byte is 2 is undefined
     return values.reshape(shape, order=order)

@@ -31,7 +31,7 @@ _CAFFE2_RENAMES = [
     (r"\.riv$", ".running_var"),
 ]
 
-# detectron2's own names
+# the names of detectron2
 _DETECTRON2_RENAMES = [
     (r"^(backbone\.bottom_up\.|backbone\.)?(?=stem\.|res\d\.|base_layer\.|level\d\.)", ""),
     (r"^stem\.conv1\.norm\.", "bn1."),
@@ -48,15 +48,15 @@ _CLASSIFIER = re.compile(r"^(fc\.|fc1000_|pred_|linear\.|stem\.fc\.)")
 def load_backbone(model: CondInst, source: str | Path) -> None:
     """Initialises the backbone of a model with ImageNet weights, in place.
 
-    The weights must suit the config: Caffe and MSRA weights want `stride_in_1x1 = True`, BGR input and a std of 1;
-    torchvision's want `stride_in_1x1 = False`, RGB input, and ImageNet's mean and std times 255. In a file without
-    running statistics (MSRA) all norms get mean 0 and a variance that makes their factor exactly their weight. Offsets
-    of deformable convolutions, which ImageNet weights have none of, stay as they are.
-    DLA-34's come as ucbdrive's `dla34-ba72cf86.pth`, trained on RGB input; AdelaiDet puts them on its BGR images all
-    the same, and trains the norms.
+    The weights must suit the config: Caffe and MSRA weights need `stride_in_1x1 = True`, BGR input and a std of 1;
+    weights of torchvision need `stride_in_1x1 = False`, RGB input, and ImageNet's mean and std times 255. If a file has
+    no running statistics (MSRA), all norms get mean 0 and a variance that makes their factor exactly their weight.
+    Offsets of deformable convolutions, which ImageNet weights do not contain, do not change.
+    The weights of DLA-34 are ucbdrive's `dla34-ba72cf86.pth`, trained on RGB input; AdelaiDet nevertheless uses them on
+    BGR images, and trains the norms.
 
     Args:
-        model: its config tells the depth.
+        model: the model; its config defines the depth.
         source: "torchvision" (downloads, unless cached), or a file: detectron2's `.pkl` (Caffe2 or detectron2 names),
             or `.safetensors` / `.pth` with torchvision's, detectron2's or ucbdrive's names.
 
@@ -74,7 +74,7 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
                 "source: torchvision's weights need stride_in_1x1 = False and pixel_order = 'rgb', got"
                 f" stride_in_1x1 = {config.stride_in_1x1} and pixel_order = {config.pixel_order!r}"
             )
-        import torchvision  # here, because most files of weights do without it
+        import torchvision  # Imported here, because most files of weights do not need it.
 
         weights = torchvision.models.get_model_weights(config.backbone)["IMAGENET1K_V1"]
         state = dict(weights.get_state_dict(progress=True, check_hash=True))
@@ -84,30 +84,31 @@ def load_backbone(model: CondInst, source: str | Path) -> None:
 
 
 def load_backbone_state(model: CondInst, state: Mapping[str, Tensor], source: str) -> None:
-    """`load_backbone` from tensors in torchvision's, detectron2's, Caffe2's or ucbdrive's names."""
+    """The same as `load_backbone`, from tensors with the names of torchvision, detectron2, Caffe2 or ucbdrive."""
     expected = model.backbone.state_dict()
     named = {_rename(key): value for key, value in state.items() if not _CLASSIFIER.match(key)}
-    given = {key: value for key, value in named.items() if not UNUSED_DLA_KEYS.match(key)}
-    # a file has statistics for all norms or, folded into weight and bias, for none; in between it is incomplete
-    folded = not any("running_" in key for key in given)
-    plain = not any(".offset." in key for key in given)
+    weights = {key: value for key, value in named.items() if not UNUSED_DLA_KEYS.match(key)}
+    # A file has statistics for all norms, or for none if they are folded into weight and bias. Otherwise a file is
+    # incomplete.
+    folded = not any("running_" in key for key in weights)
+    plain = not any(".offset." in key for key in weights)
     for key, value in expected.items():
         if key.endswith("num_batches_tracked"):
-            given.setdefault(key, value)
+            weights.setdefault(key, value)
         elif plain and ".offset." in key:
-            given[key] = value
+            weights[key] = value
         elif folded and key.endswith("running_mean"):
-            given[key] = value.new_zeros(value.shape)
+            weights[key] = value.new_zeros(value.shape)
         elif folded and key.endswith("running_var"):
-            given[key] = value.new_full(value.shape, 1.0 - 1e-5)
-    # a frozen norm does not count batches, a file of a trained one does
-    given = {key: value for key, value in given.items() if key in expected or "num_batches_tracked" not in key}
-    check_keys(given, expected, source)
-    model.backbone.load_state_dict(given)
+            weights[key] = value.new_full(value.shape, 1.0 - 1e-5)
+    # A frozen norm does not count batches, but files of trained norms have the counter.
+    weights = {key: value for key, value in weights.items() if key in expected or "num_batches_tracked" not in key}
+    check_keys(weights, expected, source)
+    model.backbone.load_state_dict(weights)
 
 
 def _rename(key: str) -> str:
-    """Our (torchvision's) name for a backbone key of any of the four families."""
+    """The name of the model, which is torchvision's, for a backbone key of any of the four families."""
     for pattern, replacement in _CAFFE2_RENAMES + _DETECTRON2_RENAMES:
         key = re.sub(pattern, replacement, key)
     return re.sub(r"^res(\d)\.", lambda match: f"layer{int(match[1]) - 1}.", key)

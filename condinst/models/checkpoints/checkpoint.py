@@ -1,4 +1,4 @@
-"""A weights file of one of the three kinds that are read: where it is, what config it has, and its weights."""
+"""A weights file of one of the three supported kinds: its path, its config and its weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .errors import CheckpointError, shorten_all
 from .files import read_metadata, read_state
 
 CONFIG_KEY = "condinst_config"
-"""Where our safetensors files keep the config, as JSON, in their metadata."""
+"""The key in the metadata of the package's safetensors files that has the config, as JSON."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Checkpoint:
     """The content of a weights file.
 
     Args:
-        path: the file.
-        state: its tensors, under the names of the framework that wrote it.
-        metadata: its metadata (safetensors only).
+        path: path of the file.
+        state: tensors of the file, under the names of the framework that wrote it.
+        metadata: metadata of the file (safetensors only).
     """
 
     path: Path
@@ -35,7 +35,7 @@ class Checkpoint:
 
     @classmethod
     def find(cls, source: str | Path) -> Checkpoint | None:
-        """Reads the file that a path or the name of a built-in config stands for; None for one without weights.
+        """Reads the file of a path or of the name of a built-in config; None for a config without weights.
 
         Raises:
             CheckpointError: as `read`.
@@ -73,7 +73,7 @@ class Checkpoint:
         return mmdetection.is_mmdetection(self.state)
 
     def config(self) -> CondInstConfig:
-        """The config in the metadata, or the one that keys and shapes of a foreign checkpoint show.
+        """The config in the metadata, or the config detected from the keys and shapes of a foreign checkpoint.
 
         Raises:
             CheckpointError: a config that no model can have.
@@ -85,11 +85,11 @@ class Checkpoint:
             return detect_config(self.state, str(self.path))
         except CheckpointError:
             raise
-        except Exception as error:  # tensors of other dtypes and shapes can make any operation of PyTorch fail
+        except Exception as error:  # Tensors of unexpected dtypes and shapes can make any operation of PyTorch fail.
             raise _config_error(self.path, error) from error
 
     def state_for(self, config: CondInstConfig) -> Mapping[str, Tensor]:
-        """The weights under the names that a model with this config has for them."""
+        """The weights under the names of a model with this config."""
         if self._is_ours:
             return self.state
         convert_state = adelaidet.convert_state if self._is_adelaidet else mmdetection.convert_state
@@ -97,7 +97,7 @@ class Checkpoint:
 
 
 def find_weights(source: str | Path) -> Path | None:
-    """The weights file that a path or the name of a built-in config stands for; None for a config without weights.
+    """The weights file of a path or of the name of a built-in config; None for a config without weights.
 
     Raises:
         ValueError: an unknown name.
@@ -114,7 +114,7 @@ def find_weights(source: str | Path) -> Path | None:
 def read_config(source: str | Path) -> CondInstConfig:
     """The config of a checkpoint, without making a model.
 
-    Of our own files only the metadata are read, so the weights are not checked.
+    Only the metadata of the package's safetensors files are read, so the weights are not checked.
 
     Args:
         source: as in `load`: the name of a built-in config, or a weights file.

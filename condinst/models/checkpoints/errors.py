@@ -1,4 +1,4 @@
-"""What is wrong with a checkpoint, in one message."""
+"""The error for a checkpoint that cannot be used, with all problems in one message."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from torch import Tensor
 from ...messages import shorten_text
 
 SHOWN = 8
-"""Keys listed of each kind before the rest is only counted."""
+"""The most keys of each kind that a message lists; further keys are only counted."""
 
 
 class CheckpointError(ValueError):
-    """A file that is not what it should be: unreadable, of another architecture, or incomplete."""
+    """A checkpoint that cannot be used: unreadable, of another architecture, or incomplete."""
 
 
-def check_keys(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` with the missing, unexpected and misshapen keys unless the two agree.
+def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    """Raise `CheckpointError` with the missing, unexpected and misshapen keys unless both state dicts agree.
 
     Args:
-        given: the tensors of the file.
+        state: the tensors of the file.
         expected: the tensors of the model.
-        source: what the message calls the file.
+        source: name of the file in the message.
     """
-    missing = [key for key in expected if key not in given]
-    unexpected = [key for key in given if key not in expected]
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
     misshapen = [
-        f"{key} (expected {list(expected[key].shape)}, got {list(given[key].shape)})"
+        f"{key} (expected {list(expected[key].shape)}, got {list(state[key].shape)})"
         for key in expected
-        if key in given and given[key].shape != expected[key].shape
+        if key in state and state[key].shape != expected[key].shape
     ]
     parts = [
         f"{len(keys)} {kind}: {shorten_all(keys)}"

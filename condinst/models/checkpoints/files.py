@@ -1,4 +1,4 @@
-"""Reads weights from foreign files: no code in them runs, and no number in them is believed unchecked."""
+"""Reads weights from foreign files: no code in them runs, and all numbers in them are checked."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .torch_files import read_torch
 # keys under which frameworks keep the state dict
 _WRAPPERS = ("model", "state_dict", "blobs")
 
-# its training checkpoints hold the course of the losses as objects
+# The training checkpoints of MMEngine contain the history of the losses as objects.
 _MMENGINE_HINT = "; MMDetection's tools/model_converters/publish_model.py makes a file without such objects"
 
 _DTYPES = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2, torch.bool),
     *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
 )
-"""What can be weights: real numbers, one in each element."""
+"""The dtypes of weights: real numbers, one in each element."""
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors of a weights file, and its metadata (safetensors only).
 
     Args:
-        path: `.safetensors`, a pickle of arrays (`.pkl`), or anything that `torch.save` wrote. What of them is read,
-            and to what limits, is in docs/foreign_files.md.
+        path: `.safetensors`, a pickle of arrays (`.pkl`), or any file of `torch.save`. docs/foreign_files.md describes
+            which content is read, and the limits.
 
     Raises:
         CheckpointError: no such file, unreadable, asks to run code or for more memory than its size explains, or holds
@@ -58,17 +58,17 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not isinstance(state, Mapping):
         raise CheckpointError(f"{path}: expected a dict of tensors, got {type(state).__name__}")
     tensors = {key: _as_tensor(path, key, value) for key, value in state.items() if isinstance(key, str)}
-    found = {key: value for key, value in tensors.items() if value is not None}
-    if not found:
+    weights = {key: value for key, value in tensors.items() if value is not None}
+    if not weights:
         raise CheckpointError(f"{path}: expected a dict of tensors, found none among {shorten_all(tensors)}")
-    return found, metadata
+    return weights, metadata
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a weights file, without its tensors; empty for all files but safetensors.
 
     Raises:
-        CheckpointError: no such file, or one that cannot be read; the message names it.
+        CheckpointError: no such file, or an unreadable file; the message names it.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
@@ -76,7 +76,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def read_torch_file(path: Path) -> Any:
-    """What a file of `torch.save` holds, with its tensors on the CPU; see docs/foreign_files.md for what is read.
+    """The content of a file of `torch.save`, with its tensors on the CPU; see docs/foreign_files.md for what is read.
 
     Raises:
         CheckpointError: unreadable, asks to run code, or for more memory than its size explains; the message names it.
@@ -85,7 +85,7 @@ def read_torch_file(path: Path) -> Any:
 
 
 def _as_tensor(path: Path, name: str, value: Any) -> Tensor | None:
-    """The tensor that a value is, None for one of another kind."""
+    """A value as a tensor; None for a value that is neither a tensor nor an array."""
     array = array_of(value)
     if array is not None:
         return torch.from_numpy(array).contiguous()
@@ -112,14 +112,14 @@ def _read_array_pickle(path: Path) -> Any:
 
 
 def _named(path: Path, read: Callable[[], Any]) -> Any:
-    """What `read` gives; an error of it becomes a CheckpointError with the name of the file."""
+    """The result of `read`. An error in it is raised as a CheckpointError with the name of the file."""
     try:
         return read()
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # what a damaged file raises depends on where the damage is
+    except Exception as error:  # the type of the exception depends on how the file is damaged
         if is_out_of_memory(error):
             raise MemoryError(f"{path}: not enough memory for this file") from error
         reason = shorten_text(f"{type(error).__name__}: {error}")
@@ -127,5 +127,5 @@ def _named(path: Path, read: Callable[[], Any]) -> Any:
 
 
 def _hint(name: str) -> str:
-    """What helps with a file that asks for an object of this name."""
+    """Advice for a file that asks for an object of this name."""
     return _MMENGINE_HINT if name.startswith("mmengine.") else ""

@@ -1,6 +1,6 @@
-"""MMDetection's CondInst checkpoints: their key names, and the architecture that keys and shapes show (numerics 2.8).
+"""MMDetection's CondInst checkpoints: renames keys, and detects the architecture from keys and shapes (numerics 2.8).
 
-Read off `condinst_head.py` and its parents at 93e3f28 (3.x).
+The names are those of `condinst_head.py` and its base classes at 93e3f28 (3.x).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ State = Mapping[str, Tensor]
 _FEATURE_HEAD = "mask_head.mask_feature_head."
 _SIZE_OF_INTEREST = 8  # strides per unit of the relative coordinates
 
-# in this order, each applied to the result of the one before
+# applied in this order, each to the result of the previous replacement
 _RENAMES = [
     (r"\.conv_offset\.", ".offset."),
     (r"^neck\.lateral_convs\.(\d+)\.conv\.", r"neck.inner_blocks.\1.0."),
@@ -40,12 +40,12 @@ _TOWERS = {"cls": "cls_tower", "reg": "bbox_tower"}
 
 
 def is_mmdetection(state: State) -> bool:
-    """Whether these keys are those of a CondInst of MMDetection 3."""
+    """Whether these are the keys of a CondInst of MMDetection 3."""
     return "bbox_head.controller.weight" in state and _FEATURE_HEAD + "conv_pred.weight" in state
 
 
 def rename_key(key: str, config: CondInstConfig) -> str:
-    """Our name of a key of MMDetection; a key that has none stays as it is."""
+    """The model's name of a key of MMDetection; a key without such a name does not change."""
     for pattern, replacement in _RENAMES:
         key = re.sub(pattern, replacement, key)
     if match := re.match(r"neck\.fpn_convs\.(\d{1,4})\.conv\.(.+)", key):
@@ -61,9 +61,9 @@ def rename_key(key: str, config: CondInstConfig) -> str:
 
 
 def convert_state(state: State, config: CondInstConfig) -> dict[str, Tensor]:
-    """A state dict with MMDetection's names to one with ours.
+    """Converts a state dict from MMDetection's names to those of the model.
 
-    Convolutions of the towers that have no bias (`conv_bias` "auto" or False) get one of 0.
+    Convolutions of the towers without a bias (`conv_bias` "auto" or False) get a bias of 0.
     """
     converted = {rename_key(key, config): value for key, value in state.items()}
     for key, value in list(converted.items()):
@@ -75,20 +75,20 @@ def convert_state(state: State, config: CondInstConfig) -> dict[str, Tensor]:
 
 
 def detect_config(state: State, source: str) -> CondInstConfig:
-    """The config of a state dict of MMDetection, read off its keys and shapes.
+    """The config of a state dict of MMDetection, detected from its keys and shapes.
 
-    What they cannot tell is as in `condinst_r50_fpn_ms-poly-90k_coco_instance.py`: thresholds, image sizes, RGB input
+    Other fields are as in `condinst_r50_fpn_ms-poly-90k_coco_instance.py`: thresholds, image sizes, RGB input
     with the mean and deviation of ImageNet, the stride in the 3x3 convolutions ("pytorch" style), P6 from P5, P7 from
     ReLU(P6), distances by ReLU times the stride (`norm_on_bbox`), centre-ness from the box tower, a `size_of_interest`
-    of 8 and masks at a stride of 4. Norms of the backbone have constant statistics (`norm_eval`) and, here, constant
-    weights, too.
+    of 8 and masks at a stride of 4. Norms of the backbone have constant statistics (`norm_eval`) and, in this package,
+    also constant weights.
 
     Args:
         state: the state dict.
-        source: what error messages call it.
+        source: name of the state dict in error messages.
 
     Raises:
-        CheckpointError: an architecture that is not supported, or one that contradicts itself.
+        CheckpointError: an architecture that is not supported, or that contradicts itself.
     """
     try:
         levels = _levels(state, source)
@@ -101,7 +101,7 @@ def detect_config(state: State, source: str) -> CondInstConfig:
 
 
 def _rules() -> dict[str, Any]:
-    """What makes MMDetection's images and detections differ from AdelaiDet's."""
+    """The fields for which MMDetection's images and detections differ from AdelaiDet's."""
     return {
         "pixel_order": "rgb",
         "pixel_mean": (123.675, 116.28, 103.53),
@@ -113,7 +113,7 @@ def _rules() -> dict[str, Any]:
 
 
 def _count(state: State, pattern: str) -> int:
-    """How many distinct first groups the pattern finds among the keys."""
+    """The number of distinct first groups of the pattern among the keys."""
     return len({match[1] for key in state if (match := re.match(pattern, key))})
 
 
@@ -123,7 +123,7 @@ def _backbone(state: State) -> dict[str, Any]:
     kinds = {(2, 2, False): 18, (4, 6, False): 34, (4, 6, True): 50, (4, 23, True): 101}
     depth = kinds.get((depths[1], depths[2], bottleneck))
     if depth is None:
-        raise KeyError(f"backbone.layer* of a ResNet-18, 34, 50 or 101 (found {depths} blocks)")
+        raise KeyError(f"backbone.layer* of a ResNet-18, 34, 50 or 101 (got {depths} blocks)")
     return {
         "backbone": f"resnet{depth}",
         "backbone_base_channels": axis_size(state, "backbone.conv1.weight"),
@@ -175,11 +175,11 @@ def _head(state: State, source: str) -> dict[str, Any]:
 
 
 def _mask_branch(state: State, levels: dict[str, Any]) -> dict[str, Any]:
-    # the second number counts the levels of the pyramid, the first those that are used
+    # The first number is an index into the levels that are used, the second an index into all levels of the pyramid.
     pattern = re.compile(re.escape(_FEATURE_HEAD) + r"convs_all_levels\.\d+\.conv(\d{1,4})\.")
     used = sorted({int(match[1]) for key in state if (match := pattern.match(key))})
     if not used or used[-1] >= len(levels["head_in_features"]):
-        raise KeyError(f"{_FEATURE_HEAD}convs_all_levels.* of levels of the pyramid (found {used})")
+        raise KeyError(f"{_FEATURE_HEAD}convs_all_levels.* of levels of the pyramid (got {used})")
     first = f"{_FEATURE_HEAD}convs_all_levels.0.conv{used[0]}."
     return {
         "mask_branch_in_features": tuple(levels["head_in_features"][index] for index in used),
@@ -191,7 +191,7 @@ def _mask_branch(state: State, levels: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mask_head(state: State, source: str) -> dict[str, Any]:
-    """Depth of the dynamic mask head; MMDetection's works only where it is as wide as the mask features."""
+    """Depth of the dynamic mask head; that of MMDetection works only if it is as wide as the mask features."""
     num_params = axis_size(state, "bbox_head.controller.weight")
     channels = axis_size(state, _FEATURE_HEAD + "conv_pred.weight")
     for layers in range(1, 9):

@@ -21,8 +21,8 @@ from .checkpoint import CONFIG_KEY, Checkpoint
 from .errors import CheckpointError, check_keys
 
 MOST_PARAMETERS = 2_000_000_000
-"""The most parameters of a model, 8 GB of them; the largest published one has 54 million. Each field of a config may be
-high, but not all of them together."""
+"""The most parameters of a model, 8 GB in float32; the largest published model has 54 million. Each field of a config
+may be high, but not all of them together."""
 
 _CLASSES = ("head.cls_logits.", "mask_branch.logits.")
 _PANOPTIC_CLASSES = ("semantic_branch.logits.",)
@@ -40,18 +40,18 @@ def load(
     """A model in eval mode, from the name of a built-in config or from a weights file.
 
     Args:
-        source: name of a built-in config (with its packaged weights where there are some, else at random with a
-            warning), our own `.safetensors`, or a checkpoint of AdelaiDet or MMDetection 3. The architecture of a
-            checkpoint is detected from its keys and shapes; `mask_head._iter` and `num_batches_tracked` may be
-            missing. A `Checkpoint` is such a file that was read before.
-        config: a config, or the name or TOML file of one, used instead of the one found.
-        device: where the model goes.
+        source: name of a built-in config (with its packaged weights, or if it has none, with random weights and a
+            warning), a `.safetensors` file of `save_checkpoint`, or a checkpoint of AdelaiDet or MMDetection 3. The
+            architecture of a checkpoint is detected from its keys and shapes; `mask_head._iter` and
+            `num_batches_tracked` may be missing. A `Checkpoint` is such a file that was read before.
+        config: a config, or its name or TOML file, used instead of the config of `source`.
+        device: device of the model.
         **overrides: fields of `CondInstConfig` to change, such as `mask_output_stride=4` or `score_threshold=0.5`.
 
     Raises:
         CheckpointError: (a ValueError) unreadable file, code in it, a config in it that no model can have, or weights
             that do not fit; the message lists missing, unexpected and misshapen keys.
-        TypeError: an override of another type than its field's.
+        TypeError: an override that has another type than its field.
         ValueError: an unknown name, field or value.
         OSError: a path that the system cannot look up.
         RuntimeError: PyTorch cannot use `device`.
@@ -68,10 +68,10 @@ def load(
 
 
 def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str) -> CondInst:
-    """A model with the weights of a file. It takes no memory before these are known to fit."""
+    """A model with the weights of a file. Memory is allocated only after a check that the weights fit."""
     try:
         model = _without_memory(config)
-    except ValueError as error:  # names of blocks, which only the backbone knows, and too many parameters
+    except ValueError as error:  # unknown names of blocks, which only the backbone can check, or too many parameters
         raise CheckpointError(f"{source}: {error}") from error
     weights = _fitting_weights(model, state, source)
     model.to_empty(device="cpu")
@@ -91,7 +91,7 @@ def new_model(config: CondInstConfig) -> CondInst:
 
 
 def _without_memory(config: CondInstConfig) -> CondInst:
-    """A model whose weights have no memory yet, and are not too many."""
+    """A model whose weights have no memory yet; raises if it has too many."""
     with torch.device("meta"):
         model = CondInst(config)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -101,15 +101,15 @@ def _without_memory(config: CondInstConfig) -> CondInst:
 
 
 def fine_tune(source: str | Path, config: str | Path | None = None, **overrides: Any) -> CondInst:
-    """A model to be trained further, from weights that may be for other classes.
+    """A model for further training, from weights that may be for other classes.
 
-    Where the number of classes differs, the last layers of classification start anew; so do a semantic branch and finer
-    levels of an FPN that the weights do not have. So an instance model becomes a panoptic one.
+    If the number of classes differs, the last layers of classification get new weights; so do a semantic branch and
+    finer levels of an FPN that the weights do not have. In this way an instance model can become a panoptic model.
 
     Args:
         source: as in `load`.
-        config: name or TOML file of a config with the architecture of the weights, for all that they do not tell; by
-            default their own.
+        config: name or TOML file of a config with the architecture of the weights, for all fields that the weights do
+            not determine; by default the config of the weights.
         **overrides: fields of `CondInstConfig`, such as `num_classes` and `class_names`.
 
     Raises:
@@ -121,12 +121,12 @@ def fine_tune(source: str | Path, config: str | Path | None = None, **overrides:
 
 
 def fine_tune_model(pretrained: CondInst, config: CondInstConfig, source: str) -> CondInst:
-    """As `fine_tune`, with a model that has the weights, and the config of the result.
+    """The same as `fine_tune`, with a pretrained model instead of a file, and with the config of the result.
 
     Args:
-        pretrained: has the weights, which are copied.
-        config: of the result.
-        source: what error messages call the weights.
+        pretrained: model with the weights, which are copied.
+        config: config of the result.
+        source: name of the weights in error messages.
     """
     model = new_model(config)
     initial, weights = model.state_dict(), pretrained.state_dict()
@@ -146,21 +146,21 @@ def fine_tune_model(pretrained: CondInst, config: CondInstConfig, source: str) -
 
 
 def _channels(config: CondInstConfig) -> tuple[int, int]:
-    """Of the semantic branch, things and stuff: what a channel stands for."""
+    """The things and the stuff that the channels of the semantic branch stand for."""
     return config.num_thing_channels, config.num_stuff_classes
 
 
 def _level(key: str) -> float:
-    """The place of a key of an FPN's level, counted from the finest; infinity for other keys."""
+    """The index of the FPN level that a key belongs to, counted from the finest; infinity for other keys."""
     match = _FPN_LEVEL.match(key)
     return int(match[2]) if match else math.inf
 
 
 def _fitting_weights(model: CondInst, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The tensors of a file, under our names, that go into a model.
+    """The tensors of a file, under the names of the model, that are loaded into it.
 
-    `num_batches_tracked` may be missing or too many, a counter without effect on the output. A semantic branch, of
-    either kind, is dropped when the config has none.
+    `num_batches_tracked`, a counter without effect on the output, may be missing or unexpected. A semantic branch of
+    either kind is dropped if the config has none.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen keys; the message lists them.
@@ -183,7 +183,7 @@ def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) ->
     """Writes weights and config to one safetensors file, atomically.
 
     Args:
-        model: what to save.
+        model: the model to save.
         path: the file; its folder must exist.
         half: store parameters in half precision (running statistics stay as they are). Loading widens them again.
     """
@@ -192,6 +192,6 @@ def save_checkpoint(model: CondInst, path: str | Path, *, half: bool = False) ->
     if half:
         parameters = dict(model.named_parameters())
         state = {key: value.half() if key in parameters else value for key, value in state.items()}
-    # written as any other file, so that the umask counts; safetensors' own writer makes it private
+    # The file is written like any other, so that the umask applies; the writer of safetensors would make it private.
     with atomic_write(target) as partial_file:
         partial_file.write_bytes(save(state, metadata={"format": "pt", CONFIG_KEY: model.config.to_json()}))

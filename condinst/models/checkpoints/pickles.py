@@ -1,8 +1,8 @@
-"""A reader of pickles that knows plain containers, numbers and text; the caller says what each other name stands for.
+"""A reader of pickles that knows plain containers, numbers and text; the caller defines the values of other names.
 
-Nothing in a file is imported, and nothing but the caller's own functions is called. Python's unpickler with a
-`find_class` that refuses is not enough: a few bytes make it allocate gigabytes (an index of its memo, the length of a
-string) or hash nested tuples for hours.
+No name in a file is imported, and only functions of the caller are called. Python's unpickler with a restricted
+`find_class` is not enough: a few bytes make it allocate gigabytes (an index of its memo, the length of a string) or
+hash nested tuples for hours.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ...messages import shorten_text
 from .errors import CheckpointError
 
 MOST_OPERATIONS = 1_000_000
-"""The most operations of a pickle. A file of weights has some ten thousand. One makes at most 216 bytes, a set."""
+"""The most operations of a pickle. A file of weights has about ten thousand. Each allocates at most 216 bytes."""
 
-_LONGEST_NUMBER = 255  # bytes of a whole number, and its characters in text; the longest known one has 10 bytes
+_LONGEST_NUMBER = 255  # bytes of a whole number, or characters in text; the longest known number has 10 bytes
 _HASH_MODULUS = 2**61 - 1
-_PAIR_BYTES = 100  # of memory that an entry of a dict takes
-_COPIED_BYTES = 2**20  # of such entries, beside twice the size of the file: small files can be all names
+_PAIR_BYTES = 100  # memory that an entry of a dict takes
+_COPIED_BYTES = 2**20  # limit of copied entries, beyond twice the file size: small files can consist only of names
 _ATOMS = (str, int, float, bool, type(None))
 
 
@@ -33,7 +33,7 @@ class Builder:
     """A name that a pickle may call.
 
     Args:
-        build: makes the value of the arguments in the file, which can be anything that the reader makes.
+        build: makes the value from the arguments in the file, which can be of any type that the reader makes.
     """
 
     def __init__(self, build: Callable[..., Any]) -> None:
@@ -41,15 +41,15 @@ class Builder:
 
 
 class Stateful:
-    """What a pickle may give a state after it was built."""
+    """A value that gets a state from the pickle after it was built."""
 
     def set_state(self, state: Any) -> None:
-        """Takes the state in the file, which can be anything that the reader makes."""
+        """Takes the state in the file, which can be of any type that the reader makes."""
         raise NotImplementedError
 
 
 class Budget:
-    """What the bytes of a file may grow to in memory.
+    """A limit of the memory that the content of a file may take.
 
     Args:
         limit: bytes.
@@ -62,11 +62,11 @@ class Budget:
         """Counts bytes that are about to be allocated.
 
         Raises:
-            CheckpointError: more than the limit altogether.
+            CheckpointError: the total exceeds the limit.
         """
         self._left -= nbytes
         if nbytes < 0 or self._left < 0:
-            raise CheckpointError("refused: the file asks for more memory than its own size explains")
+            raise CheckpointError("refused: the file asks for more memory than its size explains")
 
 
 def read_pickle(
@@ -78,24 +78,25 @@ def read_pickle(
 ) -> Any:
     """Reads one pickle of any protocol up to 5.
 
-    Bytes become a `memoryview`, and so do strings of Python 2 from 256 bytes on; shorter ones are read as latin-1.
+    Bytes become a `memoryview`, and so do strings of Python 2 of at least 256 bytes; shorter strings are read as
+    latin-1.
 
     Args:
-        file: at the beginning of the pickle; afterwards behind it.
+        file: the file, at the beginning of the pickle; afterwards it is at the end of the pickle.
         size: bytes of the file, which no string in it can exceed.
-        known: what "module.name" stands for: a `Builder`, or any value. `numpy.core` has its newer name.
-        hint: what the message on an unknown name adds.
+        known: the values of names such as "module.name": a `Builder`, or any value. `numpy.core` has its newer name.
+        hint: takes an unknown name, and returns an addition to the message.
         persistent: makes the value of a persistent id.
 
     Raises:
         CheckpointError: a name that is not known, or more than a file of weights can need.
-        Exception: a damaged file; which one depends on where the damage is.
+        Exception: a damaged file; the type depends on the damage.
     """
     return _Reader(file, size, known, hint, persistent).read()
 
 
 class _Reader:
-    """The stack machine of pickle, without a recursion."""
+    """The stack machine of pickle, without recursion."""
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ class _Reader:
         raise CheckpointError(f"refused: a pickle of more than {MOST_OPERATIONS} operations")
 
     def string(self, length: int) -> bytes:
-        """The next so many bytes of the file."""
+        """The next `length` bytes of the file."""
         self.check_length(length)
         data = self.file.read(length)
         if len(data) != length:
@@ -138,9 +139,9 @@ class _Reader:
         return data
 
     def data(self, length: int) -> memoryview:
-        """The next so many bytes of the file, where they can be changed."""
+        """The next `length` bytes of the file, in memory that can be changed."""
         self.check_length(length)
-        data = np.empty(length, np.uint8).data  # unlike bytearray, not filled with zeros first
+        data = np.empty(length, np.uint8).data  # unlike a bytearray, it is not filled with zeros first
         if self.file.readinto(data) != length:
             raise ValueError("cut off")
         return data
@@ -170,43 +171,43 @@ class _Reader:
         self.stack.append(value)
 
     def put(self, index: int) -> None:
-        """Remembers what is on top of the stack under an index."""
+        """Stores the value on top of the stack under an index."""
         if not 0 <= index <= MOST_OPERATIONS:
-            raise CheckpointError("refused: a pickle that numbers its values otherwise than by counting")
+            raise CheckpointError(f"refused: a pickle with a memo index out of 0 .. {MOST_OPERATIONS}")
         self.memo[index] = self.stack[-1]
 
     def pop_mark(self) -> list[Any]:
-        """Takes all values above the last mark from the stack."""
+        """Removes all values above the last mark from the stack, and returns them."""
         start = self.marks.pop()
         values = self.stack[start:]
         del self.stack[start:]
         return values
 
     def whole_number(self, length: int) -> int:
-        """The next whole number, of so many bytes."""
+        """The next whole number, of `length` bytes."""
         if length > _LONGEST_NUMBER:
             raise CheckpointError(f"refused: a whole number of {length} bytes")
         return int.from_bytes(self.string(length), "little", signed=True)
 
     def find(self, module: str, name: str) -> Any:
-        """What a name stands for."""
+        """The value of a name."""
         module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
-        # NumPy 2 renamed numpy.core to numpy._core; files of both ages are around
+        # NumPy 2 renamed numpy.core to numpy._core, and files use either name.
         full_name = f"{module}.{name}".replace("numpy.core.", "numpy._core.")
         if full_name not in self.known:
-            asked = shorten_text(f"{module}.{name}")
-            raise CheckpointError(f"refused: the file asks for {asked}; only tensors are read{self.hint(full_name)}")
+            shown = shorten_text(f"{module}.{name}")
+            raise CheckpointError(f"refused: the file asks for {shown}; only tensors are read{self.hint(full_name)}")
         return self.known[full_name]
 
     def set_items(self, items: list[Any]) -> None:
-        """Puts keys and values, in turns, into the dict on top of the stack."""
+        """Adds alternating keys and values to the dict on top of the stack."""
         target = self.stack[-1]
         if type(target) is not dict:
             raise ValueError("keys and values without a dict")
         target.update(_as_dict(items))
 
     def extend(self, items: list[Any]) -> None:
-        """Puts values into the list or set on top of the stack."""
+        """Adds values to the list or set on top of the stack."""
         target = self.stack[-1]
         if type(target) is list:
             target.extend(items)
@@ -216,20 +217,20 @@ class _Reader:
             raise ValueError("values without a list or set")
 
     def call(self) -> None:
-        """Calls what is on the stack with the arguments above it."""
+        """Calls the function on the stack with the arguments above it."""
         arguments = self.stack.pop()
         builder = self.stack.pop()
         if not isinstance(builder, Builder) or type(arguments) is not tuple:
-            raise CheckpointError("refused: a call of what is no function")
+            raise CheckpointError("refused: a call of a value that is not a function")
         self.push(builder.build(*arguments))
 
     def set_state(self) -> None:
-        """Gives what is on the stack the state above it."""
+        """Sets the state above a value on the stack as the state of that value."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Stateful):
             target.set_state(state)
-        elif type(target) is not dict:  # an OrderedDict's attributes, which nobody needs
+        elif type(target) is not dict:  # the attributes of an OrderedDict are dropped
             raise CheckpointError(f"refused: a state for a {type(target).__name__}")
 
     def load_persistent(self, key: Any) -> None:
@@ -240,10 +241,10 @@ class _Reader:
 
 
 def _checked_key(key: Any) -> Any:
-    """A key of a dict or an element of a set, of which a file cannot make many with the same hash.
+    """A key of a dict or an element of a set, restricted so that a file cannot make many keys with the same hash.
 
-    Equal hashes make a dict compare keys one by one. Python takes the hash of a number modulo 2^61 - 1, and that of a
-    tuple can be chosen by its entries.
+    With equal hashes, a dict compares keys one after the other. The hash of a number is taken modulo 2^61 - 1, and the
+    hash of a tuple can be chosen through its entries.
     """
     if type(key) not in _ATOMS:
         raise CheckpointError(f"refused: a {type(key).__name__} as a key")
@@ -253,17 +254,17 @@ def _checked_key(key: Any) -> Any:
 
 
 def _as_dict(items: list[Any]) -> dict[Any, Any]:
-    """A dict of keys and values in turns."""
+    """A dict of alternating keys and values."""
     if len(items) % 2:
-        raise ValueError("keys and values without a dict")
+        raise ValueError("a key without a value")
     return {_checked_key(items[position]): items[position + 1] for position in range(0, len(items), 2)}
 
 
 def containers(size: int) -> dict[str, Any]:
-    """What the names of containers stand for that Python itself writes as calls.
+    """The values of the names of containers that Python pickles as calls.
 
     Args:
-        size: bytes of the file. What is copied is bounded, since a file can copy one list again and again.
+        size: bytes of the file, which bound the copied entries, because a file can copy a list again and again.
     """
     budget = Budget(2 * size + _COPIED_BYTES)
 
@@ -271,7 +272,7 @@ def containers(size: int) -> dict[str, Any]:
         budget.spend(_PAIR_BYTES * len(pairs))
         return {_checked_key(key): value for key, value in pairs}
 
-    def first(value: Any = (), *_: Any) -> Any:  # kept as what it is made of
+    def first(value: Any = (), *_: Any) -> Any:  # only the argument of the constructor is kept
         return value
 
     names = ("builtins.set", "builtins.frozenset", "builtins.bytearray")
@@ -279,7 +280,7 @@ def containers(size: int) -> dict[str, Any]:
 
 
 def _whole_number(line: bytes) -> int:
-    """A number in digits. Python 2 wrote an L after some, and Python reads thousands of digits in quadratic time."""
+    """A number in digits, which may end in the L of Python 2. Python reads thousands of digits in quadratic time."""
     if len(line) > _LONGEST_NUMBER:
         raise CheckpointError(f"refused: a whole number of {len(line)} characters")
     return int(line.removesuffix(b"L"))
@@ -305,7 +306,7 @@ def _global_line(reader: _Reader) -> None:
 def _stack_global(reader: _Reader) -> None:
     name, module = reader.stack.pop(), reader.stack.pop()
     if type(name) is not str or type(module) is not str:
-        raise ValueError("a name that is no text")
+        raise ValueError("a name that is not text")
     reader.push(reader.find(module, name))
 
 
@@ -363,7 +364,7 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.GET: lambda reader: reader.push(reader.memo[_whole_number(reader.line())]),
     pickle.BINGET: _get("<B"),
     pickle.LONG_BINGET: _get("<I"),
-    # ---- numbers and constants
+    # numbers and constants
     pickle.NONE: _constant(None),
     pickle.NEWTRUE: _constant(True),
     pickle.NEWFALSE: _constant(False),
@@ -376,10 +377,10 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.LONG4: lambda reader: reader.push(reader.whole_number(reader.number("<i"))),
     pickle.FLOAT: lambda reader: reader.push(float(reader.line())),
     pickle.BINFLOAT: _number(">d"),
-    # ---- text and bytes
+    # text and bytes
     pickle.STRING: _string_line,
     pickle.SHORT_BINSTRING: lambda reader: reader.push(reader.string(reader.number("<B")).decode("latin-1")),
-    pickle.BINSTRING: _data("<i"),  # of Python 2 and too long for a name: the numbers of an array
+    pickle.BINSTRING: _data("<i"),  # from Python 2, and too long for a name: the numbers of an array
     pickle.UNICODE: lambda reader: reader.push(reader.line().decode("raw-unicode-escape")),
     pickle.BINUNICODE: _text("<I"),
     pickle.SHORT_BINUNICODE: _text("<B"),
@@ -388,7 +389,7 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.SHORT_BINBYTES: _data("<B"),
     pickle.BINBYTES8: _data("<Q"),
     pickle.BYTEARRAY8: _data("<Q"),
-    # ---- containers
+    # containers
     pickle.EMPTY_TUPLE: _constant(()),
     pickle.EMPTY_LIST: lambda reader: reader.push([]),
     pickle.EMPTY_DICT: lambda reader: reader.push({}),
@@ -405,7 +406,7 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.ADDITEMS: lambda reader: reader.extend(reader.pop_mark()),
     pickle.SETITEM: lambda reader: reader.set_items([reader.stack.pop(-2), reader.stack.pop()]),
     pickle.SETITEMS: lambda reader: reader.set_items(reader.pop_mark()),
-    # ---- what the caller knows
+    # names and values that the caller knows
     pickle.GLOBAL: _global_line,
     pickle.STACK_GLOBAL: _stack_global,
     pickle.REDUCE: lambda reader: reader.call(),
@@ -413,4 +414,4 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.PERSID: lambda reader: reader.load_persistent(reader.text()),
     pickle.BINPERSID: lambda reader: reader.load_persistent(reader.stack.pop()),
 }
-"""What each operation of pickle does. The ones that make objects of classes (INST, OBJ, NEWOBJ) are not among them."""
+"""The operations of pickle, without the operations that make objects of classes (INST, OBJ, NEWOBJ)."""

@@ -1,7 +1,7 @@
-"""The files of `torch.save`, both the zip archives of today and the plain pickles from before PyTorch 1.6.
+"""Reads files of `torch.save`: current zip archives, and the plain pickles from before PyTorch 1.6.
 
-`torch.load(weights_only=True)` calls nothing that it does not know, but it believes the sizes in the file: a view that
-is larger than its storage makes it allocate the rest, and compressed records grow a thousandfold.
+`torch.load(weights_only=True)` only calls functions that it knows, but it does not check the sizes in the file: a view
+that is larger than its storage makes it allocate the rest, and compressed records grow a thousandfold.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .arrays import check_sizes, numpy_names
 from .errors import CheckpointError
 from .pickles import Budget, Builder, containers, read_pickle
 
-_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # what a file from before PyTorch 1.6 begins with
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # the beginning of a file from before PyTorch 1.6
 _ZIP = b"PK\x03\x04"
-_LOCAL_HEADER = struct.Struct("<26xHH")  # of a record of a zip archive: the lengths of its name and of what follows it
+_LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip record: the lengths of its name and extra field
 
 _DTYPES = {
     "Double": torch.float64,
@@ -42,22 +42,22 @@ _DTYPES = {
 """The dtypes that are read, by the beginning of the name of their storage."""
 
 _UNTYPED_DTYPES = (torch.uint16, torch.uint32, torch.uint64, torch.float8_e4m3fn, torch.float8_e5m2)
-"""Those that have no storage of their own: their tensors are views of bytes, and name the dtype."""
+"""The dtypes without a storage type: their tensors are views of bytes, and name the dtype."""
 
 
 class _StorageType:
-    """A class of storages; without a dtype one of bytes."""
+    """A class of storages; without a dtype, of bytes."""
 
     def __init__(self, dtype: torch.dtype | None) -> None:
         self.dtype = torch.uint8 if dtype is None else dtype
 
 
 class _Storage:
-    """Numbers that tensors are views of.
+    """The numbers that tensors are views of.
 
     Args:
-        data: uint8 [N], their bytes, which may still have to be filled.
-        dtype: what they are.
+        data: uint8 [N], the bytes of the numbers, which may be filled later.
+        dtype: dtype of the numbers.
     """
 
     def __init__(self, data: Tensor, dtype: torch.dtype) -> None:
@@ -69,10 +69,10 @@ class _Storage:
         if file.readinto(self.bytes.numpy().data) != len(self.bytes):
             raise ValueError("cut off")
         if self.dtype == torch.bool:
-            self.bytes.ne_(0)  # a byte of 2 is no bool that one may compute with
+            self.bytes.ne_(0)  # computing with a bool whose byte is 2 is undefined
 
     def part(self, first: int, count: int) -> _Storage:
-        """Some of the numbers."""
+        """A part of the numbers."""
         begin, end = _whole(first) * self.dtype.itemsize, _whole(first + count) * self.dtype.itemsize
         if not begin <= end <= len(self.bytes):
             raise ValueError("a view beyond its storage")
@@ -83,7 +83,7 @@ class _Storages:
     """The storages of a file by their names.
 
     Args:
-        budget: counts their bytes.
+        budget: limits their bytes.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -91,10 +91,10 @@ class _Storages:
         self._storages: dict[str, _Storage] = {}
 
     def add(self, key: Any) -> tuple[_Storage, bool]:
-        """The storage of a persistent id ("storage", type, name, device, numbers), and whether it is a new one."""
+        """The storage of a persistent id ("storage", type, name, device, numbers), and whether it is new."""
         kind, storage_type, name, _, numel = key
         if kind != "storage" or not isinstance(storage_type, _StorageType) or type(name) is not str:
-            raise CheckpointError("refused: a persistent id of something else than a storage")
+            raise CheckpointError("refused: a persistent id that is not a storage")
         dtype = storage_type.dtype
         nbytes = _whole(numel) * dtype.itemsize
         new = name not in self._storages
@@ -107,24 +107,24 @@ class _Storages:
         return storage, new
 
     def in_order(self, names: Any) -> list[_Storage]:
-        """All of them, in the order of a list of their names."""
+        """All storages, in the order of a list of their names."""
         if type(names) is not list or not all(type(name) is str for name in names):
-            raise ValueError("a list of storages that is none")
+            raise ValueError("the names of the storages are not a list of strings")
         if sorted(names) != sorted(self._storages):
             raise ValueError("the storages that follow are not those of the tensors")
         return [self._storages[name] for name in names]
 
 
 def read_torch(path: Path, hint: Callable[[str], str]) -> Any:
-    """What `torch.save` wrote: tensors and arrays of numbers, plain containers and plain values. All is on the CPU.
+    """The content of a file of `torch.save`: tensors, arrays of numbers, plain containers and plain values, on the CPU.
 
     Args:
         path: the file.
-        hint: what the message on a name that is not known adds.
+        hint: takes an unknown name, and returns an addition to the message.
 
     Raises:
         CheckpointError: a file that asks for anything else, or for more memory than its size explains.
-        Exception: a damaged file; which one depends on where the damage is.
+        Exception: a damaged file; the type depends on the damage.
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -137,12 +137,12 @@ def _read_zip(file: io.BufferedReader, size: int, hint: Callable[[str], str]) ->
     records = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
     roots = [name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
-        raise ValueError("a zip archive without data.pkl, so not one of torch.save")
+        raise ValueError("a zip archive without data.pkl, so it is not from torch.save")
     budget = Budget(2 * size)
     storages = _Storages(budget)
 
     def find_record(name: str) -> int:
-        """Puts the file at the beginning of a record. Returns its length."""
+        """Moves the file to the beginning of a record, and returns the length of the record."""
         info = records[roots[0] + name]
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
             raise CheckpointError(f"refused: the record {name} is compressed or encrypted, which torch.save never does")
@@ -174,7 +174,7 @@ def _read_plain(file: io.BufferedReader, size: int, hint: Callable[[str], str]) 
     names = _names(budget, size)
     if read_pickle(file, size, names, hint) != _MAGIC or read_pickle(file, size, names, hint) != _VERSION:
         raise ValueError("not a file of torch.save")
-    read_pickle(file, size, names, hint)  # about the machine
+    read_pickle(file, size, names, hint)  # the properties of the machine
     storages = _Storages(budget)
 
     def load_storage(key: Any) -> _Storage:
@@ -193,16 +193,16 @@ def _read_plain(file: io.BufferedReader, size: int, hint: Callable[[str], str]) 
 
 def _whole(number: Any) -> int:
     if type(number) is not int or number < 0:
-        raise ValueError("a storage with a size that is no whole number")
+        raise ValueError("a storage whose size is not a whole number")
     return number
 
 
 def _names(budget: Budget, size: int) -> dict[str, Any]:
-    """What the names in a file of `size` bytes stand for."""
+    """The values of the names in a file of `size` bytes."""
     storages = {f"torch.{name}Storage": _StorageType(dtype) for name, dtype in _DTYPES.items()}
     storages |= {name.replace("torch.", "torch.cuda."): value for name, value in storages.items()}
     plain = Builder(_first)
-    views = Budget(2 * size)  # of a storage can be many, and larger than it with strides of 0
+    views = Budget(2 * size)  # a storage can have many views, and with strides of 0 a view can be larger than it
 
     def rebuild(storage: Any, offset: Any, sizes: Any, strides: Any, *_: Any) -> Tensor:
         return _make_tensor(storage, offset, sizes, strides, views)
@@ -232,7 +232,7 @@ def _names(budget: Budget, size: int) -> dict[str, Any]:
         "torch._utils._rebuild_parameter": plain,
         "torch._utils._rebuild_parameter_with_state": plain,
         "torch._tensor._rebuild_from_type_v2": Builder(_rebuild_with_attributes),
-        # arguments of the ones above, and what is kept as what it was made of
+        # arguments of the functions above, and types of which only the argument is kept
         "torch.Tensor": None,
         "torch.nn.parameter.Parameter": None,
         **{str(dtype): None for dtype in _DTYPES.values()},
@@ -248,7 +248,7 @@ def _first(value: Any = None, *_: Any) -> Any:
 def _rebuild_with_attributes(build: Any, kind: Any, arguments: Any, attributes: Any) -> Any:
     """A tensor to which Python attributes were added; they are dropped."""
     if not isinstance(build, Builder) or type(arguments) is not tuple:
-        raise CheckpointError("refused: a call of what is no function")
+        raise CheckpointError("refused: a call of a value that is not a function")
     return build.build(*arguments)
 
 
@@ -265,6 +265,6 @@ def _make_tensor(storage: Any, offset: Any, sizes: Any, strides: Any, views: Bud
     end = _whole(offset) + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) + 1
     if end > len(numbers):
         raise CheckpointError(f"refused: a tensor that ends at number {end} of a storage of {len(numbers)}")
-    # the stride of a side of 1 means nothing, and may be any number
+    # The stride of a side of 1 has no meaning, and may be any number.
     used = [stride if size > 1 else 1 for size, stride in zip(sizes, strides, strict=True)]
     return numbers[offset:].as_strided(sizes, used)

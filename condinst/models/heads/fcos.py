@@ -56,7 +56,7 @@ class FCOSHead(nn.Module):
         nn.init.constant_(self.cls_logits.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
 
     def forward(self, features: list[Tensor]) -> HeadOutputs:
-        """Pyramid levels [B, C, H_l, W_l], finest first, to predictions for all their locations."""
+        """Maps pyramid levels [B, C, H_l, W_l], finest first, to predictions for all their locations."""
         classes, boxes, centers, params, sizes = [], [], [], [], []
         for level, feature in enumerate(features):
             shared = self.share_tower(feature, level)

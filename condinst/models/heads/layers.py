@@ -8,7 +8,7 @@ from ..layers import DeformableConv
 
 
 class NormPerLevel(nn.ModuleList):
-    """One norm for each pyramid level: statistics differ between levels even where the convolutions are shared."""
+    """A norm for each pyramid level: statistics differ between levels, although the convolutions are shared."""
 
     def __init__(self, make_norm: Callable[[int], nn.Module], num_levels: int, channels: int) -> None:
         super().__init__(make_norm(channels) for _ in range(num_levels))
@@ -20,9 +20,9 @@ class Tower(nn.ModuleList):
     Args:
         channels: channels in and out.
         num_convs: number of blocks; with 0 the tower is the identity.
-        norm: "GN", "NaiveGN" (GroupNorm, too), "BN" or "SyncBN" (both with statistics per level) or "none".
+        norm: "GN", "NaiveGN" (also GroupNorm), "BN" or "SyncBN" (both with statistics per level) or "none".
         num_levels: number of pyramid levels.
-        deformable: the last convolution is a modulated deformable one.
+        deformable: whether the last convolution is modulated deformable.
     """
 
     def __init__(self, channels: int, num_convs: int, norm: str, num_levels: int, *, deformable: bool = False) -> None:

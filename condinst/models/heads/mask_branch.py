@@ -13,8 +13,8 @@ from .layers import BATCH_NORMS
 class MaskBranch(nn.Module):
     """Fuses pyramid levels into the mask features that all dynamic mask heads run on.
 
-    x = refine0(P3) + up2(refine1(P4)) + up4(refine2(P5)), in this order, with aligned upsampling; then a tower.
-    Without `mask_head_features` there is neither, and the mask features have no channels.
+    x = refine0(P3) + up2(refine1(P4)) + up4(refine2(P5)), in this order, with aligned upsampling; a tower follows.
+    Without `mask_head_features` there are no such layers, and the mask features have no channels.
     """
 
     def __init__(self, config: CondInstConfig) -> None:
@@ -41,7 +41,7 @@ class MaskBranch(nn.Module):
             nn.init.constant_(self.logits.bias, -math.log((1 - prior) / prior))  # type: ignore[arg-type]
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Levels [B, C, H_l, W_l], finest first, to mask features [B, mask_feature_channels or 0, H_0, W_0]."""
+        """Maps levels [B, C, H_l, W_l], finest first, to mask features [B, mask_feature_channels or 0, H_0, W_0]."""
         if not self.refine:
             return features[0][:, :0]
         x = self.refine[0](features[0])
@@ -51,7 +51,7 @@ class MaskBranch(nn.Module):
         return self.tower(x)
 
     def semantic_logits(self, feature: Tensor) -> Tensor:
-        """The finest level [B, C, H_0, W_0] to class logits [B, num_classes, H_0, W_0]; only with `semantic_loss`."""
+        """Maps the finest level [B, C, H_0, W_0] to logits [B, num_classes, H_0, W_0]; only with `semantic_loss`."""
         if self.seg_head is None or self.logits is None:
             raise ValueError("semantic_logits: the config has semantic_loss = False")
         return self.logits(self.seg_head(feature))

@@ -1,4 +1,4 @@
-"""The semantic branch for panoptic segmentation (section 3.2, Fig. 4), Panoptic-FPN's (Kirillov et al., 2019)."""
+"""The semantic branch for panoptic segmentation (section 3.2, Fig. 4), from Panoptic-FPN (Kirillov et al., 2019)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from .layers import BATCH_NORMS
 
 
 class SemanticBranch(nn.Module):
-    """Brings pyramid levels to the size of the finest, and classifies every cell.
+    """Upsamples pyramid levels to the size of the finest level, and classifies every cell.
 
-    A level goes through as many blocks of 3x3 convolution, norm, ReLU and 2x bilinear upsampling as it is steps coarser
-    than the finest, which has one block without upsampling. As in Fig. 4 (and other than in Panoptic-FPN, which adds
-    them) the levels are concatenated; a 1x1 convolution follows.
+    A level that is n steps coarser than the finest runs through n blocks of 3x3 convolution, norm, ReLU and 2x bilinear
+    upsampling; the finest level runs through a block without upsampling. The levels are concatenated as in Fig. 4
+    (Panoptic-FPN adds them), and a 1x1 convolution follows.
 
-    Cell i of the logits stands for pixel ``stride // 2 + i * stride``, as everywhere in CondInst. The upsampling keeps
-    that: for even strides the cells of coarser levels are where half-pixel centres have them.
+    Cell i of the logits stands for pixel ``stride // 2 + i * stride``, as everywhere in CondInst. The upsampling
+    preserves this, because for even strides the cells of coarser levels lie at half-pixel centres.
     """
 
     def __init__(self, config: CondInstConfig) -> None:
@@ -37,7 +37,7 @@ class SemanticBranch(nn.Module):
         nn.init.zeros_(self.logits.bias)  # type: ignore[arg-type]
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Levels [B, C, H_l, W_l], finest first, to logits [B, num_thing_channels + num_stuff_classes, H_0, W_0]."""
+        """Maps levels [B, C, H_l, W_l], finest first, to [B, num_thing_channels + num_stuff_classes, H_0, W_0]."""
         levels = [level(feature) for level, feature in zip(self.levels, features, strict=True)]
         return self.logits(torch.cat(levels, dim=1))
 

@@ -10,10 +10,10 @@ __all__ = ["BiFPN", "make_fpn", "make_neck"]
 
 
 def make_neck(config: CondInstConfig, in_channels: list[int]) -> BiFPN | FeaturePyramidNetwork:
-    """The pyramid of a config: an ordered dict of stages to a dict of `fpn_levels`, finest first.
+    """The pyramid of a config. It maps an ordered dict of stages to a dict of `fpn_levels`, finest first.
 
     Args:
-        config: which of the two, and its width and depth.
+        config: the kind of pyramid, and its width and depth.
         in_channels: channels of the backbone stages `fpn_in_features`.
     """
     if config.neck == "bifpn":
@@ -30,10 +30,10 @@ def make_neck(config: CondInstConfig, in_channels: list[int]) -> BiFPN | Feature
 
 
 def _freeze_unused(fpn: FeaturePyramidNetwork, config: CondInstConfig) -> None:
-    """Takes the gradient from levels that nothing reads: several processes would wait for it forever."""
+    """Disables the gradient of levels that no layer reads: several processes would wait for it forever."""
     used = {*config.head_in_features, *config.mask_branch_in_features}
     used |= {*config.panoptic_in_features} if config.panoptic else set()
-    is_read = False  # a lateral convolution feeds its own level and all finer ones
+    is_read = False  # a lateral convolution feeds its level and all finer levels
     levels = zip(config.fpn_levels, fpn.inner_blocks, fpn.layer_blocks, strict=False)
     for level, lateral, output in levels:
         is_read |= level in used

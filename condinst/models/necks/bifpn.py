@@ -17,7 +17,7 @@ class BiFPN(nn.Module):
     Args:
         in_channels: channels of the backbone stages, finest first.
         out_channels: channels of every level.
-        top_levels: 2 adds P6, max pooled from a 1x1 convolution of C5, and P7, max pooled from P6; 0 adds none.
+        top_levels: 2 adds P6, max pooled from a 1x1 convolution of C5, and P7, max pooled from P6; 0 adds no level.
         num_repeats: how often all levels are fused.
         norm: "FrozenBN", "BN" or "SyncBN", after each convolution.
     """
@@ -61,7 +61,7 @@ class BiFPNRepeat(nn.Module):
     """One fusion of all levels.
 
     Args:
-        in_channels: channels of the levels, finest first; those that are not `out_channels` get a 1x1 convolution.
+        in_channels: channels of the levels, finest first; levels without `out_channels` channels get a 1x1 convolution.
         out_channels: channels of all results.
         norm: "FrozenBN", "BN" or "SyncBN".
     """
@@ -92,8 +92,8 @@ class BiFPNRepeat(nn.Module):
             height, width = levels[level].shape[-2:]
             maps = []
             for index in inputs:
-                # a level that two nodes take runs through its lateral convolution twice, as in AdelaiDet: in training
-                # the running statistics of the norm move twice
+                # A level that two nodes take runs through its lateral convolution twice, as in AdelaiDet. So in
+                # training the running statistics of its norm are updated twice.
                 x = self.laterals[index](features[index]) if index < len(levels) else features[index]
                 maps.append(_resize(x, height, width))
             fused = _weighted_sum(self.weights[name], maps)
@@ -104,14 +104,14 @@ class BiFPNRepeat(nn.Module):
 
 
 def bifpn_nodes(num_levels: int) -> list[tuple[int, list[int]]]:
-    """The nodes of one repeat in the order of their computation: the level of each, and what it takes.
+    """The nodes of one repeat in the order of their computation: the level of each node, and its inputs.
 
     Args:
         num_levels: number of levels, at least 2.
 
     Returns:
-        (level, inputs): level 0 is the finest; inputs below `num_levels` are the levels given, the others count nodes
-        on from there.
+        (level, inputs): level 0 is the finest; inputs below `num_levels` are the input levels, and `num_levels` + i is
+        node i.
     """
     top = num_levels - 1
     nodes: list[tuple[int, list[int]]] = []
@@ -120,7 +120,7 @@ def bifpn_nodes(num_levels: int) -> list[tuple[int, list[int]]]:
         nodes.append((level, [level, newest]))
         newest = num_levels + len(nodes) - 1
     for level in range(1, top):
-        # the node of this level on the way down was the (top - 1 - level)-th
+        # on the top-down pass, the node of this level was number top - 1 - level
         nodes.append((level, [level, num_levels + top - 1 - level, newest]))
         newest = num_levels + len(nodes) - 1
     return [*nodes, (top, [top, newest])]
@@ -134,8 +134,9 @@ def node_name(level: int, inputs: list[int]) -> str:
 def _weighted_sum(weights: Tensor, maps: list[Tensor]) -> Tensor:
     """Maps of one shape, weighted by the positive parts of `weights` [K] over their sum.
 
-    The two forms give the same bits. Stacked as in AdelaiDet, gradients do, too; some are all cancellation, and another
-    order of summation changed norms of them by 1e-4 (relative). Without a gradient the sum is faster as it goes.
+    The two forms give the same bits. With a gradient, the maps are stacked as in AdelaiDet, so that gradients have the
+    same bits, too: terms cancel, and another order of summation changed gradient norms by 1e-4 (relative). Without a
+    gradient, a running sum is faster.
     """
     positive = weights.relu()
     shares = positive / (positive.sum() + 1e-4)
@@ -148,7 +149,7 @@ def _weighted_sum(weights: Tensor, maps: list[Tensor]) -> Tensor:
 
 
 def _resize(x: Tensor, height: int, width: int) -> Tensor:
-    """To the size of a neighbouring level: max pooling from a finer one, nearest cells from a coarser one."""
+    """Resizes to the size of a neighbouring level: max pooling from a finer level, nearest cells from a coarser one."""
     if x.shape[-2] > height or x.shape[-1] > width:
         return _halve(x)
     if x.shape[-2:] == (height, width):
@@ -157,7 +158,7 @@ def _resize(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def _halve(x: Tensor) -> Tensor:
-    """[B, C, H, W] to [B, C, ceil(H / 2), ceil(W / 2)]."""
+    """Maps [B, C, H, W] to [B, C, ceil(H / 2), ceil(W / 2)]."""
     return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 

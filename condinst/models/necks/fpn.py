@@ -17,14 +17,14 @@ def make_fpn(in_channels: list[int], out_channels: int, top_levels: int) -> Feat
         top_levels: 2 adds P6 = conv(P5) and P7 = conv(ReLU(P6)), both 3x3 with stride 2; 0 adds none.
 
     Returns:
-        A module from an ordered dict of stages to an ordered dict of levels; the top ones are called "p6" and "p7".
+        A module that maps an ordered dict of stages to an ordered dict of levels; the top levels are "p6" and "p7".
     """
     top = TopLevels(out_channels, out_channels) if top_levels else None
     return FeaturePyramidNetwork(in_channels, out_channels, extra_blocks=top)
 
 
 class TopLevels(LastLevelP6P7):
-    """P6 and P7 from P5, right for maps of a single cell, too."""
+    """P6 and P7 from P5, also correct for maps of a single cell."""
 
     def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         """Appends the two levels to the pyramid `p` and their names to `names`; `c` is not used."""
@@ -36,8 +36,8 @@ class TopLevels(LastLevelP6P7):
 def _convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """A padded 3x3 convolution with stride 2.
 
-    On a single cell only the centre of the kernel counts, and is used alone: there the bfloat16 weight gradient of
-    PyTorch's CPU convolution reads memory that nobody wrote (seen in 2.14.1).
+    On a single cell only the centre of the kernel counts, and only the centre is used, because there the bfloat16
+    weight gradient of PyTorch's CPU convolution reads uninitialised memory (observed in 2.14.1).
     """
     if x.shape[-2:] == (1, 1):
         return F.conv2d(x, conv.weight[:, :, 1:2, 1:2], conv.bias)

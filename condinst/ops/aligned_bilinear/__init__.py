@@ -16,7 +16,7 @@ def aligned_bilinear(x: Tensor, factor: int, *, backend: str | None = None) -> T
         s(i) = clamp((i - factor // 2) / factor, 0, n - 1),  k = floor(s),  a = s - k
         out[i] = (1 - a) * x[k] + a * x[min(k + 1, n - 1)]
 
-    It is neither of PyTorch's `align_corners` modes, and two steps of 2 are not one step of 4.
+    This is neither of PyTorch's `align_corners` modes, and two steps of 2 do not equal one step of 4.
 
     Args:
         x: [..., h, w]; any floating dtype.

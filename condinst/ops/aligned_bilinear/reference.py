@@ -14,11 +14,11 @@ def aligned_bilinear(x: Tensor, factor: int) -> Tensor:
     if x.numel() == 0:
         return x.repeat_interleave(factor, -2).repeat_interleave(factor, -1)  # keeps the graph
     flat = x.reshape(-1, 1, height, width)  # [N, 1, h, w]
-    # repeating the last row and column makes corner-aligned interpolation step by exactly 1 / factor
+    # Repeating the last row and column makes corner-aligned interpolation step by exactly 1 / factor.
     padded = F.pad(flat, (0, 1, 0, 1), mode="replicate")  # [N, 1, h+1, w+1]
     size = (height * factor + 1, width * factor + 1)
     fine = F.interpolate(padded, size=size, mode="bilinear", align_corners=True)  # [N, 1, h*f+1, w*f+1]
-    # cell k belongs on pixel factor * k + factor // 2: shift by factor // 2, repeating the first row and column
+    # Cell k belongs on pixel factor * k + factor // 2: shift by factor // 2, and repeat the first row and column.
     shift = factor // 2
     shifted = F.pad(fine, (shift, 0, shift, 0), mode="replicate")[..., : size[0] - 1, : size[1] - 1]
     return shifted.reshape(*x.shape[:-2], height * factor, width * factor)  # [..., h*f, w*f]

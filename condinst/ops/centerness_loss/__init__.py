@@ -12,13 +12,13 @@ def centerness_loss(logits: Tensor, targets: Tensor, *, reduction: str = "sum", 
     """Binary cross entropy between sigmoid(x) and a target y: ``max(x, 0) - x * y + log(1 + exp(-|x|))``.
 
     Args:
-        logits: [N] floating; computed in float32, or float64 when given.
+        logits: [N] floating; computed in float32, or in float64 if it is float64.
         targets: [N] floating, in 0..1; it has no gradient.
         reduction: "sum", "mean" (0 for N = 0) or "none".
         backend: see `condinst.backends.registry`.
 
     Returns:
-        [] or, with "none", [N], in the dtype computed in.
+        [] or, with "none", [N], in the dtype of the computation.
 
     Raises:
         TypeError: wrong dtype.

@@ -25,7 +25,7 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
         return _logits(dtype, device, count), _targets(target_dtype, device, count)
 
     none = {"reduction": "none"}
-    logits, targets = args(9001)  # more than one chunk of each kernel, and a rest
+    logits, targets = args(9001)  # more than one chunk of each kernel, and a remainder
     edges = torch.tensor([-200.0, -30.0, 0.0, 30.0, 200.0], dtype=dtype, device=device)
     return [
         Sample("37", args(37), none),

@@ -9,7 +9,7 @@ from condinst.backends.triton import define
 from condinst.ops.common import one_pass_triton as one_pass
 
 CHUNK = 1024
-"""Logits of a program."""
+"""The number of logits per program."""
 
 
 def _forward(logits: Tensor, targets: Tensor, reduce: bool, with_grad: bool) -> tuple[Tensor, Tensor]:

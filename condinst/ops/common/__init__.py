@@ -1,1 +1,1 @@
-"""What several operators share; each file says who uses it."""
+"""Code that several operators share; each file names the operators that use it."""

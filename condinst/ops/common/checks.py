@@ -1,4 +1,4 @@
-"""Argument checks shared by the operators. Each message names the argument, what was expected and what was given."""
+"""Argument checks shared by the operators. Each message names the argument, the expected value and the actual value."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from condinst.messages import shorten
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 MOST_INTEGER = (1 << 63) - 1
-"""The largest number that an operator of PyTorch takes for an integer."""
+"""The largest integer that an operator of PyTorch takes."""
 
 MOST_SIDE = 1 << 30
 """The largest side of a map or an image, and the largest stride; csrc/sizes.h has the same number and the reason."""
 
 MOST_ELEMENTS = 1 << 48
-"""Of a result. No memory holds as many, and int64 holds the number of their bytes."""
+"""The most elements of a result. No memory holds as many, and int64 holds the number of their bytes."""
 
 
 def _short(dtype: torch.dtype) -> str:
@@ -68,7 +68,7 @@ def check_number(name: str, value: float) -> None:
     """Raise unless `value` is a finite number; an integer has at most 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    # math.isfinite breaks torch.compile's graph once a number has changed
+    # math.isfinite would break the graph of torch.compile once a number has changed.
     most = math.inf if isinstance(value, float) else MOST_INTEGER + 1
     if not -most < value < most:
         raise ValueError(f"{name}: expected a finite number, got {shorten(value)}")
@@ -94,7 +94,7 @@ def check_dims(name: str, value: Tensor, dims: int) -> None:
 
 
 def check_same_dtype(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise TypeError unless two tensors have one dtype."""
+    """Raise TypeError unless two tensors have the same dtype."""
     if value.dtype != other.dtype:
         raise TypeError(
             f"{name}: expected the dtype of {other_name} ({_short(other.dtype)}), got {_short(value.dtype)}"
@@ -102,9 +102,9 @@ def check_same_dtype(name: str, value: Tensor, other_name: str, other: Tensor) -
 
 
 def check_index_range(name: str, indices: Tensor, size: int, least: int = 0) -> None:
-    """Raise ValueError unless all `indices` are in least .. size - 1; on the CPU and outside of ``torch.compile`` only.
+    """Raise ValueError unless all `indices` are in least .. size - 1; only on the CPU and outside of ``torch.compile``.
 
-    Reading values on a GPU would wait for it, and compiled code cannot branch on them: kernels check there.
+    Reading values on a GPU would wait for it, and compiled code cannot branch on them. There the kernels check.
     """
     if indices.device.type != "cpu" or indices.numel() == 0 or torch.compiler.is_compiling():
         return
@@ -115,7 +115,7 @@ def check_index_range(name: str, indices: Tensor, size: int, least: int = 0) -> 
 
 
 def check_same_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
-    """Raise ValueError unless two tensors are on one device."""
+    """Raise ValueError unless two tensors are on the same device."""
     if value.device != other.device:
         raise ValueError(f"{name}: expected the device of {other_name} ({other.device}), got {value.device}")
 
@@ -145,7 +145,7 @@ def check_size(name: str, value: Sequence[int], least: int = 1) -> None:
     """Raise unless `value` is (height, width), of at least `least` each."""
     if isinstance(value, (tuple, list)) and len(value) == 2:
         height, width = value
-        # The usual case by itself: a call has several sizes. Subclasses of int are looked at below.
+        # A fast path for the usual case, as a call has several sizes. Subclasses of int are checked below.
         if type(height) is type(width) is int and least <= height <= MOST_SIDE and least <= width <= MOST_SIDE:
             return
     check_sequence(name, value)
@@ -168,7 +168,7 @@ def check_image_size(name: str, value: Sequence[int]) -> None:
 
 def check_sides(name: str, maps: Tensor) -> None:
     """Raise ValueError for maps [..., H, W] with larger sides than the kernels take; not in ``torch.compile``."""
-    if torch.compiler.is_compiling() or 0 < maps.numel() <= MOST_SIDE:  # no side is larger than the number of elements
+    if torch.compiler.is_compiling() or 0 < maps.numel() <= MOST_SIDE:  # No side is larger than the number of elements.
         return
     if max(maps.shape[-2:]) > MOST_SIDE:
         raise ValueError(f"{name}: expected sides of at most {MOST_SIDE}, got shape {list(maps.shape)}")
@@ -202,7 +202,7 @@ def check_probability(name: str, value: float) -> None:
 
 
 def check_levels(level_sizes: Sequence[tuple[int, int]], strides: Sequence[int]) -> int:
-    """The number of cells of a pyramid; raises unless its levels have (height, width) and one stride each."""
+    """The number of cells of a pyramid; raises unless each of its levels has (height, width) and a stride."""
     check_sequence("level_sizes", level_sizes)
     check_sequence("strides", strides)
     if len(level_sizes) != len(strides):
@@ -223,13 +223,13 @@ def check_candidates(
     labels: Tensor,
     image_indices: Tensor,
 ) -> None:
-    """What the operators that suppress duplicates ask of their arguments; `name` is that of the first."""
+    """Check the arguments of an operator that suppresses duplicates; `name` is the name of `candidates`."""
     check_tensor("scores", scores, FLOATING)
     check_tensor("labels", labels, (torch.int64,))
     check_tensor("image_indices", image_indices, (torch.int64,))
-    for other, value in (("scores", scores), ("labels", labels), ("image_indices", image_indices)):
-        check_shape(other, value, (candidates.shape[0],))
-        check_same_device(other, value, name, candidates)
+    for argument, value in (("scores", scores), ("labels", labels), ("image_indices", image_indices)):
+        check_shape(argument, value, (candidates.shape[0],))
+        check_same_device(argument, value, name, candidates)
 
 
 def check_mask_sizes(
@@ -239,7 +239,7 @@ def check_mask_sizes(
     output_size: tuple[int, int],
     threshold: float,
 ) -> None:
-    """What `masks_to_image` and `masks_to_rle` ask of their arguments."""
+    """Check the arguments of `masks_to_image` or `masks_to_rle`."""
     check_tensor("mask_logits", mask_logits, FLOATING)
     check_dims("mask_logits", mask_logits, 3)
     check_sides("mask_logits", mask_logits)

@@ -28,7 +28,7 @@ UPSAMPLE_FACTORS = (1, 2, 4)
 
 MAX_LAYERS = 4
 MAX_CHANNELS = 16
-"""Of hidden layers and of features; kernels/mask_network/mask_network_math.h says the same."""
+"""The most channels of hidden layers and of features; kernels/mask_network/mask_network_math.h has the same number."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def check_mask_head_inputs(
     sizes_of_interest: Tensor,
     shape: MaskHeadShape,
 ) -> None:
-    """Raise as `dynamic_mask_head` says; `dynamic_mask_loss` takes the same arguments."""
+    """Check the arguments of `dynamic_mask_head`, which documents the errors; `dynamic_mask_loss` has the same ones."""
     check_tensor("mask_features", mask_features, FLOATING)
     check_dims("mask_features", mask_features, 4)
     check_sides("mask_features", mask_features)

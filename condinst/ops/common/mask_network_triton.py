@@ -1,4 +1,4 @@
-"""What the Triton adapters of `dynamic_mask_head` and `dynamic_mask_loss` share."""
+"""Code that the Triton adapters of `dynamic_mask_head` and `dynamic_mask_loss` share."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from condinst.kernels.mask_network.specialization import Specialization
 
 NUM_CHUNKS = 16
-"""Parts of a map that are summed apart: enough programs for a GPU, and memory that does not grow with the map."""
+"""The number of parts of a map that are summed separately: enough programs for a GPU, and a bound on the memory."""
 
 TILES = {1: (8, 32), 2: (16, 16), 4: (16, 16)}
-"""Rows and columns of a tile by upsampling factor: square ones own most of what they compute, but need a halo first."""
+"""Rows and columns of a tile by upsampling factor. Square tiles have the least halo for the pixels they write."""
 
 LAUNCH = {"num_warps": 8, "num_stages": 1}
-"""By registers: with 4 warps the backward kernels spill. Nothing was timed on a GPU."""
+"""Chosen by registers, because the backward kernels spill with 4 warps. It was not timed on a GPU."""
 
 PRECISION = "ieee"
 """How ``tl.dot`` multiplies float32; see `Specialization`."""
 
 TENSORS = "Tensor mask_features, Tensor params, Tensor locations, Tensor image_indices, Tensor sizes_of_interest"
 OPTIONS = "int feature_stride, int num_layers, int channels, str coordinates, bool use_features, int upsample_factor"
-"""As both schemas have them; `Arguments` is in this order."""
+"""The options in the schemas of both operators; `Arguments` has the same order."""
 
 Arguments = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, int, int, int, str, bool, int]
 
@@ -42,10 +42,10 @@ def unsupported_reason(mask_features: Tensor, params: Tensor, *, num_layers: int
 
 @dataclass(frozen=True)
 class Instances:
-    """The arguments that both operators have, as the kernels take them.
+    """The arguments that both operators share, in the form that the kernels take.
 
     Attributes:
-        features: [B, C, H, W] contiguous, float64 if `mask_features` are, otherwise float32; the others likewise.
+        features: [B, C, H, W] contiguous, float64 if `mask_features` are, otherwise float32, as are the other values.
         params: [K, P].
         locations: [K, 2].
         image_indices: [K] int64.
@@ -83,25 +83,25 @@ class Instances:
 
     @property
     def num_chunks(self) -> int:
-        """Parts of a map that are summed apart."""
+        """The number of parts of a map that are summed separately."""
         return min(self.num_tiles, NUM_CHUNKS)
 
     def by_image(self) -> tuple[Tensor, Tensor]:
-        """The instances sorted by image, and where those of each image begin: [K] and [B + 1], without waiting."""
+        """The instances sorted by image [K], and where each image begins among them [B + 1]; does not synchronise."""
         indices, order = torch.sort(self.image_indices, stable=True)
         images = torch.arange(self.features.shape[0] + 1, device=indices.device)
         return order, torch.searchsorted(indices, images)
 
     def grad_features(self) -> Tensor:
-        """Where the gradient of the features goes: zeros where no kernel writes them."""
+        """The memory for the gradient of the features: zeros, if no kernel writes it."""
         if self.specialization.num_features == 0:
             return torch.zeros_like(self.features)
         return torch.empty_like(self.features)
 
 
 def prepare(*arguments: *Arguments) -> Instances:
-    """The arguments of ``torch.ops.condinst_triton.dynamic_mask_head`` as the kernels take them."""
-    # here, as the package is to be of use without the kernels, too
+    """Convert the arguments of ``torch.ops.condinst_triton.dynamic_mask_head`` to the form that the kernels take."""
+    # Imported here, because the package must also work without the kernels.
     from condinst.kernels.mask_network.specialization import COORDINATES, Specialization
 
     features, params, locations, image_indices, sizes, stride, num_layers, channels, coordinates, use, factor = (

@@ -1,4 +1,4 @@
-"""Losses whose kernels make the gradient of the sum of all losses along with it, in one pass over the argument."""
+"""Losses whose kernels compute the losses and the gradient of their sum in one pass over the argument."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from condinst.backends.torch_library import register_operator
 def one_pass_loss(
     namespace: str, op: str, *, num_tensors: int, loss_dims: int, loss_dtype: Callable[..., torch.dtype]
 ) -> Callable[..., Tensor]:
-    """Register fake kernel and gradient of ``<op>(*tensors, *options, reduce, with_grad) -> (loss, grad)``.
+    """Register the fake kernel and the gradient of ``<op>(*tensors, *options, reduce, with_grad) -> (loss, grad)``.
 
-    With `with_grad`, `grad` is what backward then scales, in place, and hands out: it is the only memory of the size of
-    the argument. It is made where the argument has the dtype of the loss. Elsewhere, rounding would come twice, and to
-    float16 before the scale; there, in a second backward pass and under ``create_graph``, ``<op>_backward(grad_loss,
-    *tensors, *options)`` computes it again.
+    With `with_grad`, the forward pass computes `grad`, and the backward pass scales it in place and returns it, so no
+    other memory of the size of the argument is needed. This is done only if the argument has the dtype of the loss:
+    otherwise the gradient would be rounded twice, and to float16 before it is scaled. In that case, in a second
+    backward pass and under ``create_graph``, ``<op>_backward(grad_loss, *tensors, *options)`` computes it again.
 
     Args:
-        namespace: of both operators.
+        namespace: namespace of both operators.
         op: name of the operator; its first tensor has the gradient.
-        num_tensors: how many of the arguments are tensors, or None in place of one.
-        loss_dims: the losses have the sizes of the first tensor's first dimensions.
-        loss_dtype: from the tensors to the dtype that is computed in.
+        num_tensors: the number of arguments that are tensors, or None in place of a tensor.
+        loss_dims: the number of dimensions of the losses; their sizes are those of the first tensor.
+        loss_dtype: takes the tensors and returns the dtype of the computation.
 
     Returns:
         A function of ``(*tensors, *options, reduction=...)``.
@@ -58,8 +58,8 @@ def one_pass_loss(
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         grad = output[1]
         ctx.mark_non_differentiable(grad)
-        ctx.set_materialize_grads(False)  # backward would be given zeros of its size
-        ctx.grad = grad if inputs[-1] else None  # not saved: who saves a tensor must not change it
+        ctx.set_materialize_grads(False)  # otherwise backward would get zeros of its size
+        ctx.grad = grad if inputs[-1] else None  # not through save_for_backward: backward changes it in place
         ctx.save_for_backward(*inputs[:num_tensors])
         ctx.options = inputs[num_tensors:-2]
 
@@ -73,7 +73,7 @@ def one_pass_loss(
         else:
             per_loss = (1,) * (grad.dim() - loss_dims) if grad_loss.dim() else ()
             scale = grad_loss.view(grad_loss.shape + per_loss)
-            # a compiler that traces this decides about memory by itself
+            # Under a tracing compiler, the compiler decides about memory.
             grad = grad.mul_(scale) if type(grad) is Tensor else grad * scale
         return grad, *nothing
 

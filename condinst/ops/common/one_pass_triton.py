@@ -1,4 +1,4 @@
-"""Launches the Triton kernels of losses, which give losses and gradients in one pass."""
+"""Launches the Triton kernels of losses, which compute losses and gradients in one pass."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def forward(
     chunk: int,
     **constants: Any,
 ) -> tuple[Tensor, Tensor]:
-    """The losses or their sum, and the gradient of the sum, or an empty tensor without it.
+    """The losses or their sum, and the gradient of the sum or, without `with_grad`, an empty tensor.
 
     Args:
-        kernel: with the arguments that centerness_loss_triton.py describes.
+        kernel: a kernel with the arguments that centerness_loss_triton.py describes.
         tensors: contiguous; the first is the argument that has the gradient.
-        shape: of the losses.
-        dtype: of the losses.
-        reduce: the sum is wanted.
-        with_grad: so is the gradient.
-        chunk: losses of one program: fixed, so that the result does not depend on the machine.
-        **constants: of the kernel.
+        shape: shape of the losses.
+        dtype: dtype of the losses.
+        reduce: whether to compute the sum.
+        with_grad: whether to compute the gradient.
+        chunk: number of losses of one program: fixed, so that the result does not depend on the machine.
+        **constants: constants of the kernel.
     """
     argument = tensors[0]
     count = math.prod(shape)
     chunks = -(-count // chunk)
     out = argument.new_empty((chunks,) if reduce else shape, dtype=dtype)
     grad = torch.empty_like(argument) if with_grad else argument.new_empty(0)
-    wanted = {"EACH": not reduce, "WITH_LOSS": True, "WITH_GRAD": with_grad}
-    launch(kernel, chunks, *tensors, out, out, grad, count, CHUNK=chunk, SCALE=0, **wanted, **constants)
+    outputs = {"EACH": not reduce, "WITH_LOSS": True, "WITH_GRAD": with_grad}
+    launch(kernel, chunks, *tensors, out, out, grad, count, CHUNK=chunk, SCALE=0, **outputs, **constants)
     return (out.sum(dtype=torch.float64).to(dtype) if reduce else out), grad
 
 
@@ -52,17 +52,18 @@ def backward(
 
     Args:
         kernel: as above.
-        grad_loss: one number, or one for each loss.
+        grad_loss: one number, or one number per loss.
         tensors: as above.
-        count: of losses.
+        count: number of losses.
         chunk: as above.
-        **constants: of the kernel.
+        **constants: constants of the kernel.
     """
     grad = torch.empty_like(tensors[0])
     grad_loss = grad_loss.contiguous()
-    wanted = {"EACH": False, "WITH_LOSS": False, "WITH_GRAD": True}
+    outputs = {"EACH": False, "WITH_LOSS": False, "WITH_GRAD": True}
     scale = 2 if grad_loss.dim() else 1
-    # the kernel writes no losses; what stands in their place says in which type it computes
+    # The kernel writes no losses here; the argument in their place only sets the type of the computation.
     chunks = -(-count // chunk)
-    launch(kernel, chunks, *tensors, grad_loss, grad_loss, grad, count, CHUNK=chunk, SCALE=scale, **wanted, **constants)
+    sources = (*tensors, grad_loss, grad_loss)
+    launch(kernel, chunks, *sources, grad, count, CHUNK=chunk, SCALE=scale, **outputs, **constants)
     return grad

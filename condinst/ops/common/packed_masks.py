@@ -1,4 +1,4 @@
-"""Masks as `mask_nms` and `matrix_nms` take them."""
+"""Packed masks, the input of `mask_nms` and `matrix_nms`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .checks import check_dims, check_tensor
 
 
 def as_packed(masks: Tensor, backend: str | None) -> Tensor:
-    """Masks as `mask_nms` and `matrix_nms` take them, bool [N, H, W] or packed [N, W], as packed ones."""
+    """Check the masks of `mask_nms` or `matrix_nms`, bool [N, H, W] or packed [N, W], and return them packed."""
     check_tensor("masks", masks, (torch.bool, torch.int64))
     if masks.dtype == torch.bool:
         return pack_masks(masks, backend=backend)

@@ -1,4 +1,4 @@
-"""What ``reduction=`` means for a loss."""
+"""The ``reduction=`` argument of the losses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def reduce_losses(losses: Tensor, reduction: str) -> Tensor:
-    """Reduce the losses of K things; the mean and the sum of nothing are 0 and keep the graph.
+    """Reduce K losses. For K = 0 the mean and the sum are 0 and stay connected to the graph.
 
     Args:
         losses: [K].

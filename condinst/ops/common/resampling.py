@@ -1,4 +1,4 @@
-"""From the cells of a map to the pixels of an image, as weighted sums: for the references of the mask operators."""
+"""Resampling from map cells to image pixels, as weighted sums: for the references of the mask operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 LEAST_WEIGHT = 1e-12
-"""Weights above 0 are at least this, so that what stands for NaN outweighs all other cells, whatever its weight."""
+"""The least weight above 0, so that the number that stands for NaN outweighs all other cells at any weight."""
 
 
 class Axis(NamedTuple):
@@ -22,20 +22,20 @@ class Axis(NamedTuple):
 def make_axes(
     cells: Sequence[int], stride: int, network: tuple[int, int], output: tuple[int, int], device: torch.device
 ) -> tuple[Axis, Axis]:
-    """The axes of rows and of columns, from (height, width) of the cells, of the network's input and of the output."""
+    """The axes of rows and of columns; the arguments are (height, width) of cells, network input and output."""
     rows, columns = (_make_axis(cells[side], stride, network[side], output[side], device) for side in (0, 1))
     return rows, columns
 
 
 def resample(cells: Tensor, axes: tuple[Axis, Axis]) -> Tensor:
-    """[h, w, ...] to [W, H, ...]: rows first, then columns; each product and each sum is rounded to float32."""
+    """Resample [h, w, ...] to [W, H, ...], rows first, then columns. Each product and sum is rounded to float32."""
     rows, columns = axes
     lines = _resample_first(cells, rows).transpose(0, 1).contiguous()  # [w, H, ...]
     return _resample_first(lines, columns)
 
 
 def _resample_first(cells: Tensor, axis: Axis) -> Tensor:
-    """[cells, ...] to [pixels, ...]."""
+    """Resample [cells, ...] to [pixels, ...]."""
     weights = axis.weights.view(*axis.weights.shape, *[1] * (cells.dim() - 1))  # [3, pixels, 1, ...]
     pixels = cells.index_select(0, axis.taps[0]).mul_(weights[0])
     for tap in (1, 2):
@@ -46,9 +46,9 @@ def _resample_first(cells: Tensor, axis: Axis) -> Tensor:
 def _make_axis(cells: int, stride: int, network: int, pixels: int, device: torch.device) -> Axis:
     """Aligned upsampling by the stride, crop to the network's size and bilinear resize, as one table.
 
-    Each of the two looks at two neighbours, so that a pixel is a weighted sum of three cells in a row.
+    The upsampling and the resize each use two neighbours, so that a pixel is a weighted sum of three adjacent cells.
     """
-    # PyTorch's own positions: single precision, rounded once.
+    # The positions are those of PyTorch: single precision, rounded once.
     step = torch.tensor(network, dtype=torch.float32) / torch.tensor(pixels, dtype=torch.float32)
     centers = (torch.arange(pixels, dtype=torch.float32) + 0.5).double()  # [pixels]
     positions = (step.double() * centers - 0.5).float().clamp(min=0)  # [pixels]
@@ -61,9 +61,9 @@ def _make_axis(cells: int, stride: int, network: int, pixels: int, device: torch
         shifted = (fine - stride // 2).clamp(min=0)  # [pixels] where the aligned upsampling begins
         left = shifted // stride  # [pixels]
         right = (left + 1).clamp(max=cells - 1)  # [pixels]
-        of_right = (shifted % stride).double() / stride  # [pixels]
-        sums.scatter_add_(0, left[None] - first, (part * (1 - of_right))[None])
-        sums.scatter_add_(0, right[None] - first, (part * of_right)[None])
+        right_share = (shifted % stride).double() / stride  # [pixels]
+        sums.scatter_add_(0, left[None] - first, (part * (1 - right_share))[None])
+        sums.scatter_add_(0, right[None] - first, (part * right_share)[None])
     weights = sums.float()  # [3, pixels]
     weights = torch.where(weights > 0, weights.clamp(min=LEAST_WEIGHT), 0)
     taps = (first + torch.arange(3)[:, None]).clamp(max=cells - 1)  # [3, pixels] after the last cell the weight is 0

@@ -1,4 +1,4 @@
-"""What the operators that suppress duplicates share: who competes, and what is left of each image."""
+"""Code that the operators that suppress duplicates share: groups of candidates, and the best of each image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .checks import MOST_ELEMENTS, MOST_SIDE, check_elements, check_index_range,
 
 
 class KeptDetections(NamedTuple):
-    """The detections of each image that survive, by falling score; of equal scores the lower index first.
+    """The remaining detections of each image, by falling score; of equal scores the lower index first.
 
     indices [B, capacity] int64 into the N candidates, -1 after the last; counts [B] int64.
     """
@@ -22,14 +22,14 @@ class KeptDetections(NamedTuple):
 
 
 def count_images(image_indices: Tensor, num_images: int | None) -> int:
-    """`num_images`, or when it is None one more than the highest index, which waits for the device."""
+    """`num_images`; if it is None, the highest index plus 1, which waits for the device."""
     if num_images is not None:
         return num_images
     return int(image_indices.max()) + 1 if image_indices.numel() else 0
 
 
 def groups(scores: Tensor, labels: Tensor, image_indices: Tensor) -> Iterator[Tensor]:
-    """Of each label in each image the candidates [n] by falling score; neither padding nor scores of NaN."""
+    """Yield the candidates [n] of each label in each image, by falling score, without padding and scores of NaN."""
     valid = torch.nonzero((image_indices >= 0) & ~scores.isnan()).squeeze(1)  # [V]
     valid = valid[scores[valid].argsort(descending=True, stable=True)]  # [V]
     pairs = torch.stack([image_indices[valid], labels[valid]], dim=1)  # [V, 2]
@@ -41,10 +41,10 @@ def groups(scores: Tensor, labels: Tensor, image_indices: Tensor) -> Iterator[Te
 def best_of_each_image(
     kept: Tensor, scores: Tensor, image_indices: Tensor, num_images: int, max_detections: int, capacity: int | None
 ) -> KeptDetections:
-    """The `max_detections` best of each image, and as many that tie with the last of them as fit into `capacity`.
+    """The `max_detections` best of each image; detections that tie with the last of them follow, up to `capacity`.
 
     Args:
-        kept: [N] bool, the survivors.
+        kept: [N] bool, whether each candidate was kept.
         scores: [N].
         image_indices: [N].
         num_images: B.
@@ -56,18 +56,18 @@ def best_of_each_image(
     indices = scores.new_full((num_images, capacity), -1, dtype=torch.int64)  # [B, capacity]
     counts = scores.new_zeros(num_images, dtype=torch.int64)  # [B]
     for image in image_indices[kept & (image_indices < num_images)].unique().tolist():
-        own = torch.nonzero(kept & (image_indices == image)).squeeze(1)  # [m]
-        own = own[scores[own].argsort(descending=True, stable=True)]  # [m]
-        if own.shape[0] > max_detections > 0:
-            own = own[scores[own] >= scores[own[max_detections - 1]]]
-        own = own[:capacity]
-        indices[image, : own.shape[0]] = own
-        counts[image] = own.shape[0]
+        best = torch.nonzero(kept & (image_indices == image)).squeeze(1)  # [m]
+        best = best[scores[best].argsort(descending=True, stable=True)]  # [m]
+        if best.shape[0] > max_detections > 0:
+            best = best[scores[best] >= scores[best[max_detections - 1]]]
+        best = best[:capacity]
+        indices[image, : best.shape[0]] = best
+        counts[image] = best.shape[0]
     return KeptDetections(indices, counts)
 
 
 def checked_images(image_indices: Tensor, num_images: int | None, max_detections: int, capacity: int | None) -> int:
-    """The number of images; raises where it, or the size of the result of `nms` or `mask_nms`, is out of range."""
+    """The number of images; raises if it, or the size of the result of `nms` or `mask_nms`, is out of range."""
     check_integer("max_detections", max_detections, 0)
     if capacity is not None:
         check_integer("capacity", capacity, max(max_detections, 1))

@@ -1,4 +1,4 @@
-"""What `nms` and `mask_nms` share as PyTorch operators: they differ in what they compare alone."""
+"""Registration of `nms` and `mask_nms` as PyTorch operators, which differ only in the candidates that they compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`decode_detections`: from predictions at all locations to candidates for `nms` (section 3.4, numerics 1.10)."""
+"""`decode_detections`: turns predictions at all locations into candidates for `nms` (section 3.4, numerics 1.10)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from condinst.ops.common.checks import (
 
 
 class Candidates(NamedTuple):
-    """What may become a detection: K places per image, the first `counts` of which are taken.
+    """Candidates for detections: K entries per image, of which the first `counts` are candidates.
 
     boxes [B, K, 4] float32 (x1, y1, x2, y2) in network pixels, not clipped; scores [B, K] float32; labels [B, K] int64;
-    location_indices [B, K] int64 into the L locations of all levels; counts [B] int64. Free places have boxes and
+    location_indices [B, K] int64 into the L locations of all levels; counts [B] int64. Unused entries have boxes and
     scores of 0, labels and locations of -1.
     """
 
@@ -48,30 +48,31 @@ def decode_detections(
     threshold_with_centerness: bool = True,
     backend: str | None = None,
 ) -> Candidates:
-    """The pairs of location and class that may become detections, with their boxes, for a whole batch.
+    """Select the pairs of location and class that may become detections, with their boxes, for a whole batch.
 
-    The score of a pair is ``sqrt(sigmoid(class) * sigmoid(centre-ness))``. A pair is a candidate when the product is
-    above ``score_threshold ** 2`` and the score above `score_threshold`, both in float32; without
-    `threshold_with_centerness`, when sigmoid(class) is above ``score_threshold ** 2``. A pair with NaN is no
-    candidate. Of each level the `top_k` best stay, of equal scores the lower location, then the lower class. The box at
-    location (x, y) is ``(x - l * stride, y - t * stride, x + r * stride, y + b * stride)``.
+    The score of a pair is ``sqrt(sigmoid(class) * sigmoid(centre-ness))``. A pair is a candidate if the product is
+    above ``score_threshold ** 2`` and the score is above `score_threshold`, both in float32. Without
+    `threshold_with_centerness`, a pair is a candidate if sigmoid(class) is above ``score_threshold ** 2``. A pair with
+    NaN is not a candidate. Each level keeps the `top_k` best candidates; of equal scores the lower location comes
+    first, then the lower class. The box at location (x, y) is
+    ``(x - l * stride, y - t * stride, x + r * stride, y + b * stride)``.
 
-    Nothing waits for the device. Has no gradient.
+    Does not wait for the device. Has no gradient.
 
     Args:
         class_logits: [B, L, C] floating, levels finest first, row-major within a level.
         centerness_logits: [B, L] floating.
         box_distances: [B, L, 4] floating (l, t, r, b) in strides.
-        level_sizes: (height, width) of each level; L cells together.
+        level_sizes: (height, width) of each level; L cells in total.
         strides: pixels per cell of each level; cell j is at ``j * stride + stride // 2``.
-        score_threshold: in 0..1, of the score.
+        score_threshold: in 0..1, for the score.
         top_k: candidates kept per level and image, at least 1.
         threshold_with_centerness: see above.
         backend: see `condinst.backends.registry`.
 
     Returns:
-        `Candidates` with K = sum over levels of ``min(top_k, height * width * C)`` places per image: the candidates
-        first, by location and then by class, then free places with a label of -1.
+        `Candidates` with K = sum over levels of ``min(top_k, height * width * C)`` entries per image: the candidates
+        first, by location and then by class, then unused entries with a label of -1.
 
     Raises:
         TypeError: wrong dtype.

@@ -12,14 +12,14 @@ from condinst.backends.torch_library import register_operator
 from condinst.ops.decode_detections import Candidates
 
 MAX_LEVELS = 16
-"""As in kernels/decode_detections/decode_detections.h."""
+"""The same number as in kernels/decode_detections/decode_detections.h."""
 
 
-NOT_IN_TRITON = "it picks the best of lists whose lengths depend on values, and Triton has no sort of more than a block"
+NOT_IN_TRITON = "it selects from lists whose lengths depend on values, and Triton cannot sort more than a block"
 
 
 def register(namespace: str) -> Callable[..., Candidates]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def decode_detections(

@@ -29,7 +29,7 @@ def decode_detections(
     candidate = (tested > score_threshold**2) & ~products.isnan()  # [B, L, C]
     scores = products.sqrt()  # [B, L, C]
     if threshold_with_centerness:
-        # squaring rounds: a score that equals the threshold must not slip through
+        # Squaring rounds, so without this a score that equals the threshold could pass.
         candidate &= scores > score_threshold
 
     capacity = sum(min(top_k, height * width * num_classes) for height, width in level_sizes)  # K

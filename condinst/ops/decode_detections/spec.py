@@ -14,11 +14,11 @@ SIZES = ((5, 7), (3, 4), (2, 2))
 STRIDES = (8, 16, 32)
 
 STEP = 1 / 4
-"""All logits are multiples of it, which all dtypes have."""
+"""All logits are multiples of this number, which all dtypes represent exactly."""
 
 MARGIN = 1e-5
-"""Least relative distance of a product from the threshold, and of two products that are not the same: no comparison may
-hang on the last bits of a sigmoid."""
+"""Least relative distance of a product from the threshold, and between two different products. So no comparison depends
+on the last bits of a sigmoid."""
 
 
 def _grid(generator: torch.Generator, *shape: int, mean: float = 0.0, spread: float = 2.0) -> Tensor:
@@ -37,8 +37,8 @@ def decode_inputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class logits [B, L, C], centre-ness logits [B, L] and box distances [B, L, 4], coarse so that scores tie exactly.
 
-    Centre-ness has two values, which no class has, so that no two pairs of logits have products that differ by the last
-    bits of a sigmoid alone.
+    Centre-ness has two values, which class logits do not have, so that no two products differ only by the last bits of
+    a sigmoid.
     """
     generator = torch.Generator().manual_seed(seed)
     num_locations = sum(height * width for height, width in sizes)
@@ -49,7 +49,7 @@ def decode_inputs(
 
 
 def check_margins(sample: Sample) -> None:
-    """Raise ValueError unless every comparison of a sample is far from rounding, or between equal logits."""
+    """Raise ValueError unless every comparison of a sample is between equal logits or differs by more than `MARGIN`."""
     logits, centerness = (arg.double().cpu() for arg in sample.args[:2])
     centerness = centerness[:, :, None].expand_as(logits)
     products = (logits.sigmoid() * centerness.sigmoid()).flatten()

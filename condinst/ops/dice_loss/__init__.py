@@ -23,16 +23,16 @@ def dice_loss(
 
         loss = 1 - 2 * sum(m * t) / (sum(m^2) + sum(t^2) + eps)
 
-    Arithmetic is in float32, or in float64 when an argument is float64, also under autocast. Non-contiguous tensors are
-    copied first by the native backends. Gradients flow to `masks`, and to `targets` when these are floating. The native
-    backends have first-order gradients only and say so when asked for a second; the reference has all of them.
+    Arithmetic is in float32, or in float64 if an argument is float64, also under autocast. The native backends copy
+    non-contiguous tensors. Gradients flow to `masks`, and to `targets` if they are floating. The native backends have
+    only first-order gradients, and a second derivative raises an error; the reference has gradients of any order.
 
     Args:
         masks: [K, ...] probabilities (after the sigmoid); float16, bfloat16, float32 or float64.
-        targets: [K, ...] same shape; bool, uint8 (used as numbers: 0 and 1 are meant) or any dtype of `masks`.
-        eps: positive; keeps the loss of an empty mask on an empty target defined.
+        targets: [K, ...] same shape; bool, uint8 (0 and 1, used as numbers) or any dtype of `masks`.
+        eps: positive; makes the loss of an empty mask and an empty target defined.
         reduction: "mean" over instances (0 when K = 0), "sum", or "none".
-        backend: "reference", "cpp", "cuda" or "triton"; None chooses, see `condinst.backends.registry`.
+        backend: "reference", "cpp", "cuda" or "triton"; None for automatic, see `condinst.backends.registry`.
 
     Returns:
         [] or, with reduction "none", [K]; float64 when an argument is float64, otherwise float32.

@@ -13,7 +13,7 @@ from condinst.ops.common.reduction import reduce_losses
 
 
 def register(namespace: str) -> Callable[..., Tensor]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def dice_loss(masks: Tensor, targets: Tensor, *, eps: float = 1e-5, reduction: str = "mean") -> Tensor:

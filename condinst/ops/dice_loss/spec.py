@@ -29,7 +29,7 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
     none = {"reduction": "none"}
     # float64 is for the CPU only
     wide = [Sample("float64 targets", (masks(2, 7, 9), _masks(torch.float64, device, 2, 7, 9, seed=2)), none)]
-    big = masks(3, 150, 151)  # more than one chunk of each kernel, and a rest
+    big = masks(3, 150, 151)  # more than one chunk of each kernel, and a remainder
     return [
         Sample("one mask", (masks(1, 63, 63), targets(1, 63, 63))),
         Sample("one element", (masks(1, 1), targets(1, 1))),

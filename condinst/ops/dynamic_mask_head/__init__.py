@@ -23,13 +23,14 @@ def dynamic_mask_head(
     upsample_factor: int = 2,
     backend: str | None = None,
 ) -> Tensor:
-    """Mask logits of K instances, each from its own small network on the shared mask features (section 3.1).
+    """Mask logits of K instances, each computed by a separate small network on shared features (section 3.1).
 
-    The network of instance k runs over the features of its image, preceded by two channels of coordinates (x, then y):
-    `num_layers` 1x1 convolutions, ReLU between them, one output channel. Then `aligned_bilinear` by `upsample_factor`.
+    The network of instance k runs over two channels of coordinates (x, then y) followed by the features of its image.
+    It has `num_layers` 1x1 convolutions, ReLU between them, and one output channel. Then `aligned_bilinear` upsamples
+    by `upsample_factor`.
 
-    The native backends do all of it in one pass: there is no gathered copy of the features, no map of coordinates, and
-    the logits before upsampling are in registers and caches only. Arithmetic is in float32, or in float64 for float64
+    The native backends do this in one pass: there is no gathered copy of the features, no map of coordinates, and the
+    logits before upsampling are only in registers and caches. Arithmetic is in float32, or in float64 for float64
     features, also under autocast. Gradients flow to `mask_features` and `params`; locations and sizes are constants.
     The native backends have first-order gradients only. The result is the same from run to run and for any number of
     threads, gradients included. Infinite features or parameters give unspecified logits, NaN gives NaN.
@@ -41,7 +42,7 @@ def dynamic_mask_head(
         locations: [K, 2] (x, y) in pixels of the network input: the location that predicted the instance, not the
             centre of its box.
         image_indices: [K] int64 in 0 .. B-1, in any order.
-        sizes_of_interest: [K] pixels; numerics 1.7 takes 64, 128, .. by the pyramid level of the detection.
+        sizes_of_interest: [K] pixels; 64, 128, .. by the pyramid level of the detection in numerics 1.7.
         feature_stride: pixels per cell of `mask_features`; cell j is at ``j * stride + stride // 2``.
         num_layers: at least 1; the kernels have 1 to 4.
         channels: width of the hidden layers; the kernels have 1 to 16, also for C.
@@ -57,9 +58,9 @@ def dynamic_mask_head(
     Raises:
         TypeError: wrong dtype.
         ValueError: shapes that do not fit together (for `params` the message gives the expected P), options out of
-            range, tensors on several devices, and on the CPU an image index that is out of range. Reading the indices
-            on a GPU would wait for it, so there the kernels check: such an instance gets NaN, and nothing is read out
-            of bounds. Code inside ``torch.compile`` leaves the check to the kernels as well.
+            range, tensors on several devices, and on the CPU an image index that is out of range. On a GPU, and inside
+            ``torch.compile``, the kernels check the indices, because reading them would wait for the GPU: an instance
+            with such an index gets NaN, and nothing is read out of bounds.
     """
     shape = MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor)
     check_mask_head_inputs(mask_features, params, locations, image_indices, sizes_of_interest, shape)

@@ -13,7 +13,7 @@ from condinst.ops.common.mask_network import unsupported_reason as unsupported_r
 
 
 def register(namespace: str) -> Callable[..., Tensor]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def dynamic_mask_head(

@@ -10,7 +10,7 @@ from condinst.ops.aligned_bilinear.reference import aligned_bilinear
 from condinst.ops.common.mask_network import MaskHeadShape
 
 CHUNK_ELEMENTS = 1 << 20
-"""Inputs of the first layer that are made at a time: 4 MiB stays in the cache and needs no fresh pages."""
+"""The most inputs of the first layer that are made at a time: 4 MiB stay in the cache and need no new memory pages."""
 
 
 def dynamic_mask_head(
@@ -72,7 +72,7 @@ def wide_mask_logits(
 
 
 def _mask_network(x: Tensor, params: Tensor, widths: list[int]) -> Tensor:
-    """Each of k instances' own layers [k, P] on its pixels [k, widths[0], N], with ReLU between them: [k, 1, N]."""
+    """Apply the layers [k, P] of each instance to its pixels [k, widths[0], N], with ReLU between them: [k, 1, N]."""
     num_layers = len(widths) - 1
     shapes = list(zip(widths[1:], widths[:-1], strict=True))  # (out, in) per layer
     sizes = [rows * columns for rows, columns in shapes] + widths[1:]  # all weights first, then all biases

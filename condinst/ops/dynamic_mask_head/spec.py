@@ -24,11 +24,11 @@ def mask_head_args(
     num_images: int = 2,
     feature_channels: int = 8,
 ) -> tuple[Tensor, ...]:
-    """Random arguments that fit `options`, the values as in a trained model: hidden activations and logits of a few.
+    """Random arguments that fit `options`. As in a trained model, hidden activations and logits are of the order of 1.
 
     Args:
-        dtype: of features and parameters.
-        device: of everything.
+        dtype: dtype of features and parameters.
+        device: device of all tensors.
         num_instances: K.
         size: height and width of the mask features.
         options: keyword arguments of the call.
@@ -50,7 +50,7 @@ def mask_head_args(
     locations = torch.rand(num_instances, 2, generator=generator) * extent
     image_indices = torch.randint(max(num_images, 1), (num_instances,), generator=generator)
     sizes_of_interest = 64.0 * 2 ** torch.randint(5, (num_instances,), generator=generator)
-    scale = max(in_channels, channels) ** -0.5  # keeps activations of one size from layer to layer
+    scale = max(in_channels, channels) ** -0.5  # keeps the size of activations the same from layer to layer
     return (
         features.to(device, dtype),
         (params * 2 * scale).to(device, dtype),
@@ -61,7 +61,7 @@ def mask_head_args(
 
 
 def layout_samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
-    """Calls with the published options: odd sizes, layouts, and instances spread over images in every way."""
+    """Calls with the published options: odd sizes, several layouts, and many ways to spread instances over images."""
 
     def args(num_instances: int, size: tuple[int, int], num_images: int = 2) -> tuple[Tensor, ...]:
         return mask_head_args(dtype, device, num_instances, size, {}, num_images=num_images)
@@ -108,7 +108,7 @@ OPTIONS: tuple[tuple[Options, int], ...] = (
     ({"upsample_factor": 1, "feature_stride": 1}, 8),
     ({"feature_stride": 4}, 8),
 )
-"""Depth, width, channels of the features, coordinates and factor, specialised and generic ones: (options, C)."""
+"""(options, C) with all depths, widths, coordinates and factors, for specialised and for generic kernels."""
 
 
 def _name(options: Options, feature_channels: int) -> str:
@@ -150,7 +150,7 @@ def _small_samples(device: torch.device) -> list[Sample]:
 
 
 NATIVE_OPTIONS = (8, 3, 8, "relative", True, 2)
-"""feature_stride, num_layers, channels, coordinates, use_features, upsample_factor: as the schema has them."""
+"""feature_stride, num_layers, channels, coordinates, use_features, upsample_factor: in the order of the schema."""
 
 
 def native_args(device: torch.device) -> list[tuple[Tensor, ...]]:
@@ -180,7 +180,7 @@ def _native_calls(device: torch.device) -> list[tuple[str, tuple[Any, ...]]]:
 
 
 def bad_mask_head_inputs(*more: Any) -> list[BadInput]:
-    """Calls that `dynamic_mask_head` and `dynamic_mask_loss` refuse in the same words; `more` follows the arguments."""
+    """Calls for which `dynamic_mask_head` and `dynamic_mask_loss` raise the same error; `more` comes after them."""
     good = mask_head_args(torch.float32, torch.device("cpu"), 3, (4, 6), {})
     names = ("mask_features", "params", "locations", "image_indices", "sizes_of_interest")
 
@@ -216,7 +216,7 @@ def bad_mask_head_inputs(*more: Any) -> list[BadInput]:
 
 
 def _benchmark_samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
-    # one image of 800 x 1088 with as many instances as COCO's evaluation takes
+    # one image of 800 x 1088 with as many instances as the evaluation of COCO uses
     return [Sample("100 x 100x136", mask_head_args(dtype, device, 100, (100, 136), {}, num_images=1))]
 
 

@@ -1,4 +1,4 @@
-"""`dynamic_mask_loss`: mask head, upsampling, sigmoid and dice loss in one (sections 3.1 and 3.3)."""
+"""`dynamic_mask_loss`: mask head, upsampling, sigmoid and dice loss in one operator (sections 3.1 and 3.3)."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def dynamic_mask_loss(
     reduction: str = "mean",
     backend: str | None = None,
 ) -> Tensor:
-    """Dice loss (Eq. 5) of the masks that `dynamic_mask_head` gives K instances, without these masks in memory.
+    """Dice loss (Eq. 5) of the masks that `dynamic_mask_head` predicts for K instances, without these masks in memory.
 
     The same as ``dice_loss(dynamic_mask_head(...).sigmoid(), target_masks[target_indices])`` before any rounding to
     half precision. The native backends keep two numbers per instance for the gradient and compute the masks again, so
-    that memory does not grow with instances x pixels; many instances may share one target, which is not copied.
+    that memory does not grow with instances x pixels. Many instances may share a target, which is not copied.
 
     Arithmetic is in float32, or in float64 for float64 features, also under autocast. Gradients flow to `mask_features`
     and `params`. The native backends have first-order gradients only. The result is the same from run to run and for
@@ -52,7 +52,7 @@ def dynamic_mask_loss(
         target_masks: [G, H * upsample_factor, W * upsample_factor] bool or uint8 (0 and 1).
         target_indices: [K] int64 in 0 .. G-1: the target of each instance.
         feature_stride, num_layers, channels, coordinates, use_features, upsample_factor: see `dynamic_mask_head`.
-        eps: positive; keeps the loss of an empty mask on an empty target defined.
+        eps: positive; makes the loss of an empty mask and an empty target defined.
         reduction: "mean" over instances (0 when K = 0), "sum", or "none".
         backend: see `condinst.backends.registry`.
 
@@ -60,7 +60,7 @@ def dynamic_mask_loss(
         [] or, with reduction "none", [K]; float64 for float64 features, otherwise float32.
 
     Raises:
-        TypeError, ValueError: as `dynamic_mask_head`; `target_indices` is treated as `image_indices` are.
+        TypeError, ValueError: see `dynamic_mask_head`; `target_indices` is treated like `image_indices`.
     """
     shape = MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor)
     check_mask_head_inputs(mask_features, params, locations, image_indices, sizes_of_interest, shape)

@@ -14,7 +14,7 @@ from condinst.ops.common.reduction import reduce_losses
 
 
 def register(namespace: str) -> Callable[..., Tensor]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def dynamic_mask_loss(

@@ -21,7 +21,7 @@ from condinst.testing.spec import BadInput, OpSpec, Sample, Tolerance
 
 
 def with_targets(args: tuple[Tensor, ...], num_targets: int, factor: int = 2) -> tuple[Tensor, ...]:
-    """The arguments of the head, random targets [G, H*f, W*f] bool with about 40 % ones, and a target for each."""
+    """Arguments of the head, random targets [G, H*f, W*f] bool with about 40 % ones, and the targets' indices [K]."""
     generator = torch.Generator().manual_seed(num_targets)
     height, width = args[0].shape[2:]
     masks = torch.rand(num_targets, height * factor, width * factor, generator=generator) > 0.6

@@ -16,7 +16,7 @@ from condinst.ops.common.mask_network_triton import unsupported_reason as unsupp
 def _prepare(arguments: tuple[Any, ...]) -> tuple[Instances, Tensor, Tensor]:
     """Instances, targets as bytes and target indices, from the tensors and options of the operator.
 
-    An instance whose target index is out of range gets an image index that is out of range: kernels check that one.
+    An instance whose target index is out of range gets an image index that is out of range, which the kernels check.
     """
     features, params, locations, image_indices, sizes, target_masks, target_indices, *options = arguments
     real = (target_indices >= 0) & (target_indices < target_masks.shape[0])

@@ -1,4 +1,4 @@
-"""`fcos_targets`: what every location of the pyramid should predict (section 3.2, numerics 2.1)."""
+"""`fcos_targets`: the training targets of every location of the pyramid (section 3.2, numerics 2.1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from condinst.ops.common.checks import (
 
 
 class FCOSTargets(NamedTuple):
-    """What every location of a batch should predict; L locations over all levels, finest first, row-major.
+    """The targets of every location of a batch; L locations over all levels, finest first, row-major.
 
     labels [B, L] int64 (num_classes is background), distances [B, L, 4] (l, t, r, b) in strides, centerness [B, L] in
     0..1, object_indices [B, L] int64 into the batch's objects (-1 for background). Distances and centre-ness of
@@ -52,17 +52,17 @@ def fcos_targets(
 ) -> FCOSTargets:
     """Class, box and centre-ness targets and the object of every location of all levels, for a whole batch.
 
-    A location belongs to an object when it lies strictly inside the window ``centre +- radius * stride`` cut to the
-    box, and max(l, t, r, b) is within the level's range (both ends included). Of several objects the one with the
+    A location belongs to an object if it lies strictly inside the window ``centre +- radius * stride`` cut to the box,
+    and max(l, t, r, b) is within the level's range (both ends included). If several objects match, the object with the
     smallest box wins; of equal boxes the first. The centre-ness target is
     ``sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))``. Objects without area, with NaN or with inverted corners
-    match nothing. Nothing waits for the device. Has no gradient.
+    match no location. Does not wait for the device. Has no gradient.
 
     Args:
         boxes: [G, 4] (x1, y1, x2, y2) in pixels of the network input, the objects of all images, floating.
         labels: [G] int64 in 0 .. num_classes - 1.
-        centers: [G, 2] (x, y) pixels, the mass centres that `mask_centers` gives; a NaN centre (empty mask) matches
-            nothing. None for box centres, ``((x1 + x2) / 2, (y1 + y2) / 2)``.
+        centers: [G, 2] (x, y) pixels, the mass centres from `mask_centers`; an object with a centre of NaN (empty mask)
+            matches no location. None for box centres, ``((x1 + x2) / 2, (y1 + y2) / 2)``.
         image_indices: [G] int64 in 0 .. num_images - 1, the image of each object.
         num_images: B, at least 1.
         num_classes: label of background.
@@ -78,7 +78,7 @@ def fcos_targets(
     Raises:
         TypeError: wrong dtype.
         ValueError: shapes or numbers of levels that do not fit; on the CPU also a label or an image index out of range
-            (a GPU takes labels as they are; an object of no image matches nothing).
+            (a GPU does not check labels, and an object with such an image index matches no location there).
     """
     check_tensor("boxes", boxes, FLOATING, min_dims=2)
     num_objects = boxes.shape[0]

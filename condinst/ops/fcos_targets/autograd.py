@@ -11,7 +11,7 @@ from condinst.backends.torch_library import register_operator
 from condinst.ops.fcos_targets import FCOSTargets
 
 MAX_LEVELS = 32
-"""kernels/fcos_targets/fcos_targets.h says the same."""
+"""The same number as in kernels/fcos_targets/fcos_targets.h."""
 
 
 def unsupported_reason(boxes: Tensor, *, num_levels: int) -> str | None:
@@ -20,7 +20,7 @@ def unsupported_reason(boxes: Tensor, *, num_levels: int) -> str | None:
 
 
 def register(namespace: str) -> Callable[..., FCOSTargets]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def fcos_targets(

@@ -51,10 +51,10 @@ def fcos_targets(
     for image in image_indices.unique().tolist():
         if 0 <= image < num_images:
             members = torch.nonzero(image_indices == image).squeeze(1)  # [g]
-            of_image = _targets_of_image(
+            image_targets = _targets_of_image(
                 boxes, labels, centers, members, points, stride, lowest, highest, radius, num_classes
             )
-            for result, part in zip(targets, of_image, strict=True):
+            for result, part in zip(targets, image_targets, strict=True):
                 result[image] = part
     return targets
 
@@ -95,7 +95,7 @@ def _targets_of_image(
     ratios = (torch.minimum(left, right) / torch.maximum(left, right)) * (
         torch.minimum(top, bottom) / torch.maximum(top, bottom)
     )  # [L]
-    # by way of float64, because PyTorch's square root in float32 is not always the nearest on CPUs
+    # Through float64, because PyTorch's square root in float32 is not always correctly rounded on CPUs.
     centerness = ratios.clamp(min=0).double().sqrt().float()  # [L]
     return FCOSTargets(
         torch.where(positive, labels[members][index], num_classes),

@@ -23,8 +23,8 @@ Objects = tuple[Tensor, Tensor, Tensor, Tensor]
 def make_objects(num_objects: int, num_images: int, *, seed: int = 0, extent: int = 140) -> Objects:
     """Boxes [G, 4], labels [G], centres [G, 2] and image indices [G] as the operator takes them, images in any order.
 
-    All corners and half of the centres are on whole pixels, where cells are, so that locations lie on borders of boxes
-    and of windows, and areas are equal.
+    All corners and half of the centres are on whole pixels, as cells are, so that locations lie on the borders of boxes
+    and windows, and boxes have equal areas.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -39,7 +39,7 @@ def make_objects(num_objects: int, num_images: int, *, seed: int = 0, extent: in
 
 
 def _odd_objects() -> Objects:
-    """Objects that match nothing, and some that do, all around the middle of the image."""
+    """Objects that match no location, and objects that do, all around the middle of the image."""
     nan, inf = torch.nan, torch.inf
     boxes = torch.tensor(
         [

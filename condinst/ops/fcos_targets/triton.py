@@ -60,7 +60,7 @@ def _forward(
             radius,
             HAS_CENTERS=dense_centers is not None,
             BLOCK=BLOCK,
-            enable_fp_fusion=False,  # the bits of the reference: no a * b + c in one rounding
+            enable_fp_fusion=False,  # No fused multiply-add, so that the result has the same bits as the reference.
         )
         first_location += height * width
     return location_labels, distances, centerness, object_indices

@@ -25,7 +25,7 @@ def giou_loss(
     reduction: str = "sum",
     backend: str | None = None,
 ) -> Tensor:
-    """Generalised IoU loss between boxes that are given as distances from a common location.
+    """Generalised IoU loss between boxes, each as its distances from a common location.
 
     With the areas I of the intersection, U of the union and G of the smallest box round both::
 
@@ -34,14 +34,14 @@ def giou_loss(
 
     Args:
         predicted: [N, 4] distances (l, t, r, b), at least 0, floating.
-        targets: [N, 4] the same for the true box, above 0: where both boxes have no area the loss is NaN.
+        targets: [N, 4] the same for the true box, above 0: if both boxes have no area, the loss is NaN.
         weights: [N] floating, or None for 1. Neither targets nor weights have a gradient.
-        smooth: AdelaiDet's smoothed IoU; False is the textbook's.
+        smooth: True for the smoothed IoU of AdelaiDet, False for the textbook IoU.
         reduction: "sum", "mean" (over N; 0 for N = 0) or "none".
         backend: see `condinst.backends.registry`.
 
     Returns:
-        [] or, with "none", [N]; float64 when predicted or targets are, otherwise float32.
+        [] or, with "none", [N]; float64 if `predicted` or `targets` are, otherwise float32.
 
     Raises:
         TypeError: wrong dtype.

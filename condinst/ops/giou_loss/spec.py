@@ -11,7 +11,7 @@ from condinst.testing.spec import BadInput, OpSpec, Sample, Tolerance
 
 
 def _distances(dtype: torch.dtype, device: torch.device, count: int, seed: int) -> Tensor:
-    """In units of strides, as the model has them."""
+    """Distances in units of strides, as in the model."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(count, 4, generator=generator, dtype=torch.float64) * 8 + 0.25).to(device, dtype)
 
@@ -30,9 +30,9 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
 
     none = {"reduction": "none"}
     plain = {"reduction": "none", "smooth": False}
-    predicted, targets, weights = weighted(4501)  # more than one chunk of each kernel, and a rest
+    predicted, targets, weights = weighted(4501)  # more than one chunk of each kernel, and a remainder
     same = predicted[:9]
-    partly = (predicted[:18], torch.cat([same, targets[9:18]]))  # the loss of equal boxes is 0, but for rounding
+    partly = (predicted[:18], torch.cat([same, targets[9:18]]))  # the loss of equal boxes is 0, except for rounding
     two_sides = torch.cat([same[:, :2], targets[:9, 2:]], dim=1)
     # float64 is for the CPU only
     wide = [Sample("float64 targets", (predicted[:9], _distances(torch.float64, device, 9, 1)), none)]

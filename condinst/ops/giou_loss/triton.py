@@ -9,11 +9,11 @@ from condinst.backends.triton import define
 from condinst.ops.common import one_pass_triton as one_pass
 
 CHUNK = 512
-"""Boxes of a program."""
+"""The number of boxes per program."""
 
 
 def _tensors(predicted: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """All contiguous; targets take the place of weights where there are none, and are not read there."""
+    """All tensors, contiguous. If there are no weights, targets take their place and are not read there."""
     targets = targets.contiguous()
     return predicted.contiguous(), targets, targets if weights is None else weights.contiguous()
 

@@ -11,7 +11,7 @@ from condinst.backends.torch_library import register_operator
 
 
 def register(namespace: str) -> Callable[..., Tensor]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def mask_centers(masks: Tensor) -> Tensor:

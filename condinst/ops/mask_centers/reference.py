@@ -12,5 +12,5 @@ def mask_centers(masks: Tensor) -> Tensor:
     rows = masks.sum(dim=2, dtype=torch.float64)  # [G, H]
     x = columns @ torch.arange(masks.shape[2], dtype=torch.float64, device=masks.device)  # [G]
     y = rows @ torch.arange(masks.shape[1], dtype=torch.float64, device=masks.device)  # [G]
-    # an empty mask gives 0 / 0, the NaN that matches nothing
+    # An empty mask gives 0 / 0 = NaN, which matches no location.
     return (torch.stack([x, y], dim=1) / rows.sum(dim=1, keepdim=True)).float()  # [G, 2]

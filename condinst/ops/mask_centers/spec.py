@@ -11,7 +11,7 @@ from condinst.testing.spec import BadInput, OpSpec, Sample, Tolerance
 
 
 def _masks(dtype: torch.dtype, device: torch.device, *shape: int, seed: int = 0) -> Tensor:
-    """uint8 of any value where `dtype` says so, otherwise bool."""
+    """Masks of any value if `dtype` is uint8, otherwise bool."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
     return (values if dtype == torch.uint8 else values > 170).to(device)
@@ -21,12 +21,12 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
     def masks(*shape: int) -> Tensor:
         return _masks(dtype, device, *shape)
 
-    some = masks(3, 50, 71)
-    some[1] = 0
+    with_empty = masks(3, 50, 71)
+    with_empty[1] = 0
     full = masks(1, 3, 20000)
     full.fill_(True if dtype != torch.uint8 else 255)
     return [
-        Sample("an empty mask", (some,)),
+        Sample("an empty mask", (with_empty,)),
         Sample("one pixel", (masks(4, 1, 1),)),
         Sample("rows as wide as vectors", (masks(2, 30, 128),)),
         Sample("several bands", (masks(2, 150, 1000),)),
@@ -42,7 +42,7 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
 
 def _native_calls(device: torch.device) -> list[tuple[str, tuple[Any, ...]]]:
     masks = _masks(torch.bool, device, 4, 9, 70)
-    # not one without pixels: for opcheck NaN differs from NaN
+    # No empty masks, because for opcheck NaN differs from NaN.
     calls = (masks, masks.byte(), masks[1:, ::2], masks.transpose(1, 2), masks[:0])
     return [("mask_centers", (call,)) for call in calls]
 

@@ -25,17 +25,17 @@ def mask_nms(
 ) -> KeptDetections:
     """Greedy suppression within each class of each image, by the IoU of masks; otherwise the rules of `nms`.
 
-    An empty mask overlaps nothing: it stays, and removes none. Nothing waits for the device, unless `num_images` is
-    None. Has no gradient.
+    An empty mask overlaps no other: it is kept, and removes no mask. Does not wait for the device, unless `num_images`
+    is None. Has no gradient.
 
     Args:
         masks: [N, H, W] bool, or [N, W] int64 from `pack_masks`.
-        scores: [N] floating; NaN is no candidate.
+        scores: [N] floating; a mask with a score of NaN is not a candidate.
         labels: [N] int64, any numbers.
-        image_indices: [N] int64 in 0 .. num_images - 1, the image of each mask; -1 for padding, which is passed over.
+        image_indices: [N] int64 in 0 .. num_images - 1, the image of each mask; -1 for padding, which is ignored.
         iou_threshold: in 0..1; intersections and unions are whole numbers, their quotient is float32.
-        max_detections: masks kept per image, the best ones; 0 keeps all.
-        num_images: B; None for one more than the highest index, which waits for the device.
+        max_detections: the most masks kept per image, the best first; 0 keeps all.
+        num_images: B; None for the highest index plus 1, which waits for the device.
         capacity: columns of the result, see `nms`.
         backend: see `condinst.backends.registry`.
 
@@ -44,8 +44,8 @@ def mask_nms(
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: shapes or numbers that do not fit; on the CPU also an image index out of range (a GPU passes the
-            mask over).
+        ValueError: shapes or numbers that do not fit; on the CPU also an image index out of range (a GPU ignores the
+            mask).
     """
     packed = as_packed(masks, backend)
     check_candidates("masks", packed, scores, labels, image_indices)

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from condinst.ops.common.suppression import KeptDetections
 from condinst.ops.common.suppression_autograd import suppression
 
-NOT_IN_TRITON = (
-    "it goes through sorted lists of different lengths one after the other, a thread's work and not a block's"
-)
+NOT_IN_TRITON = "it is a sequential loop over sorted lists of different lengths, which suits a thread and not a block"
 
 
 def register(namespace: str) -> Callable[..., KeptDetections]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     return suppression(namespace, "mask_nms")

@@ -26,7 +26,7 @@ def make_candidates(
 ) -> Candidates:
     """Ellipses around a few centres, some of them cut off or empty: bool masks, scores, labels, image indices.
 
-    Scores are multiples of 1/64 in 1/64..1, with many ties: every dtype has them.
+    Scores are multiples of 1/64 in 1/64..1, which every dtype represents exactly, with many ties.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -49,7 +49,7 @@ def make_candidates(
 
 
 def special_candidates(dtype: torch.dtype, device: torch.device) -> Candidates:
-    """Empty masks, duplicates, padding and scores that are no numbers among others."""
+    """Ordinary candidates mixed with empty masks, duplicates, padding and scores of NaN."""
     masks, scores, labels, images = make_candidates(dtype, device, 40, (9, 31), num_labels=2)
     masks[5:40:10] = False
     masks[6], masks[7], masks[8] = masks[9], masks[9], masks[9]
@@ -60,7 +60,7 @@ def special_candidates(dtype: torch.dtype, device: torch.device) -> Candidates:
 
 
 def packed(candidates: Candidates) -> Candidates:
-    """The same with packed masks, the only ones that the reference and the kernels take."""
+    """The same candidates with packed masks, the only form that the reference and the kernels take."""
     masks, scores, labels, images = candidates
     return pack_masks(masks), scores, labels, images
 
@@ -70,24 +70,24 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
         return packed(make_candidates(dtype, device, num_candidates, (height, width), **options))
 
     common = {"iou_threshold": 0.5, "num_images": 2}
-    some = candidates(40, 21, 37)
-    masks, scores, labels, images = some
+    inputs = candidates(40, 21, 37)
+    masks, scores, labels, images = inputs
     one_class = candidates(260, 7, 11, num_labels=1, num_images=1)  # more than one round and tile
     nothing = (masks[:0], scores[:0], labels[:0], images[:0])
     return [
-        Sample("labels and images", some, common),
-        Sample("the best", some, {**common, "max_detections": 3}),
-        Sample("the best and ties", some, {**common, "max_detections": 3, "capacity": 6}),
+        Sample("labels and images", inputs, common),
+        Sample("the best", inputs, {**common, "max_detections": 3}),
+        Sample("the best and ties", inputs, {**common, "max_detections": 3, "capacity": 6}),
         *([Sample("one class", one_class, {"iou_threshold": 0.4, "num_images": 1})] if dtype == torch.float32 else []),
         Sample("special masks and scores", packed(special_candidates(dtype, device)), common),
-        Sample("threshold 0", some, {**common, "iou_threshold": 0.0}),
-        Sample("threshold 1", some, {**common, "iou_threshold": 1.0}),
-        Sample("images counted", some, {"iou_threshold": 0.5}),
-        Sample("more images", some, {**common, "num_images": 5}),
+        Sample("threshold 0", inputs, {**common, "iou_threshold": 0.0}),
+        Sample("threshold 1", inputs, {**common, "iou_threshold": 1.0}),
+        Sample("images counted", inputs, {"iou_threshold": 0.5}),
+        Sample("more images", inputs, {**common, "num_images": 5}),
         Sample("below a word", candidates(30, 5, 7), common),
         Sample("many words", candidates(12, 70, 130), common),  # more than the lanes of a warp
         Sample("sliced", (masks[1:, ::2], scores[1:], labels[1:], images[1:]), common),
-        Sample("every second", tuple(tensor[::2] for tensor in some), common),
+        Sample("every second", tuple(tensor[::2] for tensor in inputs), common),
         Sample("transposed", (masks.T.contiguous().T, scores, labels, images), common),
         Sample("no pixels", (masks[:, :0], scores, labels, images), common),
         Sample("no masks", nothing, common),
@@ -115,7 +115,7 @@ def _native_calls(device: torch.device) -> list[tuple[str, tuple[Any, ...]]]:
 
 
 def bad_candidates(**options: Any) -> list[BadInput]:
-    """Arguments that `mask_nms` and `matrix_nms` refuse alike."""
+    """Arguments for which `mask_nms` and `matrix_nms` raise the same error."""
     masks, scores = torch.ones(3, 4, 5, dtype=torch.bool), torch.rand(3)
     zeros = torch.zeros(3, dtype=torch.int64)
     rest = (scores, zeros, zeros)
@@ -153,7 +153,7 @@ def _bad_inputs() -> list[BadInput]:
 
 
 def benchmark_candidates(dtype: torch.dtype, device: torch.device) -> dict[str, Candidates]:
-    """What the detector leaves for a mask NMS, at a quarter of an image of 800 x 1088."""
+    """The candidates that the detector passes to a mask NMS, at a quarter of an image of 800 x 1088."""
 
     def candidates(num_candidates: int, num_labels: int) -> Candidates:
         options = {"num_labels": num_labels, "num_images": 1, "num_objects": 60}

@@ -1,4 +1,4 @@
-"""`masks_to_image`: from mask logits to binary masks at image size (numerics 1.11)."""
+"""`masks_to_image`: turns mask logits into binary masks at image size (numerics 1.11)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def masks_to_image(
 
     The probability of a pixel is a weighted sum of the probabilities of at most 3 x 3 cells. If a cell with a weight
     above 0 is NaN, the pixel is not set; a cell with a weight of 0 has no influence. An infinite logit is a probability
-    of 0 or 1. This holds on every device and for all sizes, also where nothing is resized.
+    of 0 or 1. This holds on every device and for all sizes, also without a resize.
 
     Args:
         mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input; may have NaN and infinities.
         mask_stride: pixels of the network input per logit.
-        network_size: (height, width) of the image as the network saw it, without padding; at most
+        network_size: (height, width) of the image in the network input, without padding; at most
             ``(h * mask_stride, w * mask_stride)``.
-        output_size: (height, width) of the result, less than 2^31 pixels together.
+        output_size: (height, width) of the result, less than 2^31 pixels.
         threshold: in 0..1; a pixel is set when its probability is above it. The resize works on probabilities.
         backend: see `condinst.backends.registry`.
 

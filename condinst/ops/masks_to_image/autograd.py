@@ -9,11 +9,11 @@ from torch import Tensor
 
 from condinst.backends.torch_library import register_operator
 
-NOT_IN_TRITON = "most pixels need no arithmetic, which is known from bits in shared memory that Triton hides"
+NOT_IN_TRITON = "it skips most pixels by bits in shared memory, which Triton hides"
 
 
 def register(namespace: str) -> Callable[..., Tensor]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def masks_to_image(

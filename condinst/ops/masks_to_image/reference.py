@@ -10,7 +10,7 @@ from condinst.ops.aligned_bilinear.reference import aligned_bilinear
 from condinst.ops.common.resampling import make_axes, resample
 
 CHUNK_PIXELS = 1 << 21
-"""Pixels brought to image size at a time: bounds the float masks at about 50 MB, whatever the number of instances."""
+"""The most pixels that are resampled at a time. Bounds the float masks at about 50 MB for any number of instances."""
 
 
 def masks_to_image(
@@ -27,14 +27,15 @@ def masks_to_image(
     pixels = max(height * width * mask_stride**2, output_size[0] * output_size[1])
     chunk = max(1, CHUNK_PIXELS // pixels)
     for start in range(0, num_instances, chunk):
-        # PyTorch's resampling must not see NaN: what it makes of 0 x NaN depends on sizes, device and version.
+        # NaN must not reach PyTorch's resampling, whose result for 0 x NaN depends on sizes, device and version.
         probabilities = mask_logits[start : start + chunk].float().nan_to_num(nan=0.0).sigmoid()  # [k, h, w]
         fine = aligned_bilinear(probabilities, mask_stride)  # [k, h*stride, w*stride]
         fine = fine[:, : network_size[0], : network_size[1]]  # [k, H_network, W_network] without the padding
         fine = F.interpolate(fine[:, None], size=output_size, mode="bilinear", align_corners=False)  # [k, 1, H, W]
         torch.gt(fine[:, 0], threshold, out=masks[start : start + chunk])
     nan = mask_logits.isnan()  # [K, h, w]
-    if torch.compiler.is_compiling() or nan.is_meta or bool(nan.any()):  # a graph or a shape cannot depend on it
+    # A graph or a shape cannot depend on values.
+    if torch.compiler.is_compiling() or nan.is_meta or bool(nan.any()):
         axes = make_axes((height, width), mask_stride, network_size, output_size, mask_logits.device)
         for start in range(0, num_instances, chunk):
             shares = resample(nan[start : start + chunk].permute(1, 2, 0).float(), axes)  # [W, H, k]

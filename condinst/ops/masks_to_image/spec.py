@@ -1,4 +1,4 @@
-"""How to test and time `condinst.ops.masks_to_image`, and cases for `masks_to_rle`, whose results are not tensors."""
+"""How to test and time `condinst.ops.masks_to_image`; `masks_to_rle` uses the same samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from condinst.testing.spec import BadInput, OpSpec, Sample
 
 
 def blobs(num_instances: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Logits as models give them: an ellipse per mask with an uneven edge, [K, h, w]."""
+    """Logits [K, h, w] like those of a model: an ellipse with an uneven edge per mask."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     center_y, center_x, radius_y, radius_x = torch.rand(4, num_instances, 1, 1, generator=generator)
@@ -24,7 +24,7 @@ def blobs(num_instances: int, height: int, width: int, seed: int = 0) -> Tensor:
 
 
 def _logits(dtype: torch.dtype, device: torch.device, *shape: int) -> Tensor:
-    """Without a pixel near the threshold in the sizes below, so that masks are equal; the tests look for it."""
+    """Logits without a pixel near the threshold at the sizes below, so that masks are equal; a test checks this."""
     generator = torch.Generator().manual_seed(0)
     return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(device, dtype)
 

@@ -1,4 +1,4 @@
-"""`masks_to_rle`: from mask logits to COCO run lengths at image size, without the pixels in between (numerics 1.11)."""
+"""`masks_to_rle`: turns mask logits into COCO run lengths at image size, without masks of pixels (numerics 1.11)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class EncodedMasks(NamedTuple):
     """K masks as COCO run lengths, on the CPU.
 
     rles: per mask {"size": [height, width], "counts": bytes}; areas [K] int64 pixels; boxes [K, 4] float32
-    (x1, y1, x2, y2), the smallest round each mask, 0 for an empty one.
+    (x1, y1, x2, y2), the smallest box around each mask, 0 for an empty mask.
     """
 
     rles: list[dict[str, Any]]
@@ -34,17 +34,17 @@ def masks_to_rle(
 ) -> EncodedMasks:
     """The masks of `masks_to_image` in COCO's run-length encoding, as pycocotools writes it, with areas and boxes.
 
-    Nothing of image size is in memory: what changes along the columns of a mask is found from its logits. From a GPU
-    only the runs travel to the host. Pixels whose probability is within 1e-6 of the threshold may differ between
+    No mask of image size is in memory: the kernels compute the changes along the columns of a mask from its logits, and
+    a GPU sends only the runs to the host. Pixels whose probability is within 1e-6 of the threshold may differ between
     backends. Waits for the device; has no gradient.
 
     Args:
         mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input; NaN and infinities as in
             `masks_to_image`.
         mask_stride: pixels of the network input per logit.
-        network_size: (height, width) of the image as the network saw it, without padding; at most
+        network_size: (height, width) of the image in the network input, without padding; at most
             ``(h * mask_stride, w * mask_stride)``.
-        output_size: (height, width) of the result, less than 2^31 pixels together.
+        output_size: (height, width) of the result, less than 2^31 pixels.
         threshold: in 0..1; a pixel is set when its probability is above it.
         backend: see `condinst.backends.registry`.
 

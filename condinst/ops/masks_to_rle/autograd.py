@@ -1,4 +1,4 @@
-"""`masks_to_rle` as a PyTorch operator that gives the strings of all masks in one tensor."""
+"""`masks_to_rle` as a PyTorch operator that returns the strings of all masks in one tensor."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from condinst.backends.torch_library import register_operator
 from condinst.ops.masks_to_rle import EncodedMasks
 
-NOT_IN_TRITON = "how much it writes depends on values, and Triton has no compaction"
+NOT_IN_TRITON = "the size of its output depends on values, and Triton has no compaction"
 
 
 def register(namespace: str) -> Callable[..., EncodedMasks]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def masks_to_rle(

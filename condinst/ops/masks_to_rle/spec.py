@@ -1,4 +1,4 @@
-"""How to test and time `condinst.ops.masks_to_rle`: the calls of `masks_to_image`, and results that are not tensors."""
+"""How to test and time `condinst.ops.masks_to_rle`, with the samples of `masks_to_image`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_equal(actual: EncodedMasks, expected: EncodedMasks) -> None:
 
 
 def check_rles(backend: str, sample: Sample) -> None:
-    """Raise AssertionError unless a backend has the bytes of the reference for a sample, which may be on any device."""
+    """Raise AssertionError unless a backend returns the bytes of the reference for a sample on any device."""
     actual = masks_to_rle(*sample.args, **sample.kwargs, backend=backend)
     on_cpu = tuple(arg.cpu() for arg in sample.args)
     check_equal(actual, reference(*on_cpu, **sample.kwargs))

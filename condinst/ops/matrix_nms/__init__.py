@@ -20,15 +20,16 @@ def matrix_nms(
     sigma: float = 2.0,
     backend: str | None = None,
 ) -> Tensor:
-    """Scores lowered by the better masks of the same class and image.
+    """Lower the score of each mask by the better masks of the same class and image.
 
-    Of each group, by falling score (of equal scores the lower index first), with the IoU of masks i and j::
+    The masks of a class and an image are sorted by falling score (of equal scores the lower index first). With the IoU
+    of masks i and j, the new score is::
 
         score_j * min over i < j of f(iou_ij) / f(max over k < i of iou_ki), at most score_j
         f(iou) = exp(-sigma * iou ** 2) ("gaussian") or 1 - iou ("linear")
 
-    A quotient whose divisor is 0 counts as 1: an exact duplicate lowers no other. Empty masks have an IoU of 0. Nothing
-    waits for the device. Has no gradient.
+    A quotient whose divisor is 0 counts as 1, so an exact duplicate lowers no other score. Empty masks have an IoU of
+    0. Does not wait for the device. Has no gradient.
 
     Args:
         masks: [N, H, W] bool, or [N, W] int64 from `pack_masks`.
@@ -36,11 +37,11 @@ def matrix_nms(
         labels: [N] int64, any numbers.
         image_indices: [N] int64, the image of each mask; negative for padding.
         kernel: "gaussian" or "linear".
-        sigma: of the Gaussian.
+        sigma: sigma of the Gaussian.
         backend: see `condinst.backends.registry`.
 
     Returns:
-        [N] float32; 0 for padding and where the score is NaN.
+        [N] float32; 0 for padding and for scores of NaN.
 
     Raises:
         TypeError: wrong dtype.

@@ -27,7 +27,7 @@ def matrix_nms(
         if kernel == "gaussian":
             decay = torch.exp(sigma * (highest**2 - iou**2))  # [n, n]
         else:
-            # a duplicate, whose own score becomes 0, lowers no other
+            # A duplicate gets a score of 0 and lowers no other score.
             decay = torch.where(highest < 1, (1 - iou) / (1 - highest), 1.0)  # [n, n]
         better = torch.ones_like(iou, dtype=torch.bool).triu(diagonal=1)
         factor = torch.where(better, decay, 1.0).amin(dim=0).clamp(max=1)  # [n]

@@ -24,21 +24,21 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
         return packed(make_candidates(dtype, device, num_candidates, (height, width), **options))
 
     linear = {"kernel": "linear"}
-    some = candidates(28, 21, 37)
+    inputs = candidates(28, 21, 37)
     special = packed(special_candidates(dtype, device))
-    masks, scores, labels, images = some
+    masks, scores, labels, images = inputs
     one_class = candidates(40, 7, 11, num_labels=1, num_images=1)
     return [
-        Sample("gaussian", some),
-        Sample("linear", some, linear),
+        Sample("gaussian", inputs),
+        Sample("linear", inputs, linear),
         *([Sample("one class", one_class, linear)] if dtype == torch.float32 else []),
-        Sample("other sigma", some, {"sigma": 0.5}),
+        Sample("other sigma", inputs, {"sigma": 0.5}),
         Sample("special masks and scores, gaussian", special),
         Sample("special masks and scores, linear", special, linear),
         Sample("below a word", candidates(20, 5, 7), linear),
         Sample("many words", candidates(12, 70, 130)),
         Sample("sliced", (masks[1:, ::2], scores[1:], labels[1:], images[1:])),
-        Sample("every second", tuple(tensor[::2] for tensor in some)),
+        Sample("every second", tuple(tensor[::2] for tensor in inputs)),
         Sample("no pixels", (masks[:, :0], scores, labels, images)),
         Sample("no masks", (masks[:0], scores[:0], labels[:0], images[:0])),
         Sample("padding alone", (masks, scores, labels, images * 0 - 1)),

@@ -1,4 +1,4 @@
-"""`matrix_nms` by Triton kernels; PyTorch sorts."""
+"""`matrix_nms` by Triton kernels; the sort is done by PyTorch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from condinst.backends.launch import kernels, launch
 from condinst.backends.triton import define
 
 PASS_COLUMNS = 1024
-"""Masks whose IoU with all better ones is kept at a time."""
+"""The number of masks whose IoU with all better masks is in memory at a time."""
 
 ROWS = 16
-"""Better masks that a program counts at a time, in blocks of WORDS words."""
+"""The number of better masks that a program counts at a time, in blocks of WORDS words."""
 
 WORDS = 128
 
 
 def _sorted_groups(scores: Tensor, labels: Tensor, image_indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Candidates [N] by image, label, falling score and index, and the place [N] where the group of each begins."""
+    """Candidates [N] by image, label, falling score and index, and the position [N] where the group of each begins."""
     order = scores.argsort(descending=True, stable=True)  # [N]
     order = order[labels[order].argsort(stable=True)]  # [N]
     order = order[image_indices[order].argsort(stable=True)]  # [N]

@@ -28,23 +28,23 @@ def nms(
     capacity: int | None = None,
     backend: str | None = None,
 ) -> KeptDetections:
-    """Greedy suppression within each class of each image; boxes of different classes never touch.
+    """Greedy suppression within each class of each image; boxes of different classes do not affect each other.
 
-    A box goes when its IoU with a better one that stays is above the threshold. Better is the higher score, of equal
-    scores the lower index. The IoU is ``overlap / (area + area - overlap)`` in float32, the threshold is taken as it is
-    given. A box without area, with NaN or with inverted corners overlaps nothing: it stays, and removes none. A score
-    of NaN is no candidate. Nothing waits for the device, unless `num_images` is None. Has no gradient.
+    A box is removed if its IoU with a kept box of a higher score is above the threshold; of equal scores the lower
+    index comes first. The IoU is ``overlap / (area + area - overlap)`` in float32, and the threshold is not rounded. A
+    box without area, with NaN or with inverted corners overlaps no other: it is kept, and removes no box. A box with a
+    score of NaN is not a candidate. Does not wait for the device, unless `num_images` is None. Has no gradient.
 
     Args:
         boxes: [N, 4] (x1, y1, x2, y2) floating; negative coordinates are fine.
         scores: [N] floating.
         labels: [N] int64, any numbers.
-        image_indices: [N] int64 in 0 .. num_images - 1, the image of each box; -1 for padding, which is passed over.
+        image_indices: [N] int64 in 0 .. num_images - 1, the image of each box; -1 for padding, which is ignored.
         iou_threshold: in 0..1.
-        max_detections: boxes kept per image, the best ones; 0 keeps all.
-        num_images: B; None for one more than the highest index, which waits for the device.
-        capacity: columns of the result, by default `max_detections`, or N where that is 0. More columns admit boxes
-            that tie with the last one, as AdelaiDet does.
+        max_detections: the most boxes kept per image, the best first; 0 keeps all.
+        num_images: B; None for the highest index plus 1, which waits for the device.
+        capacity: columns of the result, by default `max_detections`, or N if that is 0. If there are more columns,
+            boxes that tie with the last box are kept too, as in AdelaiDet.
         backend: see `condinst.backends.registry`.
 
     Returns:
@@ -53,8 +53,8 @@ def nms(
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: shapes or numbers that do not fit; on the CPU also an image index out of range (a GPU passes the
-            box over).
+        ValueError: shapes or numbers that do not fit; on the CPU also an image index out of range (a GPU ignores the
+            box).
     """
     check_tensor("boxes", boxes, FLOATING, min_dims=2)
     num_boxes = boxes.shape[0]

@@ -20,7 +20,8 @@ def nms(
     capacity: int | None = None,
 ) -> KeptDetections:
     """The definition of `condinst.ops.nms`; arguments and result are described there."""
-    import torchvision  # here, because it takes as long to import as PyTorch, and no other operator needs it
+    # Imported here, because its import takes as long as that of PyTorch, and no other operator needs it.
+    import torchvision
 
     boxes, scores = boxes.float(), scores.float()  # [N, 4], [N]
     kept = torch.zeros_like(scores, dtype=torch.bool)  # [N]

@@ -1,4 +1,4 @@
-"""`pack_masks`: 64 pixels of a binary mask in one integer."""
+"""`pack_masks`: packs 64 pixels of a binary mask into one integer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from condinst.ops.common.checks import FLOATING, check_dims, check_number, check
 
 
 def pack_masks(masks: Tensor, *, threshold: float = 0.5, backend: str | None = None) -> Tensor:
-    """Binary masks as bits: pixel p, row-major, is bit ``p % 64`` of word ``p // 64``; the bits after the last are 0.
+    """Pack masks into bits: pixel p, row-major, is bit ``p % 64`` of word ``p // 64``; bits after the last pixel are 0.
 
     Args:
         masks: [N, H, W] bool or uint8, where any number but 0 is set; or floating (logits, probabilities).
-        threshold: a pixel of a floating mask is set when it is above it, rounded to the dtype of the mask; NaN is not.
+        threshold: a pixel of a floating mask is set if its value is above the threshold, rounded to the dtype of the
+            mask. NaN is not set.
         backend: see `condinst.backends.registry`.
 
     Returns:

@@ -11,7 +11,7 @@ from condinst.testing.spec import BadInput, OpSpec, Sample
 
 
 def _values(dtype: torch.dtype, device: torch.device, *shape: int) -> Tensor:
-    """Multiples of 1/64 in -2..2: every dtype has them, and many are equal to the thresholds."""
+    """Multiples of 1/64 in -2..2, which every dtype represents exactly; many are equal to the thresholds."""
     generator = torch.Generator().manual_seed(0)
     values = torch.randint(-128, 129, shape, generator=generator, dtype=torch.float64) / 64
     return values.to(device, dtype)
@@ -29,7 +29,7 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
         Sample("uint8", ((values.double() * 64).to(torch.int32).remainder(7).to(torch.uint8),)),
         Sample("logits", (values,), {"threshold": 0.0}),
         Sample("negative threshold", (values,), {"threshold": -1.25}),
-        # 0.1 has no exact number in any dtype: PyTorch rounds it to that of the masks
+        # No dtype represents 0.1 exactly, and PyTorch rounds it to the dtype of the masks.
         Sample("rounded threshold", (torch.full((1, 5, 30), 0.1, dtype=dtype, device=device),), {"threshold": 0.1}),
         Sample("threshold beyond half precision", (special,), {"threshold": 1e6}),
         Sample("not finite", (special,)),

@@ -9,11 +9,11 @@ from condinst.backends.launch import as_bytes, kernels, launch
 from condinst.backends.triton import define
 
 BLOCK = 32
-"""Words that a program makes."""
+"""The number of words per program."""
 
 
 def _forward(masks: Tensor, threshold: float) -> Tensor:
-    if masks.is_floating_point():  # PyTorch compares with the threshold in the dtype of the masks
+    if masks.is_floating_point():  # PyTorch compares with the threshold in the dtype of the masks.
         threshold = torch.tensor(threshold, dtype=torch.float64, device="cpu").to(masks.dtype).item()
     masks = as_bytes(masks)
     num_masks, height, width = masks.shape

@@ -1,4 +1,4 @@
-"""`panoptic_merge`: instances and semantic logits to one panoptic map per image (paper, section 3.4)."""
+"""`panoptic_merge`: merges instances and semantic logits into one panoptic map per image (paper, section 3.4)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from condinst.ops.common.checks import (
 
 
 class PanopticMaps(NamedTuple):
-    """What `condinst.ops.panoptic_merge` gives back; described there."""
+    """The result of `condinst.ops.panoptic_merge`, described there."""
 
     ids: Tensor
     instance_areas: Tensor
@@ -52,38 +52,38 @@ def panoptic_merge(
     stuff_area_limit: int = 4096,
     backend: str | None = None,
 ) -> PanopticMaps:
-    """Panoptic maps at image size: instances by falling score, stuff where none is.
+    """Panoptic maps at image size: instances by falling score, and stuff at all other pixels.
 
-    1. A mask at image size is that of `masks_to_image`: sigmoid, aligned upsampling by the stride, crop of the
+    1. A mask at image size is computed as in `masks_to_image`: sigmoid, aligned upsampling by the stride, crop of the
        padding, bilinear resize, above `mask_threshold`. A pixel is not in the mask if a cell with a weight above 0 in
        it is NaN.
     2. Instances with a score below `score_threshold` (compared in float32), or NaN, are dropped. The others are ranked
        by falling score; of equal scores the first instance comes first.
-    3. In this order: an instance whose mask is empty is dropped, and so is one that has lost more than
-       `overlap_threshold` of its pixels to those kept before it (lost / area in float64; exactly that share is kept).
-       Else it takes those of its pixels that are free.
-    4. Every other pixel has the class of the highest semantic logit, brought to image size in the same way (logits, no
-       softmax); of equal ones the first. NaN is -1e30, and logits are clamped to -1e30 .. 1e30. Where a thing wins,
-       the pixel is void.
+    3. In this order, an instance is dropped if its mask is empty, or if it has lost more than `overlap_threshold` of
+       its pixels to instances kept before it (lost / area in float64; exactly that share is kept). Otherwise it takes
+       those of its pixels that are free.
+    4. Every other pixel gets the class of the highest semantic logit, resampled to image size in the same way (logits,
+       no softmax); of equal logits the first. NaN counts as -1e30, and logits are clamped to -1e30 .. 1e30. If the
+       class is a thing, the pixel is void.
     5. Stuff with fewer than `stuff_area_limit` pixels in an image becomes void.
 
     Every backend gives the same bits for any input: each product and each sum is rounded to float32 by itself, three
-    cells are added in order, rows before columns, and the sigmoid is `fixed_sigmoid` of the reference. Nothing waits
+    cells are added in order, rows before columns, and the sigmoid is `fixed_sigmoid` of the reference. Does not wait
     for the device. Has no gradient.
 
     Args:
         mask_logits: [K, h, w] floating, at `mask_stride`, of the padded network input.
         scores: [K] floating.
-        image_indices: [K] int64 in 0 .. B - 1, the image of each instance; -1 for padding, which is passed over.
+        image_indices: [K] int64 in 0 .. B - 1, the image of each instance; -1 for padding, which is ignored.
         semantic_logits: [B, C, h_s, w_s] floating, at `semantic_stride`, C at least 1; things come first.
-        network_sizes: (height, width) of each image as the network saw it, without padding; at most the size of
-            either map times its stride.
-        output_sizes: (height, width) of each result, less than 2^31 pixels together.
+        network_sizes: (height, width) of each image in the network input, without padding; at most the size of either
+            map times its stride.
+        output_sizes: (height, width) of each result, less than 2^31 pixels.
         num_thing_channels: 0 .. C.
         mask_stride: pixels of the network input per mask logit.
         semantic_stride: pixels of the network input per semantic logit.
         score_threshold: in 0..1.
-        mask_threshold: in 0..1, of probabilities.
+        mask_threshold: in 0..1, for probabilities.
         overlap_threshold: in 0..1, share of an instance's pixels.
         stuff_area_limit: in pixels of the result, at least 0.
         backend: see `condinst.backends.registry`.
@@ -91,13 +91,13 @@ def panoptic_merge(
     Returns:
         ids: [B, largest height, largest width] int32; 0 for void and outside of the image, 1 + k for instance k,
             1 + K + (c - num_thing_channels) for stuff channel c.
-        instance_areas: [K] int64, pixels of each instance in `ids`; 0 where it was dropped.
-        stuff_areas: [B, C - num_thing_channels] int64, pixels of each stuff class in `ids`; 0 where there is none.
+        instance_areas: [K] int64, pixels of each instance in `ids`; 0 for instances that were dropped.
+        stuff_areas: [B, C - num_thing_channels] int64, pixels of each stuff class in `ids`.
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: shapes, sizes or numbers that do not fit; on the CPU also an image index out of range (a GPU passes
-            the instance over).
+        ValueError: shapes, sizes or numbers that do not fit; on the CPU also an image index out of range (a GPU ignores
+            the instance).
     """
     check_tensor("mask_logits", mask_logits, FLOATING)
     check_dims("mask_logits", mask_logits, 3)
@@ -121,8 +121,8 @@ def panoptic_merge(
     check_stride("mask_stride", mask_stride)
     check_stride("semantic_stride", semantic_stride)
     covered = [
-        min(of_mask * mask_stride, of_semantics * semantic_stride)
-        for of_mask, of_semantics in zip(mask_logits.shape[1:], semantic_logits.shape[2:], strict=True)
+        min(mask_side * mask_stride, semantic_side * semantic_stride)
+        for mask_side, semantic_side in zip(mask_logits.shape[1:], semantic_logits.shape[2:], strict=True)
     ]
     _check_sizes(network_sizes, output_sizes, num_images, covered)
     check_probability("score_threshold", score_threshold)

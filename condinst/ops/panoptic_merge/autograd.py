@@ -11,12 +11,12 @@ from condinst.backends.torch_library import register_operator
 from condinst.ops.panoptic_merge import PanopticMaps
 
 NOT_IN_TRITON = (
-    "instances take their pixels one after the other, and bits in shared memory tell which pixels need no arithmetic"
+    "instances take their pixels in sequence, and it skips pixels by bits in shared memory, which Triton hides"
 )
 
 
 def register(namespace: str) -> Callable[..., PanopticMaps]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     ops = getattr(torch.ops, namespace)
 
     def panoptic_merge(

@@ -12,10 +12,10 @@ from condinst.ops.common.resampling import Axis, make_axes, resample
 from . import PanopticMaps
 
 CHUNK_VALUES = 1 << 21
-"""Semantic logits brought to image size at a time: bounds their memory, whatever the number of channels."""
+"""The most semantic logits that are resampled to image size at a time. Bounds the memory for any number of channels."""
 
 VOID_LOGIT = -1e30
-"""Stands for NaN: below every threshold and every other logit, even with the least weight above 0 in a pixel."""
+"""Replaces NaN. With any weight above 0, the pixel is below every threshold and every other logit."""
 
 
 def panoptic_merge(
@@ -47,32 +47,33 @@ def panoptic_merge(
     ranked = ranked[scores[ranked] >= torch.tensor(score_threshold, dtype=torch.float32)]  # without NaN
     for image, (network, output) in enumerate(zip(network_sizes, output_sizes, strict=True)):
         # All maps of pixels are [W, H]: index_select copies whole lines along the first dimension, which is faster.
-        ids_here = ids.new_zeros(output[1], output[0])  # [W, H]
+        image_ids = ids.new_zeros(output[1], output[0])  # [W, H]
         axes = make_axes(mask_logits.shape[1:], mask_stride, network, output, ids.device)
         for index in ranked[image_indices[ranked] == image].tolist():
             cells = fixed_sigmoid(mask_logits[index].float())  # [h, w]
             mask = resample(cells, axes) > mask_threshold  # [W, H]
-            free = mask & (ids_here == 0)  # [W, H]
+            free = mask & (image_ids == 0)  # [W, H]
             area, left = int(mask.count_nonzero()), int(free.count_nonzero())
             if area > 0 and (area - left) / area <= overlap_threshold:
-                ids_here.masked_fill_(free, 1 + index)
+                image_ids.masked_fill_(free, 1 + index)
                 instance_areas[index] = left
         axes = make_axes(semantic_logits.shape[2:], semantic_stride, network, output, ids.device)
         stuff = _winners(semantic_logits[image], axes) - num_thing_channels  # [W, H] below 0 for things
-        is_free = (stuff >= 0) & (ids_here == 0)  # [W, H]
+        is_free = (stuff >= 0) & (image_ids == 0)  # [W, H]
         areas = torch.bincount(stuff[is_free], minlength=num_stuff)  # [S]
         areas = areas * (areas >= stuff_area_limit)  # [S]
         kept = is_free.masked_scatter(is_free, areas[stuff[is_free]] > 0)  # [W, H]
-        ids_here[kept] = (1 + num_instances + stuff[kept]).int()
+        image_ids[kept] = (1 + num_instances + stuff[kept]).int()
         stuff_areas[image] = areas
-        ids[image, : output[0], : output[1]] = ids_here.T
+        ids[image, : output[0], : output[1]] = image_ids.T
     return PanopticMaps(ids, instance_areas, stuff_areas)
 
 
 def fixed_sigmoid(logits: Tensor) -> Tensor:
     """The sigmoid of float32, in operations that every device rounds alike; `torch.sigmoid` differs between devices.
 
-    Within 4 units in the last place of it for logits in -87 .. 87, constant outside; NaN becomes `VOID_LOGIT`.
+    For logits in -87 .. 87 it is within 4 units in the last place of the exact value, and constant outside; NaN becomes
+    `VOID_LOGIT`.
     """
     x = (-logits).clamp(-87.0, 87.0)
     whole = torch.round(x * 1.4426950216293335)  # n of e^x = 2^n * e^r

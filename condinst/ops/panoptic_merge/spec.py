@@ -14,7 +14,7 @@ from condinst.testing.spec import BadInput, OpSpec, Sample
 
 
 def regions(num_images: int, num_channels: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Semantic logits as models give them, [B, C, h, w]: smooth with a little noise, a winner for some 48 cells."""
+    """Semantic logits [B, C, h, w] like those of a model: smooth over about 48 cells, with a little noise."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(num_images, num_channels, height // 48 + 2, width // 48 + 2, generator=generator)
     smooth = F.interpolate(4 * coarse, size=(height, width), mode="bicubic")
@@ -31,9 +31,10 @@ def inputs(
     levels: int = 0,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Masks, scores with ties around 0.45, images with padding among them, semantic logits.
+    """Masks, scores with ties around 0.45, image indices that include padding, and semantic logits.
 
-    With `levels`, logits are whole numbers of at most half of it: many pixels are at the threshold, many classes tie.
+    With `levels`, logits are whole numbers of at most ``levels // 2``, so that many pixels are at the threshold and
+    many classes tie.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -48,7 +49,7 @@ def inputs(
 
 
 def random_sample(seed: int) -> Sample:
-    """A call in which rounding decides: logits that tie, nearly tie, or lie at the threshold; any sizes and strides."""
+    """A call where rounding decides: logits tie, nearly tie, or lie at the threshold. Sizes and strides are random."""
     generator = torch.Generator().manual_seed(seed)
 
     def integer(low: int, high: int) -> int:
@@ -103,12 +104,12 @@ def _options(
 
 
 def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
-    def given(**options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def arguments(**options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return inputs(dtype, device, **options)
 
-    masks, scores, images, semantics = given()
+    masks, scores, images, semantics = arguments()
     options = _options([(52, 68), (45, 59)], [(52, 68), (73, 101)])
-    one = _options([(52, 68)], [(61, 83)])
+    single = _options([(52, 68)], [(61, 83)])
     not_finite = [tensor.clone() for tensor in (masks, scores, semantics)]
     not_finite[0][0, 3:7, 3:9] = torch.nan
     not_finite[0][1, 4] = torch.inf
@@ -117,28 +118,30 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
     not_finite[2][0, :, 2:5] = torch.nan
     not_finite[2][0, 1, 7] = torch.inf
     not_finite[2][1, :, :, 4] = -torch.inf
-    larger = given(num_instances=40, semantics=(3, 21, 13, 17), seed=3)
+    larger = arguments(num_instances=40, semantics=(3, 21, 13, 17), seed=3)
     three = _options([(52, 68), (1, 1), (31, 66)], [(120, 200), (7, 5), (90, 131)], 0)
     return [
         Sample("several sizes", (masks, scores, images, semantics), options),
         Sample("smaller", (masks, scores, images, semantics), options | {"output_sizes": [(19, 23), (6, 130)]}),
-        Sample("whole numbers", given(levels=2, seed=1), options),
-        Sample("all ties", given(levels=1), options | {"num_thing_channels": 0}),
+        Sample("whole numbers", arguments(levels=2, seed=1), options),
+        Sample("all ties", arguments(levels=1), options | {"num_thing_channels": 0}),
         Sample("not finite", (not_finite[0], not_finite[1], images, not_finite[2]), options),
         Sample("many", larger, three),
-        Sample("strides", given(semantics=(1, 4, 27, 35)), one | {"semantic_stride": 2}),
-        Sample("odd strides", given(semantics=(1, 4, 18, 23)), one | {"semantic_stride": 3, "mask_stride": 5}),
-        Sample("stride 1", given(mask_size=(52, 68), semantics=(1, 3, 52, 68)), one | {"mask_stride": 1} | _STRIDE_1),
+        Sample("strides", arguments(semantics=(1, 4, 27, 35)), single | {"semantic_stride": 2}),
+        Sample("odd strides", arguments(semantics=(1, 4, 18, 23)), single | {"semantic_stride": 3, "mask_stride": 5}),
+        Sample(
+            "stride 1", arguments(mask_size=(52, 68), semantics=(1, 3, 52, 68)), single | {"mask_stride": 1} | _STRIDE_1
+        ),
         Sample("no stuff", (masks, scores, images, semantics), options | {"num_thing_channels": 5}),
         Sample("one channel", (masks, scores, images, semantics[:, :1]), options | {"num_thing_channels": 0}),
         Sample("no instances", (masks[:0], scores[:0], images[:0], semantics), options),
         Sample("no images", (masks, scores, images.clamp(max=-1), semantics[:0]), _options([], [])),
         Sample("thresholds", (masks, scores, images, semantics), options | _OTHER_THRESHOLDS),
         Sample("extreme thresholds", (masks, scores, images, semantics), options | _EXTREME_THRESHOLDS),
-        Sample("one cell", given(mask_size=(1, 1), semantics=(1, 3, 1, 1)), _options([(4, 3)], [(9, 11)], 1)),
+        Sample("one cell", arguments(mask_size=(1, 1), semantics=(1, 3, 1, 1)), _options([(4, 3)], [(9, 11)], 1)),
         # more bands of rows than a warp settles at once, and masks wider than a block's tile
-        Sample("tall", given(mask_size=(40, 5), semantics=(1, 3, 40, 5)), _options([(157, 19)], [(1040, 20)])),
-        Sample("wide", given(mask_size=(3, 900), semantics=(1, 3, 3, 900)), _options([(12, 3590)], [(20, 300)])),
+        Sample("tall", arguments(mask_size=(40, 5), semantics=(1, 3, 40, 5)), _options([(157, 19)], [(1040, 20)])),
+        Sample("wide", arguments(mask_size=(3, 900), semantics=(1, 3, 3, 900)), _options([(12, 3590)], [(20, 300)])),
         Sample(
             "sliced",
             (masks[1:, ::2, 3:], scores[1:], images[1:], semantics[:, 1:, ::2, 3:]),
@@ -167,8 +170,8 @@ def _native_calls(device: torch.device) -> list[tuple[str, tuple[Any, ...]]]:
     sizes = ([48, 66, 47, 60], [40, 31, 50, 20])
     rest = (2, 4, 4, 0.45, 0.5, 0.4, 40)
     calls: list[tuple[str, tuple[Any, ...]]] = [
-        ("panoptic_merge", (some, scores, images, maps, *sizes, *rest))
-        for some, maps in ((masks, semantics), (masks.half(), semantics.bfloat16()))
+        ("panoptic_merge", (mask_logits, scores, images, semantic_logits, *sizes, *rest))
+        for mask_logits, semantic_logits in ((masks, semantics), (masks.half(), semantics.bfloat16()))
     ]
     half = ([26, 34, 25, 30], [40, 31, 50, 20])
     calls += [
@@ -183,8 +186,8 @@ def _bad_inputs() -> list[BadInput]:
     options = _options([(52, 68), (45, 59)], [(52, 68), (73, 101)])
 
     def bad(name: str, error: type[Exception], message: str, *args: Any, **changed: Any) -> BadInput:
-        given = (*args, *(masks, scores, images, semantics)[len(args) :])
-        return BadInput(name, given, options | changed, error, message)
+        arguments = (*args, *(masks, scores, images, semantics)[len(args) :])
+        return BadInput(name, arguments, options | changed, error, message)
 
     return [
         bad("list", TypeError, "mask_logits: expected a tensor, got list", [[[0.0]]]),

@@ -31,20 +31,21 @@ def select_top_locations(
 ) -> Tensor:
     """A choice among the positive locations of a batch, by one of three rules.
 
-    - "top", the paper's: of each object that has positives, the ``max(max_locations // matched, 1)`` of them with the
-      highest ``max over classes of sigmoid(class) * sigmoid(centre-ness)``, where `matched` objects of the image have
-      any; of equal scores the lower location. More than `max_locations` are chosen where more objects are matched.
-    - "random", AdelaiDet's: `max_locations` of the whole batch, drawn from PyTorch's default generator.
+    - "top", the rule of the paper: each object that has positives keeps the ``max(max_locations // matched, 1)``
+      positives with the highest ``max over classes of sigmoid(class) * sigmoid(centre-ness)``; of equal scores the
+      lower location. `matched` is the number of objects of the image that have positives. If it is above
+      `max_locations`, more than `max_locations` are chosen.
+    - "random", the rule of AdelaiDet: `max_locations` of the whole batch, drawn from PyTorch's default generator.
     - "all".
 
-    Nothing waits for the device. Has no gradient.
+    Does not wait for the device. Has no gradient.
 
     Args:
         class_logits: [B, L, C] floating, C at least 1.
         centerness_logits: [B, L] floating.
-        object_indices: [B, L] int64, the object of each location, numbered over the batch, no two images sharing one;
-            -1 for background.
-        num_objects: G, one more than the highest object index can be.
+        object_indices: [B, L] int64, the object of each location, numbered over the batch, so that no two images share
+            an index; -1 for background.
+        num_objects: G, the number of objects of the batch; indices are below it.
         rule: "top", "random" or "all".
         max_locations: per image for "top", per batch for "random"; at least 1.
         backend: see `condinst.backends.registry`.
@@ -54,8 +55,8 @@ def select_top_locations(
 
     Raises:
         TypeError: wrong dtype.
-        ValueError: shapes that do not fit, an unknown rule; on the CPU also an object index out of range (a GPU takes
-            it for background).
+        ValueError: shapes that do not fit, an unknown rule; on the CPU also an object index out of range (on a GPU it
+            counts as background).
     """
     check_tensor("class_logits", class_logits, FLOATING)
     check_dims("class_logits", class_logits, 3)

@@ -10,13 +10,13 @@ from torch import Tensor
 from condinst.backends.torch_library import register_operator
 from condinst.ops.select_top_locations.reference import other_locations
 
-NOT_IN_TRITON = "it picks the best of lists whose lengths depend on values, and Triton has no sort of more than a block"
+NOT_IN_TRITON = "it selects from lists whose lengths depend on values, and Triton cannot sort more than a block"
 
 
 def register(namespace: str) -> Callable[..., Tensor]:
     """Register the fake kernel in a namespace; returns a function with the signature of the reference.
 
-    The kernels know the rule "top" alone.
+    The kernels implement only the rule "top".
     """
     ops = getattr(torch.ops, namespace)
 

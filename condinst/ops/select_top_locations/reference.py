@@ -20,7 +20,7 @@ def select_top_locations(
         return other_locations(object_indices, rule, max_locations)
     image, location = torch.nonzero(object_indices >= 0, as_tuple=True)  # [M], [M]
     objects = object_indices[image, location]  # [M]
-    # the sigmoid is monotone: the highest class has the highest probability
+    # The sigmoid is monotone, so the class with the highest logit has the highest probability.
     best_class = class_logits[image, location].float().amax(dim=1).sigmoid()  # [M]
     scores = best_class * centerness_logits[image, location].float().sigmoid()  # [M]
 
@@ -37,7 +37,7 @@ def select_top_locations(
 
 
 def other_locations(object_indices: Tensor, rule: str, max_locations: int) -> Tensor:
-    """The rules that need no scores, "all" and "random", in operations that wait for no device."""
+    """The rules "all" and "random", which need no scores. Does not wait for the device."""
     positive = object_indices >= 0  # [B, L]
     if rule == "all":
         return positive

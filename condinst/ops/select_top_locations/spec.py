@@ -11,13 +11,13 @@ from condinst.testing.spec import BadInput, OpSpec, Sample
 
 
 def grid_logits(dtype: torch.dtype, *shape: int, seed: int) -> Tensor:
-    """Multiples of 1/4 in -3 .. 3: scores are equal, or differ by far more than their rounding (2e-5 and more)."""
+    """Multiples of 1/4 in -3 .. 3, so that scores are equal or differ by at least 2e-5, far more than rounding."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.randint(-12, 13, shape, generator=generator) / 4).to(dtype)
 
 
 def make_objects(batch_size: int, num_locations: int, per_image: int, *, positives: float, seed: int = 0) -> Tensor:
-    """Object indices [B, L]: `per_image` objects in each image, a share `positives` of the locations in theirs."""
+    """Object indices [B, L]: `per_image` objects in each image; a share `positives` of the locations is positive."""
     generator = torch.Generator().manual_seed(seed)
     objects = torch.randint(max(per_image, 1), (batch_size, num_locations), generator=generator)
     objects += per_image * torch.arange(batch_size)[:, None]

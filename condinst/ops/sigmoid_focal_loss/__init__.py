@@ -35,15 +35,15 @@ def sigmoid_focal_loss(
         loss = (alpha if t else 1 - alpha) * |t - p| ** gamma * BCE(p, t)
 
     Args:
-        logits: [N, C] floating; computed in float32, or float64 when given.
-        labels: [N] int64 in 0 .. C; C is background and no class's target, and so is, on a GPU, any other number.
+        logits: [N, C] floating; computed in float32, or in float64 if they are float64.
+        labels: [N] int64 in 0 .. C; C is background, a row without a target. On a GPU, so is any other number.
         alpha: weight of positives, in 0..1.
         gamma: focusing exponent, at least 0.
         reduction: "sum" over everything, "mean" over N * C (0 when that is 0), or "none".
         backend: see `condinst.backends.registry`.
 
     Returns:
-        [] or, with "none", [N, C], in the dtype computed in.
+        [] or, with "none", [N, C], in the dtype of the computation.
 
     Raises:
         TypeError: wrong dtype.

@@ -11,7 +11,7 @@ from condinst.ops.common.one_pass import one_pass_loss
 
 
 def register(namespace: str) -> Callable[..., Tensor]:
-    """Register fake kernel and gradient in a namespace; returns a function with the signature of the reference."""
+    """Register the fake kernel and the gradient in a namespace; returns a function like the reference."""
     call = one_pass_loss(namespace, "sigmoid_focal_loss", num_tensors=2, loss_dims=2, loss_dtype=_loss_dtype)
 
     def sigmoid_focal_loss(

@@ -29,7 +29,7 @@ def _samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
         return _logits(dtype, device, num_rows, num_classes, scale), _labels(device, num_rows, num_classes)
 
     none = {"reduction": "none"}
-    logits, labels = args(300, 91)  # more than one chunk of each kernel, and a rest
+    logits, labels = args(300, 91)  # more than one chunk of each kernel, and a remainder
     edges = torch.tensor([[-200.0, -60.0, 0.0, 60.0, 200.0]] * 6, dtype=dtype, device=device)
     return [
         Sample("7 classes", args(37, 7), none),
@@ -104,7 +104,7 @@ def _bad_inputs() -> list[BadInput]:
 
 
 def _benchmark_samples(dtype: torch.dtype, device: torch.device) -> list[Sample]:
-    # all locations of two images of 800 x 1088; as in training, few are not background
+    # All locations of two images of 800 x 1088. Few of them are not background, as in training.
     num_rows, num_classes = 36_268, 80
     logits = _logits(dtype, device, num_rows, num_classes) - 4
     labels = torch.where(torch.arange(num_rows, device=device) % 50 == 0, _labels(device, num_rows, 80), num_classes)
@@ -121,7 +121,9 @@ SPEC = OpSpec(
             1e-12, 1e-12, "the reference's 1 - p, unit roundoff 1.1e-16, and up to 5 powers of it"
         ),
         torch.float32: Tolerance(
-            2e-6, 2e-7, "about 10 roundings of 6e-8, those of the probability gamma times, its tail being far smaller"
+            2e-6,
+            2e-7,
+            "about 10 roundings of 6e-8, with those of the probability counted gamma times; its tail is far smaller",
         ),
         torch.float16: Tolerance(2**-11 + 2e-6, 2e-7, _ROUNDING),
         torch.bfloat16: Tolerance(2**-8, 2e-7, _ROUNDING),

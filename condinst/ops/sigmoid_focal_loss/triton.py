@@ -10,7 +10,7 @@ from condinst.backends.triton import define
 from condinst.ops.common import one_pass_triton as one_pass
 
 CHUNK = 2048
-"""Logits of a program."""
+"""The number of logits per program."""
 
 
 def _forward(
