@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from condinst.ops import resize_image
 from tests.ops.backends import cpu_backends_of
+
+BEFORE_13 = int(PIL.__version__.partition(".")[0]) < 13
 
 each_backend = pytest.mark.parametrize("backend", cpu_backends_of("resize_image"))
 

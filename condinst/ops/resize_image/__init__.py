@@ -20,8 +20,8 @@ def resize_image(image: Tensor, size: Sequence[int], *, backend: str | None = No
         weight(j) is proportional to max(0, 1 - |j + 0.5 - center| / support)
 
     The weights are rounded to integers of 22 bits, and the result of the pass along each axis to 8 bits. So a smaller
-    image is antialiased, and equal sizes return equal pixels. The pass along x comes first, unless the height shrinks by
-    more than twice what the width does. That is the rule of Pillow 13; in older versions x is always first, which
+    image is antialiased, and equal sizes return equal pixels. The pass along x comes first, unless the height shrinks
+    by more than twice what the width does. That is the rule of Pillow 13. Older versions always begin with x, which
     changes some pixels of tall images by 1.
 
     Args:
