@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+
+from condinst import ops
 
 
 def network_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
@@ -33,9 +33,4 @@ def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if image.is_floating_point():
         image = (image * 255).round().to(torch.uint8)
-    if image.shape[-2:] == size:
-        return image
-    # the resize itself is PIL's, so it happens on the CPU
-    pixels = Image.fromarray(image.permute(1, 2, 0).contiguous().cpu().numpy())
-    resized = pixels.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).to(image.device)
+    return image if image.shape[-2:] == size else ops.resize_image(image, size)

@@ -27,6 +27,7 @@ from .pack_masks import pack_masks as pack_masks
 from .panoptic_merge import PanopticMaps as PanopticMaps
 from .panoptic_merge import panoptic_merge as panoptic_merge
 from .registration import register_operators
+from .resize_image import resize_image as resize_image
 from .select_top_locations import select_top_locations as select_top_locations
 from .sigmoid_focal_loss import sigmoid_focal_loss as sigmoid_focal_loss
 
@@ -47,6 +48,7 @@ OPERATORS = (
     "nms",
     "pack_masks",
     "panoptic_merge",
+    "resize_image",
     "select_top_locations",
     "sigmoid_focal_loss",
 )

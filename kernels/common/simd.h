@@ -101,6 +101,24 @@ static inline ShortVector narrow(UIntVector ints) {
 #endif
 }
 
+// The low bytes of numbers in 0..255.
+static inline ByteVector narrow_to_bytes(IntVector ints) {
+#if defined(__AVX512F__)
+  return bit_cast<ByteVector>(_mm512_cvtepi32_epi8(bit_cast<__m512i>(ints)));
+#elif defined(__AVX2__)
+  const __m256i shorts = _mm256_packus_epi32(bit_cast<__m256i>(ints), bit_cast<__m256i>(ints));
+  const __m256i bytes = _mm256_packus_epi16(shorts, shorts);  // within each half of the register
+  const uint64_t low = static_cast<uint32_t>(_mm256_extract_epi32(bytes, 0));
+  const uint64_t high = static_cast<uint32_t>(_mm256_extract_epi32(bytes, 4));
+  return bit_cast<ByteVector>(low | high << 32);
+#elif defined(__x86_64__)
+  const __m128i shorts = _mm_packs_epi32(bit_cast<__m128i>(ints), bit_cast<__m128i>(ints));
+  return bit_cast<ByteVector>(_mm_cvtsi128_si32(_mm_packus_epi16(shorts, shorts)));
+#else
+  return __builtin_convertvector(ints, ByteVector);
+#endif
+}
+
 // yes where the lane of mask is all ones, no where it is 0
 static inline UIntVector choose(UIntVector mask, UIntVector yes, UIntVector no) {
   return (mask & yes) | (~mask & no);
