@@ -20,6 +20,7 @@ def backends_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show which backend can run which operator here, and why not."""
+    import condinst.ops  # noqa: F401  (registers the operators)
     from condinst.backends import backend_table
 
     rows = [dataclasses.asdict(row) for row in backend_table()]

@@ -19,8 +19,8 @@ def register_operators(names: Iterable[str]) -> None:
         names: folders of this package. ``reference.py`` defines the operator. ``autograd.py`` makes PyTorch operators
             of its kernels: ``register(namespace)`` returns a function with the signature of the reference, and
             ``unsupported_reason`` says which calls the kernels of the operator library cannot do. ``triton.py`` defines
-            the operators of the Triton kernels, and may define another ``unsupported_reason`` for them. An operator
-            without Triton kernels gives the reason in ``NOT_IN_TRITON``.
+            the operators of the Triton kernels, and may define another ``unsupported_reason`` for them. If Triton makes
+            no sense for an operator, ``NOT_IN_TRITON`` in ``autograd.py`` says why.
     """
     for name in names:
         register(name, "reference", getattr(import_module(f".{name}.reference", __package__), name))
@@ -30,7 +30,9 @@ def register_operators(names: Iterable[str]) -> None:
         register_native(name, autograd.register, getattr(autograd, "unsupported_reason", None))
         triton = _module(name, "triton")
         if triton is None:
-            decline(name, "triton", f"not made in Triton: {autograd.NOT_IN_TRITON}")
+            reason = getattr(autograd, "NOT_IN_TRITON", None)
+            if reason is not None:  # otherwise the registry says that it is not written yet
+                decline(name, "triton", f"not made in Triton: {reason}")
         else:
             register_triton(name, autograd.register, getattr(triton, "unsupported_reason", None))
 

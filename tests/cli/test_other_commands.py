@@ -13,6 +13,7 @@ from PIL import Image
 
 import condinst
 from condinst import cli
+from condinst.ops import OPERATORS
 from tests.command import error_line, run_command
 
 
@@ -42,6 +43,13 @@ def test_backends(capsys: pytest.CaptureFixture[str]) -> None:
     table = capsys.readouterr().out
     assert all(word in table for word in ("op", "backend", "status", "reason", "dice_loss", "triton"))
     assert "No kernel was launched" in " ".join(table.split())
+
+
+def test_backends_in_a_process_of_its_own() -> None:
+    """The command line imports the operators on first use."""
+    words = [sys.executable, "-m", "condinst.cli", "backends", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert {row["op"] for row in json.loads(done.stdout)} == set(OPERATORS)
 
 
 def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -325,6 +325,14 @@ def _pack_masks(recipe: Recipe) -> Sample:
     )
 
 
+def _resize_image(recipe: Recipe) -> Sample:
+    sides = st.integers(1, 70)
+    shape = (recipe("channels", FEW), recipe("height", sides), recipe("width", sides))
+    seed = recipe("seed", SEEDS)
+    image = torch.randint(256, shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return recipe.sample((image, (recipe("new height", sides), recipe("new width", sides))))
+
+
 def _masks_to_image(recipe: Recipe) -> Sample:
     stride = recipe("mask_stride", st.sampled_from((1, 2, 3, 4, 8)))
     height, width = recipe("height", st.integers(1, 40)), recipe("width", st.integers(1, 40))
@@ -362,6 +370,7 @@ _BUILDERS: dict[str, Callable[[Recipe], Sample]] = {
     "nms": _nms,
     "pack_masks": _pack_masks,
     "panoptic_merge": _panoptic_merge,
+    "resize_image": _resize_image,
     "select_top_locations": _select_top_locations,
     "sigmoid_focal_loss": _sigmoid_focal_loss,
 }
