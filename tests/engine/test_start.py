@@ -34,13 +34,13 @@ def panoptic(tmp_path: Path) -> DataPaths:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The weights files that are read, in order."""
     read_files: list[Path] = []
-    read_state = files.read_state
+    read_content = files.read_content
 
     def record(path: Path) -> Any:
         read_files.append(path)
-        return read_state(path)
+        return read_content(path)
 
-    monkeypatch.setattr("condinst.models.checkpoints.checkpoint.read_state", record)
+    monkeypatch.setattr("condinst.models.checkpoints.checkpoint.read_content", record)
     return read_files
 
 

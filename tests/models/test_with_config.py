@@ -89,7 +89,7 @@ def test_the_config_of_our_file_is_read_without_its_weights(tmp_path: Path, monk
     condinst.save_checkpoint(model, tmp_path / "ours.safetensors")
     with monkeypatch.context() as patch:
         patch.setattr(CondInst, "__init__", None)
-        patch.setattr("condinst.models.checkpoints.checkpoint.read_state", None)
+        patch.setattr("condinst.models.checkpoints.checkpoint.read_content", None)
         assert read_config(tmp_path / "ours.safetensors") == model.config
 
 

@@ -16,6 +16,9 @@ from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
 
+ANCHOR = "proposal_generator.fcos_head.cls_logits.weight"
+"""A tensor that every AdelaiDet CondInst has, and no model of another framework."""
+
 _WRAPPED = r"^backbone\.bottom_up\.backbone\."  # where a BiFPN puts its top levels beside the feature extractor
 
 # in this order, each applied to the result of the one before
@@ -53,7 +56,7 @@ _DROPPED = ("mask_head.sizes_of_interest", "mask_head._iter")
 
 def is_adelaidet(state: State) -> bool:
     """Whether these keys are those of an AdelaiDet CondInst."""
-    return "controller.weight" in state and "proposal_generator.fcos_head.cls_logits.weight" in state
+    return "controller.weight" in state and ANCHOR in state
 
 
 def rename_key(key: str, config: CondInstConfig) -> str | None:

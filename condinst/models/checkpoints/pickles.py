@@ -18,55 +18,12 @@ import numpy as np
 
 from ...messages import shorten_text
 from .errors import CheckpointError
+from .pickle_values import Builder, Ignored, Stateful, as_dict, checked_key
 
 MOST_OPERATIONS = 1_000_000
 """The most operations of a pickle. A file of weights has some ten thousand. One makes at most 216 bytes, a set."""
 
 _LONGEST_NUMBER = 255  # bytes of a whole number, and its characters in text; the longest known one has 10 bytes
-_HASH_MODULUS = 2**61 - 1
-_PAIR_BYTES = 100  # of memory that an entry of a dict takes
-_COPIED_BYTES = 2**20  # of such entries, beside twice the size of the file: small files can be all names
-_ATOMS = (str, int, float, bool, type(None))
-
-
-class Builder:
-    """A name that a pickle may call.
-
-    Args:
-        build: makes the value of the arguments in the file, which can be anything that the reader makes.
-    """
-
-    def __init__(self, build: Callable[..., Any]) -> None:
-        self.build = build
-
-
-class Stateful:
-    """What a pickle may give a state after it was built."""
-
-    def set_state(self, state: Any) -> None:
-        """Takes the state in the file, which can be anything that the reader makes."""
-        raise NotImplementedError
-
-
-class Budget:
-    """What the bytes of a file may grow to in memory.
-
-    Args:
-        limit: bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-
-    def spend(self, nbytes: int) -> None:
-        """Counts bytes that are about to be allocated.
-
-        Raises:
-            CheckpointError: more than the limit altogether.
-        """
-        self._left -= nbytes
-        if nbytes < 0 or self._left < 0:
-            raise CheckpointError("refused: the file asks for more memory than its own size explains")
 
 
 def read_pickle(
@@ -201,9 +158,10 @@ class _Reader:
     def set_items(self, items: list[Any]) -> None:
         """Puts keys and values, in turns, into the dict on top of the stack."""
         target = self.stack[-1]
-        if type(target) is not dict:
+        if type(target) is dict:
+            target.update(as_dict(items))
+        elif not isinstance(target, Ignored):
             raise ValueError("keys and values without a dict")
-        target.update(_as_dict(items))
 
     def extend(self, items: list[Any]) -> None:
         """Puts values into the list or set on top of the stack."""
@@ -211,17 +169,28 @@ class _Reader:
         if type(target) is list:
             target.extend(items)
         elif type(target) is set:
-            target.update(map(_checked_key, items))
-        else:
+            target.update(map(checked_key, items))
+        elif not isinstance(target, Ignored):
             raise ValueError("values without a list or set")
 
     def call(self) -> None:
         """Calls what is on the stack with the arguments above it."""
         arguments = self.stack.pop()
         builder = self.stack.pop()
-        if not isinstance(builder, Builder) or type(arguments) is not tuple:
+        if isinstance(builder, Ignored):
+            self.push(builder)
+        elif not isinstance(builder, Builder) or type(arguments) is not tuple:
             raise CheckpointError("refused: a call of what is no function")
-        self.push(builder.build(*arguments))
+        else:
+            self.push(builder.build(*arguments))
+
+    def make_object(self, operands: int) -> None:
+        """Passes over an object of a class that is ignored; `operands` are above the class on the stack."""
+        del self.stack[-operands:]
+        kind = self.stack.pop()
+        if not isinstance(kind, Ignored):
+            raise CheckpointError("refused: a pickle with an object of a class")
+        self.push(kind)
 
     def set_state(self) -> None:
         """Gives what is on the stack the state above it."""
@@ -229,7 +198,7 @@ class _Reader:
         target = self.stack[-1]
         if isinstance(target, Stateful):
             target.set_state(state)
-        elif type(target) is not dict:  # an OrderedDict's attributes, which nobody needs
+        elif type(target) is not dict and not isinstance(target, Ignored):  # a dict's attributes, which nobody needs
             raise CheckpointError(f"refused: a state for a {type(target).__name__}")
 
     def load_persistent(self, key: Any) -> None:
@@ -237,45 +206,6 @@ class _Reader:
         if self.persistent is None:
             raise CheckpointError("refused: a persistent id")
         self.push(self.persistent(key))
-
-
-def _checked_key(key: Any) -> Any:
-    """A key of a dict or an element of a set, of which a file cannot make many with the same hash.
-
-    Equal hashes make a dict compare keys one by one. Python takes the hash of a number modulo 2^61 - 1, and that of a
-    tuple can be chosen by its entries.
-    """
-    if type(key) not in _ATOMS:
-        raise CheckpointError(f"refused: a {type(key).__name__} as a key")
-    if type(key) in (int, float) and not abs(key) < _HASH_MODULUS:
-        raise CheckpointError(f"refused: a number as a key, expected one below {_HASH_MODULUS}")
-    return key
-
-
-def _as_dict(items: list[Any]) -> dict[Any, Any]:
-    """A dict of keys and values in turns."""
-    if len(items) % 2:
-        raise ValueError("keys and values without a dict")
-    return {_checked_key(items[position]): items[position + 1] for position in range(0, len(items), 2)}
-
-
-def containers(size: int) -> dict[str, Any]:
-    """What the names of containers stand for that Python itself writes as calls.
-
-    Args:
-        size: bytes of the file. What is copied is bounded, since a file can copy one list again and again.
-    """
-    budget = Budget(2 * size + _COPIED_BYTES)
-
-    def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
-        budget.spend(_PAIR_BYTES * len(pairs))
-        return {_checked_key(key): value for key, value in pairs}
-
-    def first(value: Any = (), *_: Any) -> Any:  # kept as what it is made of
-        return value
-
-    names = ("builtins.set", "builtins.frozenset", "builtins.bytearray")
-    return {"collections.OrderedDict": Builder(ordered_dict), **dict.fromkeys(names, Builder(first))}
 
 
 def _whole_number(line: bytes) -> int:
@@ -398,8 +328,8 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.TUPLE2: _tuple(2),
     pickle.TUPLE3: _tuple(3),
     pickle.LIST: lambda reader: reader.push(reader.pop_mark()),
-    pickle.DICT: lambda reader: reader.push(_as_dict(reader.pop_mark())),
-    pickle.FROZENSET: lambda reader: reader.push(frozenset(map(_checked_key, reader.pop_mark()))),
+    pickle.DICT: lambda reader: reader.push(as_dict(reader.pop_mark())),
+    pickle.FROZENSET: lambda reader: reader.push(frozenset(map(checked_key, reader.pop_mark()))),
     pickle.APPEND: lambda reader: reader.extend([reader.stack.pop()]),
     pickle.APPENDS: lambda reader: reader.extend(reader.pop_mark()),
     pickle.ADDITEMS: lambda reader: reader.extend(reader.pop_mark()),
@@ -409,8 +339,10 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.GLOBAL: _global_line,
     pickle.STACK_GLOBAL: _stack_global,
     pickle.REDUCE: lambda reader: reader.call(),
+    pickle.NEWOBJ: lambda reader: reader.make_object(1),
+    pickle.NEWOBJ_EX: lambda reader: reader.make_object(2),
     pickle.BUILD: lambda reader: reader.set_state(),
     pickle.PERSID: lambda reader: reader.load_persistent(reader.text()),
     pickle.BINPERSID: lambda reader: reader.load_persistent(reader.stack.pop()),
 }
-"""What each operation of pickle does. The ones that make objects of classes (INST, OBJ, NEWOBJ) are not among them."""
+"""What each operation of pickle does. No operation makes an object of a class; INST and OBJ are not among them."""
