@@ -19,6 +19,8 @@ class CheckpointError(ValueError):
 def check_keys(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
     """Raise `CheckpointError` with the missing, unexpected and misshapen keys unless the two agree.
 
+    Whole numbers in place of real ones are those of a quantised network, whose scales are missing.
+
     Args:
         given: the tensors of the file.
         expected: the tensors of the model.
@@ -31,9 +33,19 @@ def check_keys(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
         for key in expected
         if key in given and given[key].shape != expected[key].shape
     ]
+    whole = [
+        f"{key} ({str(given[key].dtype).removeprefix('torch.')})"
+        for key in expected
+        if key in given and expected[key].is_floating_point() and not given[key].is_floating_point()
+    ]
     parts = [
         f"{len(keys)} {kind}: {shorten_all(keys)}"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+        for kind, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("misshapen", misshapen),
+            ("not of real numbers", whole),
+        )
         if keys
     ]
     if parts:
