@@ -14,7 +14,7 @@ import condinst
 from condinst.engine.start import DataPaths, make_trainer
 from condinst.models.checkpoints import files
 from tests.data.synthetic import write_panoptic, write_rectangles
-from tests.models.test_checkpoints import SMALL, adelaidet_state, save
+from tests.models.adelaidet import SMALL, adelaidet_state, save
 from tests.models.tiny import make_model, tiny_panoptic_config
 
 TRAINING = {"steps": 1, "batch_size": 1, "num_workers": 0, "precision": "32-true"}

@@ -15,7 +15,7 @@ from condinst import CheckpointError, CondInst, CondInstConfig
 from condinst.fields import flat_values
 from condinst.models.adjustable import ADJUSTABLE_FIELDS
 from condinst.models.checkpoints import read_config
-from tests.models.test_checkpoints import SMALL, adelaidet_state, save
+from tests.models.adelaidet import SMALL, adelaidet_state, save
 from tests.models.tiny import make_image, make_model
 
 MODELS = Path(condinst.__file__).parent / "models"

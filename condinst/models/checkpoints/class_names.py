@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+from .arrays import ignored_value
 from .pickle_values import TextArray
 
 _PLACES = (
@@ -38,8 +39,9 @@ def find_class_names(content: Any) -> tuple[str, ...]:
 
 def _as_names(value: Any) -> tuple[str, ...]:
     """Names of labels from a list, from a dict by label or by name, or from COCO's categories; empty for all else."""
-    if isinstance(value, TextArray):
-        value = value.texts
+    array = ignored_value(value)
+    if isinstance(array, TextArray):
+        value = array.texts
     if isinstance(value, str):  # `classes = ("nucleus")`, a tuple without its comma
         value = [value]
     if isinstance(value, Mapping):

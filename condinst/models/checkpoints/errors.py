@@ -12,6 +12,10 @@ SHOWN = 8
 """Keys listed of each kind before the rest is only counted."""
 
 
+CUT_OFF = "refused: cut off or damaged, like a download that did not finish"
+"""The reason for a file that ends before its content does."""
+
+
 class CheckpointError(ValueError):
     """A file that is not what it should be: unreadable, of another architecture, or incomplete."""
 

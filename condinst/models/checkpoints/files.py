@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ...messages import is_out_of_memory, shorten_text
 from .arrays import array_of, ignored_value
-from .errors import CheckpointError, shorten_all
+from .errors import CUT_OFF, CheckpointError, shorten_all
 from .formats import describe_file, is_safetensors, read_head
 from .other_models import describe_class
 from .torch_files import read_torch
@@ -141,11 +142,10 @@ def _open_safetensors(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except SafetensorError as error:
-        if "incomplete" not in str(error).lower() and "too large" not in str(error).lower():
+        if not re.search("incomplete metadata|header (length|too small)", str(error)):
             raise
         raise CheckpointError(
-            f"refused: cut off or damaged, like a download that did not finish: {path.stat().st_size} bytes are not all"
-            f" that the header announces ({error})"
+            f"{CUT_OFF}: the {path.stat().st_size} bytes of the file are not those that its header announces"
         ) from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...messages import shorten_text
-from .errors import CheckpointError
+from .errors import CUT_OFF, CheckpointError
 from .pickle_values import Builder, Ignored, Stateful, as_dict, checked_key
 
 MOST_OPERATIONS = 1_000_000
@@ -80,7 +80,7 @@ class _Reader:
                 return self.stack.pop()
             operation = _OPERATIONS.get(code)
             if not code:
-                raise ValueError("cut off")
+                raise CheckpointError(CUT_OFF)
             if operation is None:
                 raise CheckpointError(f"refused: a pickle with the operation {code!r}")
             operation(self)
@@ -91,7 +91,7 @@ class _Reader:
         self.check_length(length)
         data = self.file.read(length)
         if len(data) != length:
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         return data
 
     def data(self, length: int) -> memoryview:
@@ -99,13 +99,13 @@ class _Reader:
         self.check_length(length)
         data = np.empty(length, np.uint8).data  # unlike bytearray, not filled with zeros first
         if self.file.readinto(data) != length:
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         return data
 
     def check_length(self, length: int) -> None:
-        """Raises a ValueError when the file is shorter than a string in it, before anything is allocated."""
+        """Raises a CheckpointError when the file is shorter than a string in it, before anything is allocated."""
         if not 0 <= length <= self.size:
-            raise ValueError(f"a string of {length} bytes in a file of {self.size}")
+            raise CheckpointError(f"{CUT_OFF}: a string of {length} bytes in a file of {self.size}")
 
     def number(self, layout: str) -> Any:
         """The next number, in a layout of `struct`."""
@@ -115,7 +115,7 @@ class _Reader:
         """The rest of a line."""
         line = self.file.readline()
         if not line.endswith(b"\n"):
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         return line[:-1]
 
     def text(self) -> str:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .arrays import check_sizes, numpy_names
-from .errors import CheckpointError
+from .errors import CUT_OFF, CheckpointError
 from .formats import describe_archive
 from .pickle_values import Budget, Builder, containers
 from .pickles import read_pickle
@@ -69,7 +69,7 @@ class _Storage:
     def fill(self, file: io.BufferedIOBase) -> None:
         """Reads the bytes from a file."""
         if file.readinto(self.bytes.numpy().data) != len(self.bytes):
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         if self.dtype == torch.bool:
             self.bytes.ne_(0)  # a byte of 2 is no bool that one may compute with
 
@@ -148,8 +148,7 @@ def _read_zip(file: io.BufferedIOBase, size: int, hint: Callable[[str], str]) ->
         records = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
     except zipfile.BadZipFile as error:
         raise CheckpointError(
-            f"refused: cut off or damaged, like a download that did not finish: the index at the end of the archive of"
-            f" torch.save is missing after {size} bytes"
+            f"{CUT_OFF}: after {size} bytes the index at the end of the archive of torch.save is missing"
         ) from error
     kind = describe_archive(list(records))
     if kind:
