@@ -141,10 +141,10 @@ class TrainingState:
     def _differences(self, config: Any) -> str:
         """The fields of a config in JSON that differ from the model's; a field that is missing has its default."""
         try:
-            saved = dataclasses.asdict(CondInstConfig.from_json(config))
+            saved = _fields(CondInstConfig.from_json(config))
         except (TypeError, ValueError):
             return shorten(config)
-        current = dataclasses.asdict(self.model.config)
+        current = _fields(self.model.config)
         return ", ".join(f"{name} = {shorten(value)}" for name, value in saved.items() if value != current[name])
 
     def _restore(self, content: Mapping[str, Any]) -> None:
@@ -180,6 +180,12 @@ class TrainingState:
             for name, value in values.items():
                 if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
                     raise ValueError(f"optimizer: {name}: expected {list(parameter.shape)}, got {list(value.shape)}")
+
+
+def _fields(config: CondInstConfig) -> dict[str, Any]:
+    """All fields of a config by name, those of its classes beside the others."""
+    fields = dataclasses.asdict(config)
+    return {**fields.pop("classes"), **fields}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

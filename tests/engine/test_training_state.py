@@ -98,6 +98,14 @@ def test_the_fields_of_another_model_are_named(tmp_path: Path) -> None:
         state.load(tmp_path / "last.pt")
 
 
+def test_the_fields_of_other_classes_are_named(tmp_path: Path) -> None:
+    state = make_state()
+    state.save(tmp_path / "last.pt")
+    state.model.config = state.model.config.replace(class_names=("bar", "disc", "square"))
+    with pytest.raises(ValueError, match=r"another config: class_names = \('disc', 'square', 'bar'\)$"):
+        state.load(tmp_path / "last.pt")
+
+
 def resumed(tmp_path: Path, previous: dict[str, Any], current: dict[str, Any]) -> None:
     """Loads the checkpoint of a run with other settings."""
     saved, loaded = make_state(), make_state()
