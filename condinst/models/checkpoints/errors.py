@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
 
 from ...messages import shorten_text
+
+_QUANTISED = (torch.int8, torch.uint8, torch.bool)
 
 SHOWN = 8
 """Keys listed of each kind before the rest is only counted."""
@@ -23,7 +26,7 @@ class CheckpointError(ValueError):
 def check_keys(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
     """Raise `CheckpointError` with the missing, unexpected and misshapen keys unless the two agree.
 
-    Whole numbers in place of real ones are those of a quantised network, whose scales are missing.
+    Whole numbers of 8 bits in place of real ones are those of a quantised network, whose scales are missing.
 
     Args:
         given: the tensors of the file.
@@ -40,7 +43,7 @@ def check_keys(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
     whole = [
         f"{key} ({str(given[key].dtype).removeprefix('torch.')})"
         for key in expected
-        if key in given and expected[key].is_floating_point() and not given[key].is_floating_point()
+        if key in given and expected[key].is_floating_point() and given[key].dtype in _QUANTISED
     ]
     parts = [
         f"{len(keys)} {kind}: {shorten_all(keys)}"

@@ -107,12 +107,12 @@ def _check_format(path: Path) -> Literal["safetensors", "pickle"]:
     if not path.is_file():
         raise CheckpointError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file'}")
     head = _named(path, lambda: read_head(path))
-    if is_safetensors(head) or (path.suffix == ".safetensors" and len(head) < 9):
+    if is_safetensors(head):
         return "safetensors"
     kind = describe_file(path, head)
     if kind:
         raise CheckpointError(f"{path}: expected a file of weights, got {kind}")
-    return "pickle"
+    return "safetensors" if path.suffix == ".safetensors" and len(head) < 9 else "pickle"
 
 
 def _as_tensor(path: Path, name: str, value: Any) -> Tensor | None:
