@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from .fields import AtLeast, AtMost, check_fields, check_names
@@ -111,3 +113,45 @@ class Classes:
             if overrides.get(number, getattr(self, number)) != getattr(self, number):
                 overrides = dict.fromkeys(names, ()) | overrides
         return dataclasses.replace(self, **overrides)
+
+
+def match_names(names: Sequence[str], other_names: Sequence[str]) -> dict[int, int]:
+    """Places of names that mean the same class. A name that either side has twice is not matched.
+
+    Names that differ in upper case, spaces, hyphens and underscores alone mean the same where the exact name is
+    missing.
+
+    Args:
+        names: of labels.
+        other_names: of other labels.
+
+    Returns:
+        The place in `other_names` by the place in `names`, in the order of `names`.
+    """
+    matches: dict[int, int] = {}
+    for spelling in (str, _spelling):
+        places = _unique_places(map(spelling, names))
+        others = _unique_places(map(spelling, other_names))
+        taken = set(matches.values())
+        for name, place in places.items():
+            if name in others and place not in matches and others[name] not in taken:
+                matches[place] = others[name]
+    return dict(sorted(matches.items()))
+
+
+def match_order(names: Sequence[str], other_names: Sequence[str]) -> list[int]:
+    """The place in `other_names` for each of as many names: by name where both have it, in their order for the rest."""
+    matches = match_names(names, other_names)
+    taken = set(matches.values())
+    rest = iter([place for place in range(len(other_names)) if place not in taken])
+    return [matches[place] if place in matches else next(rest) for place in range(len(names))]
+
+
+def _spelling(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def _unique_places(names: Iterable[str]) -> dict[str, int]:
+    listed = list(names)
+    counts = Counter(listed)
+    return {name: place for place, name in enumerate(listed) if counts[name] == 1}

@@ -9,7 +9,7 @@ from condinst.data import annotated, coco, rles
 from condinst.data.images import max_pixels
 from condinst.geometry import MOST_PIXELS
 from condinst.models import config_files
-from condinst.models.checkpoints import arrays, pickles
+from condinst.models.checkpoints import arrays, pickle_values, pickles
 from condinst.models.checkpoints.model import MOST_PARAMETERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "foreign_files.md"
@@ -25,8 +25,8 @@ def test_limits_of_the_page() -> None:
     assert limit("operations of a pickle") == f"{pickles.MOST_OPERATIONS:,}"
     assert limit("bytes of a whole number") == str(pickles._LONGEST_NUMBER)
     assert f"A chain of more than {config_files._MOST_BASES} files is refused" in " ".join(PAGE.read_text().split())
-    assert "below 2^61 - 1" in limit("keys of dicts") and pickles._HASH_MODULUS == 2**61 - 1
-    assert limit("entries of `OrderedDict`s").startswith(f"{pickles._PAIR_BYTES} bytes each")
+    assert "below 2^61 - 1" in limit("keys of dicts") and pickle_values._HASH_MODULUS == 2**61 - 1
+    assert limit("entries of `OrderedDict`s").startswith(f"{pickle_values._PAIR_BYTES} bytes each")
     assert f"at most {MOST_PARAMETERS:,} parameters" in " ".join(PAGE.read_text().split())
     assert limit("axes of a tensor") == str(arrays._MOST_AXES)
     assert limit("pixels of a picture") == f"{max_pixels():,}"

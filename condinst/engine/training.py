@@ -33,6 +33,7 @@ from .loader import TRIES, Sample, SampleStream, aspect_groups, make_loader
 from .log import TrainingLog
 from .optimization import learning_rate_factor, make_average, make_optimizer
 from .precision import choose_training_precision
+from .run_settings import describe_run
 from .training_data import check_training_data
 from .training_state import TrainingState, read_checkpoint
 
@@ -157,7 +158,8 @@ class Trainer:
         self.optimizer: Any
         self.student, self.optimizer = self.fabric.setup(self.model.train(), optimizer)
         average = make_average(self.model, config.ema_decay) if config.ema_decay else None
-        self.state = TrainingState(self.model, optimizer, average, self.fabric.strategy.precision)
+        settings = describe_run(config, self.data)
+        self.state = TrainingState(self.model, optimizer, average, self.fabric.strategy.precision, settings)
 
     def _make_loader(self) -> DataLoader[Sample]:
         config, data = self.config, self.data

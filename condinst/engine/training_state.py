@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +17,17 @@ from condinst.models.checkpoints.files import read_torch_file
 from condinst.models.condinst import CondInst
 from condinst.models.config import CondInstConfig
 
+from .run_settings import check_resumed, read_settings
+
 _CONTENT = {
     *("model", "optimizer", "average", "precision", "step", "best", "moving_num_positives", "unreadable", "random"),
     *("random_cuda", "config"),
 }
 """What a file of `TrainingState.save` holds."""
+
+
+class OtherOptimizerError(ValueError):
+    """The state of an optimizer is of another kind than the optimizer."""
 
 
 class TrainingState:
@@ -31,15 +38,22 @@ class TrainingState:
         optimizer: of its parameters.
         average: moving average of its weights, or None.
         precision: Fabric's plugin: its `precision` is the name, its `state_dict` that of the gradients' scale.
+        settings: what the run was started with, see `describe_run`; by default nothing is compared.
     """
 
     def __init__(
-        self, model: CondInst, optimizer: torch.optim.Optimizer, average: AveragedModel | None, precision: Any
+        self,
+        model: CondInst,
+        optimizer: torch.optim.Optimizer,
+        average: AveragedModel | None,
+        precision: Any,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.average = average
         self.precision = precision
+        self.settings = settings
         self.step = 0
         self.best_score = -1.0
         self.best_images = 0
@@ -70,6 +84,7 @@ class TrainingState:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "config": self.model.config.to_json(),
+            "settings": self.settings,
         }
         try:
             with atomic_write(path, durable=True) as partial:
@@ -86,7 +101,8 @@ class TrainingState:
 
         Raises:
             FileNotFoundError: when there is nothing to resume.
-            ValueError: when the file is damaged, of another model or of another kind of run. The state may then be half
+            ValueError: when the file is damaged, of another model or of another kind of run, or of other data, or when
+                training.json beside it is of another model; the message names the fields. The state may then be half
                 restored.
             MemoryError: when there is less memory than the file needs.
         """
@@ -95,6 +111,7 @@ class TrainingState:
         differences = self._differences(content["config"])
         if differences:
             raise ValueError(f"{path}: is of a model with another config: {differences}")
+        self._check_settings(path, content)
         if (content["average"] is None) != (self.average is None):
             raise ValueError(f"{path}: ema_decay: expected as before, with or without a moving average of the weights")
         try:
@@ -102,15 +119,32 @@ class TrainingState:
         except Exception as error:  # PyTorch raises whatever it stumbles over
             if is_out_of_memory(error):
                 raise MemoryError(f"{path}: not enough memory for the state of a training") from error
+            if isinstance(error, OtherOptimizerError):
+                raise ValueError(f"{path}: {error}") from error
             raise ValueError(f"{path}: a damaged state of a training: {type(error).__name__}: {error}") from error
+
+    def _check_settings(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Compares the run with that of the checkpoint, and with the training.json beside it."""
+        recorded = read_settings(path.parent)
+        if "model" in recorded:
+            differences = self._differences(json.dumps(recorded["model"]))
+            if differences:
+                raise ValueError(
+                    f"{path.parent / 'training.json'}: is of another model than {path.name} beside it: {differences};"
+                    " expected the files of one run"
+                )
+        if self.settings is not None:
+            # checkpoints of older versions do not have the settings, and training.json only names the data
+            previous = content.get("settings") or {"training": recorded.get("training")}
+            check_resumed(path, previous, self.settings)
 
     def _differences(self, config: Any) -> str:
         """The fields of a config in JSON that differ from the model's; a field that is missing has its default."""
         try:
-            saved = dataclasses.asdict(CondInstConfig.from_json(config))
+            saved = _fields(CondInstConfig.from_json(config))
         except (TypeError, ValueError):
             return shorten(config)
-        current = dataclasses.asdict(self.model.config)
+        current = _fields(self.model.config)
         return ", ".join(f"{name} = {shorten(value)}" for name, value in saved.items() if value != current[name])
 
     def _restore(self, content: Mapping[str, Any]) -> None:
@@ -132,6 +166,12 @@ class TrainingState:
     def _restore_optimizer(self, content: dict[str, Any]) -> None:
         """PyTorch checks the number of parameters alone, and fails on other things steps later."""
         for group, saved in zip(self.optimizer.param_groups, content["param_groups"], strict=True):
+            missing = group.keys() - saved.keys()
+            if missing:
+                raise OtherOptimizerError(
+                    f"optimizer: is of another one than {type(self.optimizer).__name__}: expected its fields"
+                    f" {', '.join(sorted(missing))}"
+                )
             wrong = [name for name, value in group.items() if not isinstance(saved[name], type(value))]
             if wrong:
                 raise ValueError(f"optimizer: expected other types of {', '.join(wrong)}")
@@ -140,6 +180,12 @@ class TrainingState:
             for name, value in values.items():
                 if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
                     raise ValueError(f"optimizer: {name}: expected {list(parameter.shape)}, got {list(value.shape)}")
+
+
+def _fields(config: CondInstConfig) -> dict[str, Any]:
+    """All fields of a config by name, those of its classes beside the others."""
+    fields = dataclasses.asdict(config)
+    return {**fields.pop("classes"), **fields}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

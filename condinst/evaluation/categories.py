@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from condinst.classes import Classes
+from condinst.classes import Classes, match_names, match_order
 
 _MANY = 10  # ids in a message
 
@@ -21,8 +21,9 @@ def match_categories(
 ) -> list[int | str | None]:
     """The category id of each label of a model, so that a model of many classes can be tested on data of a few.
 
-    Matched by name where the model has all the names of the data; else by id where it has all the ids; else, where
-    data and model have equally many, by order. A warning tells of ids or names that differ.
+    Matched by name where the model has all the names of the data; else by id where it has all the ids and no name says
+    otherwise; else, where data and model have equally many, by the names that both have and by order for the rest. A
+    warning tells of order, and of ids or names that differ.
 
     Args:
         category_ids: of the data, in the order of its labels.
@@ -38,23 +39,22 @@ def match_categories(
     Raises:
         ValueError: the data has categories that the model does not know; the message lists their ids.
     """
-    named = len(set(model_names)) == num_classes and len(set(category_names)) == len(category_names)
-    if named and set(category_names) <= set(model_names):
-        by_name = dict(zip(category_names, category_ids, strict=True))
-        return [by_name.get(name) for name in model_names]
-    if model_ids and set(category_ids) <= set(model_ids):
+    by_name = match_names(category_names, model_names) if len(model_names) == num_classes else {}
+    if len(by_name) == len(category_ids):
+        _warn_of_spelling(by_name, category_names, model_names)
+        by_label = {label: category_ids[place] for place, label in by_name.items()}
+        return [by_label.get(label) for label in range(num_classes)]
+    contradicted = model_ids and any(category_ids[place] != model_ids[label] for place, label in by_name.items())
+    if model_ids and set(category_ids) <= set(model_ids) and not contradicted:
         _warn_of_names(category_ids, category_names, model_ids, model_names)
         by_id: dict[int | str, int | str] = {category: category for category in category_ids}
         return [by_id.get(category) for category in model_ids]
     if len(category_ids) == num_classes:
-        if model_names and list(model_names) != list(category_names):
-            pairs = [f"{own!r} is {other!r}" for own, other in zip(model_names, category_names, strict=True)]
-            warnings.warn(f"{kind} are matched by their order: {few(pairs)}", stacklevel=2)
-        return list(category_ids)
+        return _match_by_order(category_ids, category_names, model_names, kind)
     unknown = [
         f"{category} ({name})"
         for category, name in zip(category_ids, category_names, strict=True)
-        if category not in model_ids and name not in model_names
+        if name not in model_names and (contradicted or category not in model_ids)
     ]
     reason = f"; it does not know the categories {few(unknown)}" if unknown and (model_ids or model_names) else ""
     raise ValueError(
@@ -92,6 +92,39 @@ def match_classes(data: Classes, model: Classes, *, stuff: bool) -> list[int | s
         model_names=model.stuff_names,
         kind="classes of stuff",
     )
+
+
+def _match_by_order(
+    category_ids: Sequence[int | str], category_names: Sequence[str], model_names: Sequence[str], kind: str
+) -> list[int | str | None]:
+    """As `match_categories`, of as many classes as the data has."""
+    if not model_names:
+        pairs = [f"{label} is {name!r}" for label, name in enumerate(category_names)]
+        warnings.warn(
+            f"{kind} are matched by their order, because the weights have no names of classes: {few(pairs)}",
+            stacklevel=3,
+        )
+        return list(category_ids)
+    order = match_order(model_names, category_names)
+    pairs = [
+        f"{model_names[label]!r} is {category_names[place]!r}"
+        for label, place in enumerate(order)
+        if model_names[label] != category_names[place]
+    ]
+    if pairs:
+        rest = " where their names differ" if len(pairs) < len(order) else ""
+        warnings.warn(f"{kind} are matched by their order{rest}: {few(pairs)}", stacklevel=3)
+    return [category_ids[place] for place in order]
+
+
+def _warn_of_spelling(by_name: Mapping[int, int], category_names: Sequence[str], model_names: Sequence[str]) -> None:
+    other = [
+        f"{category_names[place]!r} is {model_names[label]!r} in the model"
+        for place, label in by_name.items()
+        if category_names[place] != model_names[label]
+    ]
+    if other:
+        warnings.warn(f"categories are matched by names that are spelled in two ways: {few(other)}", stacklevel=3)
 
 
 def _warn_of_names(

@@ -125,13 +125,13 @@ def test_weights_are_read_once(
     task: str, panoptic_weights: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Path] = []
-    read_state = files.read_state
+    read_content = files.read_content
 
     def record(path: Path) -> Any:
         reads.append(path)
-        return read_state(path)
+        return read_content(path)
 
-    monkeypatch.setattr("condinst.models.checkpoints.checkpoint.read_state", record)
+    monkeypatch.setattr("condinst.models.checkpoints.checkpoint.read_content", record)
     words = ["--weights", panoptic_weights, "--task", task, "--out", tmp_path / "out", "--score-threshold", 0.0]
     assert run_command("predict", images, *words) == 0
     assert reads == [Path(panoptic_weights)]

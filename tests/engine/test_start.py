@@ -14,7 +14,7 @@ import condinst
 from condinst.engine.start import DataPaths, make_trainer
 from condinst.models.checkpoints import files
 from tests.data.synthetic import write_panoptic, write_rectangles
-from tests.models.test_checkpoints import SMALL, adelaidet_state, save
+from tests.models.adelaidet import SMALL, adelaidet_state, save
 from tests.models.tiny import make_model, tiny_panoptic_config
 
 TRAINING = {"steps": 1, "batch_size": 1, "num_workers": 0, "precision": "32-true"}
@@ -34,13 +34,13 @@ def panoptic(tmp_path: Path) -> DataPaths:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The weights files that are read, in order."""
     read_files: list[Path] = []
-    read_state = files.read_state
+    read_content = files.read_content
 
     def record(path: Path) -> Any:
         read_files.append(path)
-        return read_state(path)
+        return read_content(path)
 
-    monkeypatch.setattr("condinst.models.checkpoints.checkpoint.read_state", record)
+    monkeypatch.setattr("condinst.models.checkpoints.checkpoint.read_content", record)
     return read_files
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,11 @@ import pytest
 import torch
 from lightning_fabric.plugins.precision import Precision
 
+import condinst
+from condinst.engine.config import TrainingConfig
+from condinst.engine.optimization import make_average
 from condinst.engine.training_state import TrainingState
+from condinst.models.checkpoints import read_config
 from condinst.models.config import CondInstConfig
 from tests.models.tiny import make_model
 
@@ -90,6 +96,97 @@ def test_the_fields_of_another_model_are_named(tmp_path: Path) -> None:
     state.model.config = state.model.config.replace(nms_threshold=0.5, nms="mask")
     with pytest.raises(ValueError, match=r"last\.pt: is of .* another config: nms = 'box', nms_threshold = 0\.6$"):
         state.load(tmp_path / "last.pt")
+
+
+def test_the_fields_of_other_classes_are_named(tmp_path: Path) -> None:
+    state = make_state()
+    state.save(tmp_path / "last.pt")
+    state.model.config = state.model.config.replace(class_names=("bar", "disc", "square"))
+    with pytest.raises(ValueError, match=r"another config: class_names = \('disc', 'square', 'bar'\)$"):
+        state.load(tmp_path / "last.pt")
+
+
+def resumed(tmp_path: Path, previous: dict[str, Any], current: dict[str, Any]) -> None:
+    """Loads the checkpoint of a run with other settings."""
+    saved, loaded = make_state(), make_state()
+    saved.settings, loaded.settings = previous, current
+    saved.save(tmp_path / "last.pt")
+    loaded.load(tmp_path / "last.pt")
+
+
+def settings(*, data: dict[str, Any] | None = None, **training: Any) -> dict[str, Any]:
+    described = {"file": "a.json", "images": 4, "annotations": 12, "digest": "x"}
+    return {"training": dataclasses.asdict(TrainingConfig(**training)), "data": described | (data or {})}
+
+
+@pytest.mark.parametrize(
+    ("current", "message"),
+    [
+        (settings(optimizer="adamw"), "is of a run with another optimizer: optimizer: 'sgd' before, 'adamw' now"),
+        (settings(momentum=0.5), "is of a run with another optimizer: momentum: 0.9 before, 0.5 now"),
+        (
+            settings(data={"images": 5}),
+            "data: expected that of the run, 'a.json', got a.json with images: 4 before, 5 now",
+        ),
+        (settings(data={"digest": "y"}), "data: .* with other names, sizes or ids of images"),
+    ],
+)
+def test_other_optimizers_and_data_are_refused(tmp_path: Path, current: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"last\.pt: {message}"):
+        resumed(tmp_path, settings(), current)
+
+
+def test_other_settings_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    resumed(tmp_path, settings(), settings(steps=5, milestones=(3,), data={"file": "moved/a.json"}))
+    assert not caplog.text
+    resumed(tmp_path, settings(), settings(batch_size=4, seed=3))
+    assert "batch_size: 16 before, 4 now" in caplog.text and "seed: 0 before, 3 now" in caplog.text
+
+
+def test_settings_of_checkpoints_of_older_versions(tmp_path: Path) -> None:
+    state = make_state()
+    state.save(tmp_path / "last.pt")
+    state.settings = settings()
+    state.load(tmp_path / "last.pt")
+    recorded = {"training": settings(optimizer="adamw")["training"]}
+    (tmp_path / "training.json").write_text(json.dumps(recorded))
+    with pytest.raises(ValueError, match="another optimizer: optimizer: 'adamw' before, 'sgd' now"):
+        state.load(tmp_path / "last.pt")
+    state.settings, state.optimizer = None, torch.optim.AdamW(state.model.parameters())
+    with pytest.raises(
+        ValueError, match=r"last\.pt: optimizer: is of another one than AdamW: expected its fields .*betas"
+    ):
+        state.load(tmp_path / "last.pt")
+
+
+def test_a_folder_with_the_files_of_two_runs(tmp_path: Path) -> None:
+    state = make_state()
+    state.save(tmp_path / "last.pt")
+    model = json.loads(state.model.config.to_json())
+    (tmp_path / "training.json").write_text(json.dumps({"model": model}))
+    state.load(tmp_path / "last.pt")
+    (tmp_path / "training.json").write_text(json.dumps({"model": model | {"nms_threshold": 0.5}}))
+    with pytest.raises(
+        ValueError, match=r"training\.json: is of another model than last.pt beside it: nms_threshold = 0.5;"
+    ):
+        state.load(tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_checkpoint_as_weights(tmp_path: Path, averaged: bool) -> None:
+    state = make_state()
+    if averaged:
+        state.average = make_average(state.model, 0.9)
+        for parameter in state.model.parameters():
+            parameter.data.add_(1)
+    state.save(tmp_path / "last.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = condinst.load(tmp_path / "last.pt")
+    assert loaded.config == state.model.config == read_config(tmp_path / "last.pt")
+    for name, value in state.result.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert averaged != torch.equal(loaded.head.cls_logits.bias, state.model.head.cls_logits.bias)  # type: ignore[arg-type]
 
 
 def test_a_file_from_before_a_field_is_loaded(tmp_path: Path) -> None:

@@ -35,9 +35,35 @@ def test_by_id() -> None:
 
 
 def test_by_order() -> None:
-    assert match_categories([3, 5], ["a", "b"], num_classes=2) == [3, 5]
+    with pytest.warns(
+        UserWarning, match="their order, because the weights have no names of classes: 0 is 'a', 1 is 'b'"
+    ):
+        assert match_categories([3, 5], ["a", "b"], num_classes=2) == [3, 5]
     with pytest.warns(UserWarning, match="matched by their order: 'nucleus' is 'thing'"):
         assert match_categories([3], ["thing"], num_classes=1, model_names=["nucleus"]) == [3]
+
+
+def test_names_that_both_have_decide_before_ids_and_order() -> None:
+    with pytest.warns(UserWarning, match="by their order where their names differ: 'fish' is 'bird'$"):
+        found = match_categories(
+            [1, 2, 3], ["cat", "dog", "bird"], num_classes=3, model_ids=[1, 2, 3], model_names=["dog", "fish", "cat"]
+        )
+    assert found == [2, 3, 1]
+    with pytest.raises(ValueError, match=r"does not know the categories 2 \(bird\)$"):
+        match_categories(
+            [1, 2], ["dog", "bird"], num_classes=3, model_ids=[1, 2, 3], model_names=["cat", "dog", "fish"]
+        )
+
+
+def test_names_that_are_spelled_in_two_ways() -> None:
+    with pytest.warns(UserWarning, match="spelled in two ways: 'Traffic_Light' is 'traffic light' in the model"):
+        found = match_categories([4, 5], ["Traffic_Light", "dog"], num_classes=2, model_names=["dog", "traffic light"])
+    assert found == [5, 4]
+
+
+def test_categories_of_one_name_stay_two() -> None:
+    found = match_categories([4, 5], ["cat", "cat"], num_classes=2, model_ids=[4, 5], model_names=["cat", "cat"])
+    assert found == [4, 5]
 
 
 def test_unknown_categories() -> None:

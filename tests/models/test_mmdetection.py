@@ -430,16 +430,40 @@ def test_predict_drops_by_the_reported_score(tmp_path: Path) -> None:
     assert 0 < len(scores) < len(found["scores"]) and min(scores) > 0.3
 
 
-def test_training_checkpoints_say_what_to_do(tmp_path: Path) -> None:
-    module = types.ModuleType("mmengine.logging.history_buffer")
-    buffer = type("HistoryBuffer", (), {"__module__": module.__name__})
-    module.HistoryBuffer = buffer  # type: ignore[attr-defined]
+def training_checkpoint(content: dict[str, Any], path: Path, name: str) -> Path:
+    """A file with an object of a class of MMEngine beside this content."""
+    module_name, _, class_name = name.rpartition(".")
+    module = types.ModuleType(module_name)
+    kind = type(class_name, (), {"__module__": module_name, "mean": lambda self: 0.0})
+    kind.mean.__qualname__ = f"{class_name}.mean"  # type: ignore[attr-defined]
+    kind.mean.__module__ = module_name  # type: ignore[attr-defined]
+    setattr(module, class_name, kind)
+    history = kind()
+    history.__dict__.update(values=np.arange(3.0), methods={"mean": kind.mean})  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("mmengine", "mmengine.logging", module.__name__):  # pickle looks the class up
-            patch.setitem(sys.modules, name, module)
-        torch.save({"state_dict": random_state(names()), "message_hub": {"loss": buffer()}}, tmp_path / "iter_9.pth")
-    with pytest.raises(CheckpointError, match=r"HistoryBuffer; only tensors are read; MMDetection's .*publish_model"):
-        condinst.load(tmp_path / "iter_9.pth")
+        parents = module_name.split(".")
+        for index in range(1, len(parents)):  # pickle looks the class up
+            patch.setitem(sys.modules, ".".join(parents[:index]), types.ModuleType(parents[index - 1]))
+        patch.setitem(sys.modules, module_name, module)
+        torch.save({**content, "message_hub": {"log_scalars": {"loss": history}}}, path)
+    return path
+
+
+def test_the_course_of_the_losses_in_a_training_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    state = random_state(names())
+    path = training_checkpoint(
+        {"state_dict": state}, tmp_path / "a.pth", "mmengine.logging.history_buffer.HistoryBuffer"
+    )
+    loaded = condinst.load(path).state_dict()
+    assert torch.equal(loaded["head.cls_logits.bias"], state["bbox_head.conv_cls.bias"])
+
+
+def test_training_checkpoints_say_what_to_do(tmp_path: Path) -> None:
+    path = training_checkpoint({"state_dict": random_state(names())}, tmp_path / "iter_9.pth", "mmengine.hooks.Other")
+    with pytest.raises(
+        CheckpointError, match=r"mmengine.hooks.Other; only tensors are read; MMDetection's .*publish_m"
+    ):
+        condinst.load(path)
 
 
 @pytest.mark.parametrize("num_laterals", [0, 7])

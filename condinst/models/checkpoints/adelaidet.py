@@ -16,8 +16,10 @@ from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
 
-# the prefix of the feature extractor if a BiFPN has its top levels beside it
-_WRAPPED = r"^backbone\.bottom_up\.backbone\."
+ANCHOR = "proposal_generator.fcos_head.cls_logits.weight"
+"""A tensor that every AdelaiDet CondInst has, and no model of another framework."""
+
+_WRAPPED = r"^backbone\.bottom_up\.backbone\."  # where a BiFPN puts its top levels beside the feature extractor
 
 # applied in this order, each to the result of the previous replacement
 _RENAMES = [
@@ -53,8 +55,8 @@ _DROPPED = ("mask_head.sizes_of_interest", "mask_head._iter")
 
 
 def is_adelaidet(state: State) -> bool:
-    """Whether these are the keys of an AdelaiDet CondInst."""
-    return "controller.weight" in state and "proposal_generator.fcos_head.cls_logits.weight" in state
+    """Whether these keys are those of an AdelaiDet CondInst."""
+    return "controller.weight" in state and ANCHOR in state
 
 
 def rename_key(key: str, config: CondInstConfig) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CheckpointError
-from .pickles import Budget, Builder, Stateful
+from .pickle_values import Budget, Builder, Ignored, Stateful, TextArray
 
 _NUMBERS: dict[str, np.dtype[Any]] = {
     f"{dtype.kind}{dtype.itemsize}": dtype
@@ -25,7 +27,9 @@ _NUMBERS: dict[str, np.dtype[Any]] = {
 """The dtypes that are read, by their code in pickles."""
 
 _BYTE_ORDERS = ("<", ">", "=", "|")
-_MOST_AXES = 64  # the limit of NumPy and of PyTorch
+_TEXT = re.compile(r"U\d{1,6}")
+_MOST_TEXTS = 100_000  # of an array of text; a file has a few names of classes
+_MOST_AXES = 64  # NumPy's and PyTorch's
 
 
 class _Dtype(Stateful):
@@ -37,17 +41,20 @@ class _Dtype(Stateful):
     """
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
-        if type(code) is not str or code not in _NUMBERS:
-            name = repr(code[:20]) if type(code) is str else f"a {type(code).__name__}"
-            raise CheckpointError(f"refused: an array of dtype {name}; expected one of {', '.join(_NUMBERS)}")
-        self.native = _NUMBERS[code]
+        name = repr(code[:20]) if type(code) is str else f"a {type(code).__name__}"
+        self.code = code if type(code) is str else ""
+        self.unsupported = "" if self.code in _NUMBERS else f"an array of dtype {name}"
+        self.order = "="
+        self.native = _NUMBERS.get(self.code, np.dtype(np.uint8))
         self.stored = self.native
 
     def set_state(self, state: Any) -> None:
         """Takes (version, byte order, None, None, None, size, alignment, flags)."""
         _, order, *structure = _sequence(state, 8)
         if order not in _BYTE_ORDERS or any(part is not None for part in structure[:3]):
-            raise CheckpointError("refused: an array of a structured dtype; expected plain numbers")
+            self.unsupported = self.unsupported or "an array of a structured dtype"
+            return
+        self.order = order
         self.stored = self.native.newbyteorder(order)
 
 
@@ -56,55 +63,69 @@ class _Array(Stateful):
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self.values: NDArray[Any] | None = None
+        self.values: NDArray[Any] | Ignored | None = None
 
     def set_state(self, state: Any) -> None:
         """Takes (version, shape, dtype, whether in Fortran order, bytes)."""
         _, shape, dtype, fortran, data = _sequence(state, 5)
-        self.values = _make_array(data, dtype, shape, "F" if fortran else "C", self._budget)
+        self.values = _read_array(data, dtype, shape, "F" if fortran else "C", self._budget)
 
 
-def numpy_names(budget: Budget) -> Mapping[str, Any]:
-    """The values of NumPy's names in a pickle, for NumPy 1 and 2 and for Python 2 and 3.
+def numpy_names(budget: Budget, size: int) -> Mapping[str, Any]:
+    """What NumPy's names in a pickle stand for, of NumPy 1 and 2 and of Python 2 and 3.
 
     Args:
-        budget: limits the bytes of the arrays.
+        budget: counts the bytes of the arrays.
+        size: bytes of the file.
     """
+    encoded = Budget(2 * size)  # a file has each text once, and the array that is made of it shares its bytes
 
-    def scalar(dtype: Any, data: Any) -> NDArray[Any]:
-        return _make_array(data, dtype, (), "C", budget)
+    def scalar(dtype: Any, data: Any = None) -> NDArray[Any] | Ignored | str:
+        value = _read_array(data, dtype, (), "C", budget)
+        return value.texts[0] if isinstance(value, TextArray) else value
 
-    def from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any]:
-        if order != "K":
-            return _make_array(data, dtype, shape, order, budget)
-        values = _make_array(data, dtype, shape, "C", budget)  # axes in the order of the memory
-        check_sizes(axes)
+    def from_buffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> NDArray[Any] | Ignored:
+        values = _read_array(data, dtype, shape, "C" if order == "K" else order, budget)
+        if order != "K" or isinstance(values, Ignored):
+            return values
+        check_sizes(axes)  # in the order of the memory
         if sorted(axes) != list(range(values.ndim)):
             raise CheckpointError("refused: an array whose order of axes is not a permutation")
         return values.transpose(axes)
 
     def encode(text: Any, encoding: Any = "latin1") -> bytearray:
         if encoding not in ("latin1", "latin-1") or type(text) is not str:
-            raise CheckpointError("refused: the pickle asks for a codec other than latin-1")
-        budget.spend(len(text))
+            raise CheckpointError("refused: the pickle asks for another codec than latin-1")
+        encoded.spend(len(text))
         return bytearray(text.encode("latin1"))
 
     return {
-        "numpy.ndarray": None,  # an argument of _reconstruct
+        # arguments of the next one
+        "numpy.ndarray": None,
+        "numpy.memmap": None,
+        "numpy._core.memmap.memmap": None,
         "numpy._core.multiarray._reconstruct": Builder(lambda *_: _Array(budget)),
         "numpy._core.multiarray.scalar": Builder(scalar),
         "numpy._core.numeric._frombuffer": Builder(from_buffer),
         "numpy.dtype": Builder(_Dtype),
-        "_codecs.encode": Builder(encode),  # bytes up to protocol 2
-        "builtins.bytes": Builder(lambda: bytearray()),  # empty bytes up to protocol 2
+        **{f"numpy.{dtype.type.__name__}": None for dtype in _NUMBERS.values()},  # as values of options
+        "_codecs.encode": Builder(encode),  # how bytes travel up to protocol 2,
+        "builtins.bytes": Builder(lambda: bytearray()),  # but for no bytes
     }
 
 
 def array_of(value: Any) -> NDArray[Any] | None:
-    """The array of a value of a pickle; None if it is not an array."""
+    """The array that a value of a pickle is, if it is one of numbers."""
     if isinstance(value, _Array):
         value = value.values
     return value if isinstance(value, np.ndarray) else None
+
+
+def ignored_value(value: Any) -> Ignored | None:
+    """What stands in for a value that is not read, such as an array of objects; None for all other values."""
+    if isinstance(value, _Array):
+        value = value.values
+    return value if isinstance(value, Ignored) else None
 
 
 def check_sizes(sizes: Any) -> None:
@@ -119,6 +140,21 @@ def _sequence(state: Any, length: int) -> tuple[Any, ...]:
     if type(state) is not tuple or len(state) < length:
         raise CheckpointError(f"refused: an array or dtype whose state is not a tuple of at least {length} entries")
     return state[:length]
+
+
+def _read_array(data: Any, dtype: Any, shape: Any, order: Any, budget: Budget) -> NDArray[Any] | Ignored:
+    """An array of numbers, or what stands in for one of something else, which may lie beside the weights."""
+    if not isinstance(dtype, _Dtype) or not dtype.unsupported:
+        return _make_array(data, dtype, shape, order, budget)
+    if not _TEXT.fullmatch(dtype.code) or type(data) not in (bytearray, memoryview):
+        return Ignored(dtype.unsupported)
+    length = max(int(dtype.code[1:]), 1)
+    if len(data) > 4 * length * _MOST_TEXTS:
+        return Ignored(dtype.unsupported)
+    budget.spend(len(data))
+    order = {"<": "little", ">": "big"}.get(dtype.order, sys.byteorder)
+    text = bytes(data).decode("utf-32-be" if order == "big" else "utf-32-le")
+    return TextArray([text[begin : begin + length].rstrip("\0") for begin in range(0, max(len(text), 1), length)])
 
 
 def _make_array(data: Any, dtype: Any, shape: Any, order: Any, budget: Budget) -> NDArray[Any]:

@@ -1,19 +1,26 @@
-"""A weights file of one of the three supported kinds: its path, its config and its weights."""
+"""A weights file of one of the kinds that are read: where it is, what config it has, and its weights."""
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
+from ...classes import Classes
 from ..config import CondInstConfig
-from ..config_files import config_names, load_config
-from . import adelaidet, mmdetection
+from ..config_files import coco_classes, config_names, load_config
+from .class_names import find_class_names
 from .errors import CheckpointError, shorten_all
-from .files import read_metadata, read_state
+from .files import read_content, read_metadata, tensors_in
+from .model_states import find_model, is_training_state
+from .other_models import describe_keys
+from .wrappers import state_dicts, unwrap
 
 CONFIG_KEY = "condinst_config"
 """The key in the metadata of the package's safetensors files that has the config, as JSON."""
@@ -24,14 +31,18 @@ class Checkpoint:
     """The content of a weights file.
 
     Args:
-        path: path of the file.
-        state: tensors of the file, under the names of the framework that wrote it.
-        metadata: metadata of the file (safetensors only).
+        path: the file.
+        state: the tensors of the model, under the names of the framework that wrote it.
+        framework: the module that knows these names; None for our own.
+        config_text: the config in a file of ours, as JSON.
+        class_names: the name of each label in a foreign file; empty where it has none.
     """
 
     path: Path
     state: Mapping[str, Tensor]
-    metadata: Mapping[str, str]
+    framework: ModuleType | None = None
+    config_text: str | None = None
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def find(cls, source: str | Path) -> Checkpoint | None:
@@ -51,49 +62,84 @@ class Checkpoint:
         Raises:
             CheckpointError: the file cannot be read, asks to run code, or is not a CondInst checkpoint.
         """
-        checkpoint = cls(path, *read_state(path))
-        if not (checkpoint._is_ours or checkpoint._is_adelaidet or checkpoint._is_mmdetection):
-            raise CheckpointError(
-                f"{path}: expected a condinst safetensors file or an AdelaiDet CondInst checkpoint (controller.weight,"
-                " proposal_generator.fcos_head.*) or one of MMDetection (bbox_head.controller.weight, mask_head.*),"
-                f" got keys such as {shorten_all(list(checkpoint.state)[:5])}"
-            )
-        return checkpoint
-
-    @property
-    def _is_ours(self) -> bool:
-        return CONFIG_KEY in self.metadata
-
-    @property
-    def _is_adelaidet(self) -> bool:
-        return adelaidet.is_adelaidet(self.state)
-
-    @property
-    def _is_mmdetection(self) -> bool:
-        return mmdetection.is_mmdetection(self.state)
+        content, metadata = read_content(path)
+        config_text = metadata.get(CONFIG_KEY) or _training_config(content)
+        model = find_model(path, content)
+        if model is None and config_text is None:
+            raise CheckpointError(_describe_content(path, content))
+        if model is None:
+            return cls(path, tensors_in(path, content), config_text=config_text)
+        return cls(path, model.state, model.framework, config_text, find_class_names(content))
 
     def config(self) -> CondInstConfig:
-        """The config in the metadata, or the config detected from the keys and shapes of a foreign checkpoint.
+        """The config in the file, or the one that keys and shapes of a foreign checkpoint show, with its class names.
 
         Raises:
-            CheckpointError: a config that no model can have.
+            CheckpointError: a config that no model can have, or a file of ours without a config.
         """
-        if self._is_ours:
-            return _parse_config(self.path, self.metadata[CONFIG_KEY])
-        detect_config = adelaidet.detect_config if self._is_adelaidet else mmdetection.detect_config
+        if self.framework is None:
+            return self._own_config()
         try:
-            return detect_config(self.state, str(self.path))
+            config: CondInstConfig = self.framework.detect_config(self.state, str(self.path))
         except CheckpointError:
             raise
         except Exception as error:  # Tensors of unexpected dtypes and shapes can make any operation of PyTorch fail.
             raise _config_error(self.path, error) from error
+        return config.replace(classes=self._classes(config.classes)) if self.class_names else config
+
+    def _own_config(self) -> CondInstConfig:
+        if self.config_text is None:
+            raise CheckpointError(
+                f"{self.path}: the weights of a condinst model without its config; expected a file of"
+                " condinst.save_checkpoint, or a config with the weights"
+            )
+        return _parse_config(self.path, self.config_text)
+
+    def _classes(self, classes: Classes) -> Classes:
+        """The classes that were detected, with the names in the file."""
+        names = self.class_names
+        if len(names) != classes.num_classes:
+            warnings.warn(
+                f"{self.path}: the file names {len(names)} classes ({shorten_all(names)}), but the model has"
+                f" {classes.num_classes}; the names are not used",
+                stacklevel=4,
+            )
+            return Classes(classes.num_classes)
+        coco = coco_classes(len(names))
+        return coco if coco.class_names == names else Classes(len(names), class_names=names)
 
     def state_for(self, config: CondInstConfig) -> Mapping[str, Tensor]:
-        """The weights under the names of a model with this config."""
-        if self._is_ours:
+        """The weights under the names that a model with this config has for them."""
+        if self.framework is None:
             return self.state
-        convert_state = adelaidet.convert_state if self._is_adelaidet else mmdetection.convert_state
-        return convert_state(self.state, config)
+        state: Mapping[str, Tensor] = self.framework.convert_state(self.state, config)
+        return state
+
+
+def _training_config(content: Any) -> str | None:
+    """The config in the state of a training, as `condinst train` writes it to last.pt, in JSON."""
+    config = content.get("config") if is_training_state(content) else None
+    return config if isinstance(config, str) else None
+
+
+def _describe_content(path: Path, content: Any) -> str:
+    """What a file holds that has no CondInst in it.
+
+    Raises:
+        CheckpointError: it has no tensors at all.
+    """
+    optimizer = content.get("optimizer", content) if isinstance(content, Mapping) else None
+    if isinstance(optimizer, Mapping) and {"state", "param_groups"} <= optimizer.keys():
+        others = [key for key in content if key not in ("optimizer", "state", "param_groups")]
+        if not any(isinstance(content[key], Mapping) and content[key] for key in others):
+            return f"{path}: expected the weights of a CondInst, got the state of an optimizer without weights"
+    keys = [key for _, state in state_dicts(content) for key in state]
+    tensors_in(path, unwrap(content))
+    return (
+        f"{path}: expected a condinst safetensors file or an AdelaiDet CondInst checkpoint (controller.weight,"
+        " proposal_generator.fcos_head.*) or one of MMDetection (bbox_head.controller.weight, mask_head.*),"
+        f" got keys such as {shorten_all(keys[:5])}{describe_keys(keys)}"
+    )
 
 
 def find_weights(source: str | Path) -> Path | None:
@@ -127,7 +173,7 @@ def read_config(source: str | Path) -> CondInstConfig:
     if path is None:
         return load_config(source)
     metadata = read_metadata(path)
-    if CONFIG_KEY in metadata:
+    if metadata.get(CONFIG_KEY):
         return _parse_config(path, metadata[CONFIG_KEY])
     return Checkpoint.read(path).config()
 

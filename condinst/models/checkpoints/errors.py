@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor
 
 from ...messages import shorten_text
 
+_QUANTISED = (torch.int8, torch.uint8, torch.bool)
+
 SHOWN = 8
 """The most keys of each kind that a message lists; further keys are only counted."""
+
+
+CUT_OFF = "refused: cut off or damaged, like a download that did not finish"
+"""The reason for a file that ends before its content does."""
 
 
 class CheckpointError(ValueError):
@@ -18,6 +25,8 @@ class CheckpointError(ValueError):
 
 def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
     """Raise `CheckpointError` with the missing, unexpected and misshapen keys unless both state dicts agree.
+
+    Whole numbers of 8 bits in place of real ones are those of a quantised network, whose scales are missing.
 
     Args:
         state: the tensors of the file.
@@ -31,9 +40,19 @@ def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
         for key in expected
         if key in state and state[key].shape != expected[key].shape
     ]
+    whole = [
+        f"{key} ({str(given[key].dtype).removeprefix('torch.')})"
+        for key in expected
+        if key in given and expected[key].is_floating_point() and given[key].dtype in _QUANTISED
+    ]
     parts = [
         f"{len(keys)} {kind}: {shorten_all(keys)}"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+        for kind, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("misshapen", misshapen),
+            ("not of real numbers", whole),
+        )
         if keys
     ]
     if parts:

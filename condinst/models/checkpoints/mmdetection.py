@@ -18,6 +18,9 @@ from .errors import CheckpointError, axis_size
 
 State = Mapping[str, Tensor]
 
+ANCHOR = "bbox_head.controller.weight"
+"""A tensor that every CondInst of MMDetection has, and no model of another framework."""
+
 _FEATURE_HEAD = "mask_head.mask_feature_head."
 _SIZE_OF_INTEREST = 8  # strides per unit of the relative coordinates
 
@@ -40,8 +43,8 @@ _TOWERS = {"cls": "cls_tower", "reg": "bbox_tower"}
 
 
 def is_mmdetection(state: State) -> bool:
-    """Whether these are the keys of a CondInst of MMDetection 3."""
-    return "bbox_head.controller.weight" in state and _FEATURE_HEAD + "conv_pred.weight" in state
+    """Whether these keys are those of a CondInst of MMDetection 3."""
+    return ANCHOR in state and _FEATURE_HEAD + "conv_pred.weight" in state
 
 
 def rename_key(key: str, config: CondInstConfig) -> str:

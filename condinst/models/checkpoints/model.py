@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ...classes import Classes, match_order
 from ...files import atomic_write
 from ..condinst import CondInst
 from ..config import CondInstConfig
 from ..config_files import load_config
 from .checkpoint import CONFIG_KEY, Checkpoint
-from .errors import CheckpointError, check_keys
+from .errors import CheckpointError, check_keys, shorten_all
 
 MOST_PARAMETERS = 2_000_000_000
 """The most parameters of a model, 8 GB in float32; the largest published model has 54 million. Each field of a config
@@ -77,7 +78,19 @@ def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str
     model.to_empty(device="cpu")
     model.reset_constants()
     model.load_state_dict(weights)
+    _warn_of_values(model, source)
     return model
+
+
+def _warn_of_values(model: CondInst, source: str) -> None:
+    """Warns of weights that are not finite, as a training that diverged, or half precision, leaves them."""
+    values = model.state_dict()
+    keys = [key for key, value in values.items() if value.is_floating_point() and not value.isfinite().all()]
+    if keys:
+        warnings.warn(
+            f"{source}: {len(keys)} of {len(values)} tensors have values that are not finite: {shorten_all(keys)}",
+            stacklevel=4,
+        )
 
 
 def new_model(config: CondInstConfig) -> CondInst:
@@ -103,8 +116,9 @@ def _without_memory(config: CondInstConfig) -> CondInst:
 def fine_tune(source: str | Path, config: str | Path | None = None, **overrides: Any) -> CondInst:
     """A model for further training, from weights that may be for other classes.
 
-    If the number of classes differs, the last layers of classification get new weights; so do a semantic branch and
-    finer levels of an FPN that the weights do not have. In this way an instance model can become a panoptic model.
+    Where the number of classes differs, the last layers of classification start anew; so do a semantic branch and finer
+    levels of an FPN that the weights do not have. So an instance model becomes a panoptic one. Where the number is the
+    same, these layers start from those of the classes of the same name, in their order for other names.
 
     Args:
         source: as in `load`.
@@ -141,8 +155,46 @@ def fine_tune_model(pretrained: CondInst, config: CondInstConfig, source: str) -
         or (key.startswith(_CLASSES) and key in weights and initial[key].shape != weights[key].shape)
         or (key.startswith(_PANOPTIC_CLASSES) and _channels(config) != _channels(pretrained.config))
     ]
+    weights |= _sort_classes(weights, pretrained.config.classes, config, source)
     model.load_state_dict(_fitting_weights(model, weights | {key: initial[key] for key in fresh}, source))
     return model
+
+
+def _sort_classes(
+    weights: Mapping[str, Tensor], pretrained: Classes, config: CondInstConfig, source: str
+) -> dict[str, Tensor]:
+    """The last layers of classification with their channels in the order of other classes of the same number.
+
+    Channels of the semantic branch are sorted with them where things have one each.
+    """
+    classes = config.classes
+    things, stuff = list(range(classes.num_classes)), list(range(classes.num_stuff_classes))
+    if pretrained.num_classes == classes.num_classes:
+        things = _class_order(classes.class_names, pretrained.class_names, things, source)
+    if pretrained.num_stuff_classes == classes.num_stuff_classes:
+        stuff = _class_order(classes.stuff_names, pretrained.stuff_names, stuff, source)
+    num_things = config.num_thing_channels
+    channels = (things if num_things == len(things) else list(range(num_things))) + [num_things + i for i in stuff]
+    orders = {key: things for key in weights if key.startswith(_CLASSES)}
+    orders |= {key: channels for key in weights if key.startswith(_PANOPTIC_CLASSES)}
+    return {key: weights[key][order] for key, order in orders.items() if len(weights[key]) == len(order)}
+
+
+def _class_order(names: Sequence[str], pretrained: Sequence[str], order: list[int], source: str) -> list[int]:
+    """For each class the channel of the pretrained class; `order` where there are no names to sort by."""
+    if names and pretrained:
+        order = match_order(names, pretrained)
+        pairs = [f"{names[i]!r} from {pretrained[j]!r}" for i, j in enumerate(order) if names[i] != pretrained[j]]
+        reason = ""
+    else:
+        pairs = [f"{name!r} from {label}" for label, name in enumerate(names)]
+        reason = ", because they have no names of classes"
+    if pairs and len(order) > 1:
+        warnings.warn(
+            f"{source}: classes start from those of the weights in their order{reason}: {shorten_all(pairs)}",
+            stacklevel=5,
+        )
+    return order
 
 
 def _channels(config: CondInstConfig) -> tuple[int, int]:
@@ -175,6 +227,9 @@ def _fitting_weights(model: CondInst, state: Mapping[str, Tensor], source: str) 
     }
     counters = [key for key in expected if key.endswith("num_batches_tracked")]
     weights = {key: torch.zeros((), dtype=torch.int64) for key in counters} | weights
+    # NumPy has no axes where older tools have one of length 1, and the other way round
+    single = {key for key in weights.keys() & expected.keys() if weights[key].numel() == expected[key].numel() == 1}
+    weights |= {key: weights[key].reshape(expected[key].shape) for key in single}
     check_keys(weights, expected, source)
     return weights
 

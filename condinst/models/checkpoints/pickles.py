@@ -17,56 +17,13 @@ from typing import Any
 import numpy as np
 
 from ...messages import shorten_text
-from .errors import CheckpointError
+from .errors import CUT_OFF, CheckpointError
+from .pickle_values import Builder, Ignored, Stateful, as_dict, checked_key
 
 MOST_OPERATIONS = 1_000_000
 """The most operations of a pickle. A file of weights has about ten thousand. Each allocates at most 216 bytes."""
 
-_LONGEST_NUMBER = 255  # bytes of a whole number, or characters in text; the longest known number has 10 bytes
-_HASH_MODULUS = 2**61 - 1
-_PAIR_BYTES = 100  # memory that an entry of a dict takes
-_COPIED_BYTES = 2**20  # limit of copied entries, beyond twice the file size: small files can consist only of names
-_ATOMS = (str, int, float, bool, type(None))
-
-
-class Builder:
-    """A name that a pickle may call.
-
-    Args:
-        build: makes the value from the arguments in the file, which can be of any type that the reader makes.
-    """
-
-    def __init__(self, build: Callable[..., Any]) -> None:
-        self.build = build
-
-
-class Stateful:
-    """A value that gets a state from the pickle after it was built."""
-
-    def set_state(self, state: Any) -> None:
-        """Takes the state in the file, which can be of any type that the reader makes."""
-        raise NotImplementedError
-
-
-class Budget:
-    """A limit of the memory that the content of a file may take.
-
-    Args:
-        limit: bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-
-    def spend(self, nbytes: int) -> None:
-        """Counts bytes that are about to be allocated.
-
-        Raises:
-            CheckpointError: the total exceeds the limit.
-        """
-        self._left -= nbytes
-        if nbytes < 0 or self._left < 0:
-            raise CheckpointError("refused: the file asks for more memory than its size explains")
+_LONGEST_NUMBER = 255  # bytes of a whole number, and its characters in text; the longest known one has 10 bytes
 
 
 def read_pickle(
@@ -124,7 +81,7 @@ class _Reader:
                 return self.stack.pop()
             operation = _OPERATIONS.get(code)
             if not code:
-                raise ValueError("cut off")
+                raise CheckpointError(CUT_OFF)
             if operation is None:
                 raise CheckpointError(f"refused: a pickle with the operation {code!r}")
             operation(self)
@@ -135,7 +92,7 @@ class _Reader:
         self.check_length(length)
         data = self.file.read(length)
         if len(data) != length:
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         return data
 
     def data(self, length: int) -> memoryview:
@@ -143,13 +100,13 @@ class _Reader:
         self.check_length(length)
         data = np.empty(length, np.uint8).data  # unlike a bytearray, it is not filled with zeros first
         if self.file.readinto(data) != length:
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         return data
 
     def check_length(self, length: int) -> None:
-        """Raises a ValueError when the file is shorter than a string in it, before anything is allocated."""
+        """Raises a CheckpointError when the file is shorter than a string in it, before anything is allocated."""
         if not 0 <= length <= self.size:
-            raise ValueError(f"a string of {length} bytes in a file of {self.size}")
+            raise CheckpointError(f"{CUT_OFF}: a string of {length} bytes in a file of {self.size}")
 
     def number(self, layout: str) -> Any:
         """The next number, in a layout of `struct`."""
@@ -159,7 +116,7 @@ class _Reader:
         """The rest of a line."""
         line = self.file.readline()
         if not line.endswith(b"\n"):
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         return line[:-1]
 
     def text(self) -> str:
@@ -202,9 +159,10 @@ class _Reader:
     def set_items(self, items: list[Any]) -> None:
         """Adds alternating keys and values to the dict on top of the stack."""
         target = self.stack[-1]
-        if type(target) is not dict:
+        if type(target) is dict:
+            target.update(as_dict(items))
+        elif not isinstance(target, Ignored):
             raise ValueError("keys and values without a dict")
-        target.update(_as_dict(items))
 
     def extend(self, items: list[Any]) -> None:
         """Adds values to the list or set on top of the stack."""
@@ -212,17 +170,28 @@ class _Reader:
         if type(target) is list:
             target.extend(items)
         elif type(target) is set:
-            target.update(map(_checked_key, items))
-        else:
+            target.update(map(checked_key, items))
+        elif not isinstance(target, Ignored):
             raise ValueError("values without a list or set")
 
     def call(self) -> None:
         """Calls the function on the stack with the arguments above it."""
         arguments = self.stack.pop()
         builder = self.stack.pop()
-        if not isinstance(builder, Builder) or type(arguments) is not tuple:
-            raise CheckpointError("refused: a call of a value that is not a function")
-        self.push(builder.build(*arguments))
+        if isinstance(builder, Ignored):
+            self.push(builder)
+        elif not isinstance(builder, Builder) or type(arguments) is not tuple:
+            raise CheckpointError("refused: a call of what is no function")
+        else:
+            self.push(builder.build(*arguments))
+
+    def make_object(self, operands: int) -> None:
+        """Passes over an object of a class that is ignored; `operands` are above the class on the stack."""
+        del self.stack[-operands:]
+        kind = self.stack.pop()
+        if not isinstance(kind, Ignored):
+            raise CheckpointError("refused: a pickle with an object of a class")
+        self.push(kind)
 
     def set_state(self) -> None:
         """Sets the state above a value on the stack as the state of that value."""
@@ -230,7 +199,7 @@ class _Reader:
         target = self.stack[-1]
         if isinstance(target, Stateful):
             target.set_state(state)
-        elif type(target) is not dict:  # the attributes of an OrderedDict are dropped
+        elif type(target) is not dict and not isinstance(target, Ignored):  # a dict's attributes, which nobody needs
             raise CheckpointError(f"refused: a state for a {type(target).__name__}")
 
     def load_persistent(self, key: Any) -> None:
@@ -238,45 +207,6 @@ class _Reader:
         if self.persistent is None:
             raise CheckpointError("refused: a persistent id")
         self.push(self.persistent(key))
-
-
-def _checked_key(key: Any) -> Any:
-    """A key of a dict or an element of a set, restricted so that a file cannot make many keys with the same hash.
-
-    With equal hashes, a dict compares keys one after the other. The hash of a number is taken modulo 2^61 - 1, and the
-    hash of a tuple can be chosen through its entries.
-    """
-    if type(key) not in _ATOMS:
-        raise CheckpointError(f"refused: a {type(key).__name__} as a key")
-    if type(key) in (int, float) and not abs(key) < _HASH_MODULUS:
-        raise CheckpointError(f"refused: a number as a key, expected one below {_HASH_MODULUS}")
-    return key
-
-
-def _as_dict(items: list[Any]) -> dict[Any, Any]:
-    """A dict of alternating keys and values."""
-    if len(items) % 2:
-        raise ValueError("a key without a value")
-    return {_checked_key(items[position]): items[position + 1] for position in range(0, len(items), 2)}
-
-
-def containers(size: int) -> dict[str, Any]:
-    """The values of the names of containers that Python pickles as calls.
-
-    Args:
-        size: bytes of the file, which bound the copied entries, because a file can copy a list again and again.
-    """
-    budget = Budget(2 * size + _COPIED_BYTES)
-
-    def ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
-        budget.spend(_PAIR_BYTES * len(pairs))
-        return {_checked_key(key): value for key, value in pairs}
-
-    def first(value: Any = (), *_: Any) -> Any:  # only the argument of the constructor is kept
-        return value
-
-    names = ("builtins.set", "builtins.frozenset", "builtins.bytearray")
-    return {"collections.OrderedDict": Builder(ordered_dict), **dict.fromkeys(names, Builder(first))}
 
 
 def _whole_number(line: bytes) -> int:
@@ -399,8 +329,8 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.TUPLE2: _tuple(2),
     pickle.TUPLE3: _tuple(3),
     pickle.LIST: lambda reader: reader.push(reader.pop_mark()),
-    pickle.DICT: lambda reader: reader.push(_as_dict(reader.pop_mark())),
-    pickle.FROZENSET: lambda reader: reader.push(frozenset(map(_checked_key, reader.pop_mark()))),
+    pickle.DICT: lambda reader: reader.push(as_dict(reader.pop_mark())),
+    pickle.FROZENSET: lambda reader: reader.push(frozenset(map(checked_key, reader.pop_mark()))),
     pickle.APPEND: lambda reader: reader.extend([reader.stack.pop()]),
     pickle.APPENDS: lambda reader: reader.extend(reader.pop_mark()),
     pickle.ADDITEMS: lambda reader: reader.extend(reader.pop_mark()),
@@ -410,8 +340,10 @@ _OPERATIONS: dict[bytes, Callable[[_Reader], Any]] = {
     pickle.GLOBAL: _global_line,
     pickle.STACK_GLOBAL: _stack_global,
     pickle.REDUCE: lambda reader: reader.call(),
+    pickle.NEWOBJ: lambda reader: reader.make_object(1),
+    pickle.NEWOBJ_EX: lambda reader: reader.make_object(2),
     pickle.BUILD: lambda reader: reader.set_state(),
     pickle.PERSID: lambda reader: reader.load_persistent(reader.text()),
     pickle.BINPERSID: lambda reader: reader.load_persistent(reader.stack.pop()),
 }
-"""The operations of pickle, without the operations that make objects of classes (INST, OBJ, NEWOBJ)."""
+"""What each operation of pickle does. No operation makes an object of a class; INST and OBJ are not among them."""

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from .arrays import check_sizes, numpy_names
-from .errors import CheckpointError
-from .pickles import Budget, Builder, containers, read_pickle
+from .errors import CUT_OFF, CheckpointError
+from .formats import describe_archive
+from .pickle_values import Budget, Builder, containers
+from .pickles import read_pickle
 
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # the beginning of a file from before PyTorch 1.6
 _ZIP = b"PK\x03\x04"
@@ -64,10 +66,10 @@ class _Storage:
         self.bytes = data
         self.dtype = dtype
 
-    def fill(self, file: io.BufferedReader) -> None:
+    def fill(self, file: io.BufferedIOBase) -> None:
         """Reads the bytes from a file."""
         if file.readinto(self.bytes.numpy().data) != len(self.bytes):
-            raise ValueError("cut off")
+            raise CheckpointError(CUT_OFF)
         if self.dtype == torch.bool:
             self.bytes.ne_(0)  # computing with a bool whose byte is 2 is undefined
 
@@ -116,7 +118,9 @@ class _Storages:
 
 
 def read_torch(path: Path, hint: Callable[[str], str]) -> Any:
-    """The content of a file of `torch.save`: tensors, arrays of numbers, plain containers and plain values, on the CPU.
+    """What `torch.save` or `pickle.dump` wrote: tensors, arrays of numbers, plain containers and plain values.
+
+    All is on the CPU. The content of the file decides how it is read, its name does not.
 
     Args:
         path: the file.
@@ -128,22 +132,34 @@ def read_torch(path: Path, hint: Callable[[str], str]) -> Any:
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        start = file.read(len(_ZIP))
-        file.seek(0)
-        return (_read_zip if start == _ZIP else _read_plain)(file, size, hint)
+        return _read(file, size, hint)
 
 
-def _read_zip(file: io.BufferedReader, size: int, hint: Callable[[str], str]) -> Any:
-    records = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
-    roots = [name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl") and name.count("/") == 1]
-    if len(roots) != 1:
-        raise ValueError("a zip archive without data.pkl, so it is not from torch.save")
+def _read(file: io.BufferedIOBase, size: int, hint: Callable[[str], str], *, nested: bool = False) -> Any:
+    start = file.read(len(_ZIP))
+    file.seek(0)
+    if start == _ZIP:
+        return _read_zip(file, size, hint)
+    return _read_plain(file, size, hint, nested=nested)
+
+
+def _read_zip(file: io.BufferedIOBase, size: int, hint: Callable[[str], str]) -> Any:
+    try:
+        records = {info.filename: info for info in zipfile.ZipFile(file).infolist()}
+    except zipfile.BadZipFile as error:
+        raise CheckpointError(
+            f"{CUT_OFF}: after {size} bytes the index at the end of the archive of torch.save is missing"
+        ) from error
+    kind = describe_archive(list(records))
+    if kind:
+        raise CheckpointError(f"expected a file of torch.save, got {kind}")
+    root = next(name.removesuffix("data.pkl") for name in records if name.endswith("/data.pkl"))
     budget = Budget(2 * size)
     storages = _Storages(budget)
 
     def find_record(name: str) -> int:
-        """Moves the file to the beginning of a record, and returns the length of the record."""
-        info = records[roots[0] + name]
+        """Puts the file at the beginning of a record. Returns its length."""
+        info = records[root + name]
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
             raise CheckpointError(f"refused: the record {name} is compressed or encrypted, which torch.save never does")
         file.seek(info.header_offset)
@@ -164,15 +180,20 @@ def _read_zip(file: io.BufferedReader, size: int, hint: Callable[[str], str]) ->
         budget.spend(length)
         return file.read(length)
 
-    if roots[0] + "byteorder" in records and read_record("byteorder") != sys.byteorder.encode():
+    if root + "byteorder" in records and read_record("byteorder") != sys.byteorder.encode():
         raise CheckpointError(f"refused: written on a machine with another byte order than this one's, {sys.byteorder}")
     return read_pickle(io.BytesIO(read_record("data.pkl")), size, _names(budget, size), hint, load_storage)
 
 
-def _read_plain(file: io.BufferedReader, size: int, hint: Callable[[str], str]) -> Any:
+def _read_plain(file: io.BufferedIOBase, size: int, hint: Callable[[str], str], *, nested: bool) -> Any:
     budget = Budget(2 * size)
     names = _names(budget, size)
-    if read_pickle(file, size, names, hint) != _MAGIC or read_pickle(file, size, names, hint) != _VERSION:
+    if not nested:  # how pickle.dump writes the numbers of a tensor: as a file of torch.save inside the file
+        names["torch.storage._load_from_bytes"] = Builder(lambda content: _read_bytes(content, hint, budget))
+    content = read_pickle(file, size, names, hint)
+    if type(content) is not int or content != _MAGIC:
+        return content  # of pickle.dump
+    if read_pickle(file, size, names, hint) != _VERSION:
         raise ValueError("not a file of torch.save")
     read_pickle(file, size, names, hint)  # the properties of the machine
     storages = _Storages(budget)
@@ -189,6 +210,14 @@ def _read_plain(file: io.BufferedReader, size: int, hint: Callable[[str], str]) 
             raise ValueError(f"a storage of {numel} numbers, expected {len(storage.bytes)} bytes")
         storage.fill(file)
     return content
+
+
+def _read_bytes(content: Any, hint: Callable[[str], str], budget: Budget) -> Any:
+    """What a file of `torch.save` holds that is in memory."""
+    if type(content) not in (bytearray, memoryview):
+        raise CheckpointError("refused: a storage of something else than bytes")
+    budget.spend(len(content))
+    return _read(io.BytesIO(content), len(content), hint, nested=True)
 
 
 def _whole(number: Any) -> int:
@@ -223,7 +252,7 @@ def _names(budget: Budget, size: int) -> dict[str, Any]:
 
     return {
         **containers(size),
-        **numpy_names(budget),
+        **numpy_names(budget, size),
         **storages,
         "torch.storage.UntypedStorage": _StorageType(None),
         "torch._utils._rebuild_tensor": Builder(rebuild),
