@@ -41,9 +41,9 @@ def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sour
         if key in state and state[key].shape != expected[key].shape
     ]
     whole = [
-        f"{key} ({str(given[key].dtype).removeprefix('torch.')})"
+        f"{key} ({str(state[key].dtype).removeprefix('torch.')})"
         for key in expected
-        if key in given and expected[key].is_floating_point() and given[key].dtype in _QUANTISED
+        if key in state and expected[key].is_floating_point() and state[key].dtype in _QUANTISED
     ]
     parts = [
         f"{len(keys)} {kind}: {shorten_all(keys)}"
