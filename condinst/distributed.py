@@ -36,5 +36,18 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return total / world_size()
 
 
+def share_of_total(value: Tensor, least: float) -> Tensor:
+    """What each process divides its sum of losses by, so that the mean over them is that of a single process.
+
+    Args:
+        value: the count, or the sum of weights, of this process.
+        least: of the total over all processes: a total below it counts as `least`.
+
+    Returns:
+        The total over the processes, divided by their number.
+    """
+    return mean_over_processes(value).clamp(min=least / world_size())
+
+
 def _has_joined() -> bool:
     return distributed.is_available() and distributed.is_initialized()

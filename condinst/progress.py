@@ -23,7 +23,7 @@ def progress_bar(*, shown: bool) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),  # a file's name is no markup
         console=console,
         disable=not (shown and console.is_terminal),
         transient=True,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends.registry import register
+from condinst.backends.torch_library import has_gradient
 
 BUILT = Path(__file__).resolve().parents[1] / "libcondinst_ops.so"
 PATH = Path(os.environ.get("CONDINST_LIBRARY") or BUILT)
@@ -56,8 +57,19 @@ def register_native(
         return _float64_on_cuda(*tensors) if reason is None else reason
 
     call = register_operator("condinst")
-    register(op, "cpp", call, unavailable=reason_against(op), unsupported_reason=unsupported_reason)
-    register(op, "cuda", call, unavailable=_reason_against_cuda(op), unsupported_reason=unsupported_on_cuda)
+    backends = (
+        ("cpp", reason_against(op), unsupported_reason),
+        ("cuda", _reason_against_cuda(op), unsupported_on_cuda),
+    )
+    for backend, unavailable, unsupported in backends:
+        register(
+            op,
+            backend,
+            call,
+            unavailable=unavailable,
+            unsupported_reason=unsupported,
+            backward_only=has_gradient("condinst", op),
+        )
 
 
 def _reason_against_cuda(op: str) -> str | None:

@@ -26,6 +26,10 @@ The choice is made in this order:
 
 A backend that was chosen by name (1-3) and cannot do the call raises ``ValueError`` with the reason. Nothing falls back
 after a kernel has started.
+
+Kernels with a gradient have its formula for ``backward()`` and no other derivative. A call in a transform of
+``torch.func``, or with a tangent of forward-mode differentiation, gets the reference from auto, and
+``NotImplementedError`` from a backend that was chosen by name.
 """
 
 from __future__ import annotations
@@ -40,11 +44,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from condinst.backends.transforms import is_transformed
+
 logger = logging.getLogger(__name__)
 
 BACKENDS = ("reference", "cpp", "cuda", "triton")
 
 NOT_WRITTEN = "not written yet"
+
+BACKWARD_ONLY = (
+    "it has the gradients of backward() alone; for torch.func (grad, jvp, vmap, ...) and forward-mode derivatives,"
+    " use backend='reference'"
+)
 
 TRITON_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's switch for tests: NumPy interprets the kernels, on CPU tensors. Triton also reads it at import."""
@@ -80,15 +91,18 @@ class Implementation:
     Attributes:
         call: the function, with the signature of the reference.
         unavailable: why this backend cannot run here at all (library not built, no GPU, ...), or None.
-        startup_reason: returns why the backend cannot start on its device, or None. It may start CUDA, so it is called
-            at the first call on that device and not when the package is imported.
-        unsupported_reason: takes the tensors and options of a call, and returns why the backend cannot do it, or None.
+        startup_reason: asks why the backend cannot start on its device, and gets None if it can. Asking may start
+            CUDA, so it happens at the first call on that device and not when the package is imported.
+        unsupported_reason: given the tensors and options of a call, why this one call cannot be done, or None.
+        backward_only: whether the gradient of ``backward()`` is the only derivative it has. An operator without a
+            gradient is a constant in every transform, and any backend can compute it there.
     """
 
     call: Callable[..., Any]
     unavailable: str | None = None
     startup_reason: Callable[[], str | None] | None = None
     unsupported_reason: Callable[..., str | None] | None = None
+    backward_only: bool = False
 
     def reason_against(self) -> str | None:
         """Why this backend cannot run here at all, or None. This may start CUDA."""
@@ -146,6 +160,7 @@ def register(
     unavailable: str | None = None,
     startup_reason: Callable[[], str | None] | None = None,
     unsupported_reason: Callable[..., str | None] | None = None,
+    backward_only: bool = False,
 ) -> None:
     """Add the implementation of an operator on a backend.
 
@@ -155,8 +170,9 @@ def register(
         call: the function, with the signature of the reference.
         unavailable: why it cannot run on this machine at all, or None.
         startup_reason: called before the first call on its device; returns why the backend cannot start, or None.
-        unsupported_reason: called with the tensors and options of `select`; returns why the backend cannot do that
-            call, or None.
+        unsupported_reason: called with the tensors and options given to `select`; returns why that call cannot be
+            done, or None.
+        backward_only: see `Implementation`.
 
     Raises:
         ValueError: `op` has no reference yet, `backend` is unknown, or the pair is registered already.
@@ -166,7 +182,7 @@ def register(
         raise ValueError(f"op: expected one of {', '.join(ops())}, which have a reference; got {op!r}")
     if (op, backend) in _implementations:
         raise ValueError(f"{op} on backend {backend} is registered already")
-    _implementations[op, backend] = Implementation(call, unavailable, startup_reason, unsupported_reason)
+    _implementations[op, backend] = Implementation(call, unavailable, startup_reason, unsupported_reason, backward_only)
 
 
 def decline(op: str, backend: str, reason: str) -> None:
@@ -216,18 +232,25 @@ def select(op: str, backend: str | None, *tensors: Tensor, **options: Any) -> Ca
 
     Raises:
         ValueError: the backend chosen by name is unknown or cannot do this call; the message says why.
+        NotImplementedError: the backend chosen by name does not have the derivative that this call is part of.
     """
     named = backend or _chosen or _environment
     if named is not None and named != "auto":
         reason = _reason_against(op, _checked(named, "backend"), tensors, options)
         if reason is not None:
             raise ValueError(f"{op}: backend {named!r} cannot do this call: {reason}")
-        return _implementations[op, named].call
+        implementation = _implementations[op, named]
+        if implementation.backward_only and is_transformed(*tensors):
+            raise NotImplementedError(f"{op}: backend {named!r} cannot do this call: {BACKWARD_ONLY}")
+        return implementation.call
 
     for candidate in auto_order(op, tensors[0].device.type):
         reason = _reason_against(op, candidate, tensors, options)
         if reason is None:
-            return _implementations[op, candidate].call
+            implementation = _implementations[op, candidate]
+            if not (implementation.backward_only and is_transformed(*tensors)):
+                return implementation.call
+            reason = BACKWARD_ONLY
         _log_once(op, candidate, reason)
     raise AssertionError("the reference takes every call")
 

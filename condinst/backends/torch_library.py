@@ -7,7 +7,9 @@ from typing import Any, NoReturn
 
 import torch
 
-# The registrations live as long as these objects.
+from condinst.backends.transforms import has_tangent
+
+# registrations live as long as these objects
 _libraries: list[torch.library.Library] = []
 
 
@@ -24,9 +26,11 @@ def register_operator(
 
     An operator without a gradient has no `backward`: `condinst.ops` calls it under ``no_grad``.
 
-    Under autocast the operator takes its arguments in the dtypes that they have: the kernels compute in float32 from
-    half precision, so a cast would only be a copy. A second derivative raises an error. If the namespace has no such
-    operator because the library is not built, nothing is registered: the registry knows the reason.
+    Under autocast the operator takes its arguments in the dtypes they have: for kernels that compute in float32 from
+    half precision, a cast would only copy. A second derivative, and a tangent that reaches the backward pass, are
+    refused with a message; the registry refuses the other transforms that the kernels cannot follow, see
+    `has_gradient`. Where the namespace has no such operator (a library that is not built), nothing happens: the
+    registry knows why.
 
     Args:
         namespace: namespace of both operators.
@@ -40,6 +44,14 @@ def register_operator(
     def second_derivative(ctx: Any, *grads: Any) -> NoReturn:
         raise NotImplementedError(f"{op}: the native backends have no second derivative; use backend='reference'")
 
+    def first_derivative(ctx: Any, *grads: Any) -> Any:
+        if has_tangent(*(grad for grad in grads if grad is not None)):
+            raise NotImplementedError(
+                f"{op}: the native backends have no forward-mode derivative of their gradient; use backend='reference'"
+            )
+        assert backward is not None
+        return backward(ctx, *grads)
+
     if not hasattr(getattr(torch.ops, namespace), op):
         return
     torch.library.register_fake(f"{namespace}::{op}", fake)
@@ -47,8 +59,13 @@ def register_operator(
         torch.library.register_fake(f"{namespace}::{op}_backward", fake_backward)
         torch.library.register_autograd(f"{namespace}::{op}_backward", second_derivative)
     if backward is not None:
-        torch.library.register_autograd(f"{namespace}::{op}", backward, setup_context=setup_context)
+        torch.library.register_autograd(f"{namespace}::{op}", first_derivative, setup_context=setup_context)
     library = torch.library.Library(namespace, "IMPL")
     for key in ("AutocastCPU", "AutocastCUDA"):
         library.impl(op, torch.library.fallthrough_kernel, key)
     _libraries.append(library)
+
+
+def has_gradient(namespace: str, op: str) -> bool:
+    """Whether `register_operator` has given ``torch.ops.<namespace>.<op>`` a gradient."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"{namespace}::{op}", "Autograd")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends.registry import TRITON_INTERPRETED, register
+from condinst.backends.torch_library import has_gradient
 
 NAMESPACE = "condinst_triton"
 
@@ -85,11 +86,13 @@ def register_triton(
     unsupported_reason: Callable[..., str | None] | None = None,
 ) -> None:
     """Register ``torch.ops.condinst_triton.<op>`` as the backend "triton" of an operator."""
+    call = register_operator(NAMESPACE)
     register(
         op,
         "triton",
-        register_operator(NAMESPACE),
+        call,
         unavailable=UNAVAILABLE,
         startup_reason=None if TRITON_INTERPRETED else startup_reason,
         unsupported_reason=unsupported_reason or float64_reason,
+        backward_only=has_gradient(NAMESPACE, op),
     )

@@ -5,6 +5,7 @@ Torch is imported inside the commands, so that `condinst predict --help` does no
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -24,6 +25,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: the words after `condinst`; those of the process by default.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may have characters that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

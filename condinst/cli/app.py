@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 app = typer.Typer(
     help="CondInst: instance and panoptic segmentation by conditional convolutions.",
@@ -22,6 +24,28 @@ Segments = Annotated[
     Path | None, typer.Option(help="Folder of panoptic PNGs; by default the one with the name of the JSON file.")
 ]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps ...")]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Read pictures of up to so many pixels, in place of CONDINST_MAX_PIXELS."),
+]
+
+
+def limit_pixels(count: int | None) -> None:
+    """Sets the most pixels of a picture, for this process and its workers.
+
+    Raises:
+        ValueError: a number that no picture can have.
+    """
+    if count is not None:
+        from condinst.data.images import max_pixels
+
+        os.environ["CONDINST_MAX_PIXELS"] = str(count)
+        max_pixels()
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that prints names as they are: without emoji in place of ":car:"."""
+    return Console(stderr=stderr, emoji=False)
 
 
 def choose_device(name: str) -> str:

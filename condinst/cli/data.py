@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .app import Images, Segments, app
+from .app import Images, Segments, app, make_console
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,7 +68,7 @@ def check_command(
         content = {**dataclasses.asdict(report), "findings": findings, "pictures": [str(path) for path in pictures]}
         print(json.dumps(content, indent=1))
     else:
-        console = Console()
+        console = make_console()
         _print_counts(console, report)
         _print_findings(console, report.findings)
         if pictures:

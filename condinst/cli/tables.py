@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from .app import make_console
 
 _QUALITIES = ("PQ", "SQ", "RQ")
 
@@ -23,7 +24,7 @@ def print_average_precision(scores: dict[str, Any]) -> None:
     table = Table("", *metrics)
     for kind in ("box", "mask"):
         table.add_row(kind, *(percent(scores[kind][name]) for name in metrics))
-    console = Console()
+    console = make_console()
     console.print(table)
     classes = scores["mask"]["per_class"]
     if len(classes) > 1:
@@ -42,7 +43,7 @@ def print_average_precision(scores: dict[str, Any]) -> None:
 
 def print_panoptic_quality(scores: dict[str, Any]) -> None:
     """Prints a row for all, for things and for stuff, and then one for each class that has segments."""
-    console = Console()
+    console = make_console()
     table = Table("", *_QUALITIES, "classes")
     for group in ("all", "things", "stuff"):
         score = scores[group]

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .app import app
+from .app import app, make_console
 
 
 @app.command("backends")
@@ -38,7 +37,7 @@ def backends_command(
             table.add_section()
         table.add_row(op, row["backend"], f"[{style}]{row['status']}[/]", escape(row["reason"]))
         before = row["op"]
-    Console().print(table)
+    make_console().print(table)
 
 
 @app.command("convert")

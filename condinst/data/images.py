@@ -15,16 +15,12 @@ import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
+from condinst.data.image_files import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
+from condinst.data.image_files import list_images as list_images
 from condinst.geometry import MOST_PIXELS, tile_slices
 from condinst.messages import shorten
 
 ImageSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
-
-IMAGE_EXTENSIONS = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"}
-    | {".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Endings, in lower case, of the files that `list_images` takes from a folder."""
 
 _MAX_PIXELS = 178_956_970  # what PIL reads by default; it warns from half of it on
 
@@ -166,36 +162,6 @@ def tiles(image: Image.Image) -> Iterator[tuple[tuple[slice, slice], Image.Image
     for rows, columns in tile_slices(image.height, image.width, _TILE):
         box = (columns.start, rows.start, columns.stop, rows.stop)
         yield (rows, columns), image if box == (0, 0, *image.size) else image.crop(box)
-
-
-def list_images(paths: Iterable[str | Path]) -> list[Path]:
-    """The image files that paths stand for.
-
-    Args:
-        paths: files and folders. Files are kept whatever their name and whether they exist or not. Of a
-            folder the files with one of `IMAGE_EXTENSIONS` are taken, sorted by name; not hidden ones, and
-            none of the folders below.
-
-    Returns:
-        Files in the order of `paths`, each once.
-
-    Raises:
-        ValueError: a folder without images.
-    """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if _is_image_name(file.name) and file.is_file())
-            if not inside:
-                raise ValueError(f"{path}: no images in this folder ({' '.join(sorted(IMAGE_EXTENSIONS))})")
-            files += inside
-        else:
-            files.append(path)
-    return list(dict.fromkeys(files))
-
-
-def _is_image_name(name: str) -> bool:
-    return Path(name).suffix.lower() in IMAGE_EXTENSIONS and not name.startswith(".")
 
 
 def _orientation(image: Image.Image) -> object:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from condinst.data.image_files import count_frames
 from condinst.data.images import read_image
+from condinst.engine.inference_files import overlay_names, read_earlier_overlays
 from condinst.files import atomic_write, write_json
+from condinst.messages import is_out_of_memory
 from condinst.models.condinst import CondInst
 from condinst.models.predictions import Predictions
 from condinst.progress import progress_bar
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 TASKS = ("instance", "panoptic")
 
@@ -28,6 +32,7 @@ class InferenceSummary:
         detections: number of objects in all of them.
         things, stuff: number of panoptic segments of either kind, 0 with the task "instance".
         failed: (file, reason) of the images without results.
+        notes: (file, text) of images that are not all that is in their file.
         seconds: from start to end, with reading and drawing.
     """
 
@@ -36,6 +41,7 @@ class InferenceSummary:
     things: int = 0
     stuff: int = 0
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[tuple[Path, str]] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -58,7 +64,7 @@ def predict_files(
     `out_dir` gets
 
     - an overlay `NAME.png` for each image, NAME being the file's without its ending, with "_2", "_3" ... where
-      several files have the same one. An input file is never overwritten.
+      several files have the same one, or where there is a file that is not the overlay of an earlier run.
     - `predictions.json`, a list in COCO's results format, see `Predictions.to_coco`.
     - `images.json`, a list of the images: `id` (the `image_id` in `predictions.json`), `file_name`, `path` as
       given, `height`, `width`, and `overlay`, the name of the PNG.
@@ -70,9 +76,11 @@ def predict_files(
       `images` (those of `images.json`) and `categories` that they speak of.
 
     An image's id is its name as a number if all names are different whole numbers, as in COCO
-    ("000000000139.jpg"); otherwise its place in `paths`, from 1. Files that cannot be read, and images that do not
-    fit in the GPU's memory, are noted and left out. The JSON files are written once, at the end; what was done by
-    then is also kept when the run is interrupted or fails.
+    ("000000000139.jpg"); otherwise its place in `paths`, from 1. Files that cannot be read, images that do not fit in
+    memory, and those whose overlay cannot be written are noted and left out. The JSON files are written once, at the
+    end; what was done by then is also kept when the run is interrupted or fails.
+
+    Nothing is overwritten but the results of an earlier run, which `images.json` names.
 
     Args:
         model: the model, on its device.
@@ -84,6 +92,7 @@ def predict_files(
         progress: show a progress bar on stderr, if that is a terminal.
 
     Raises:
+        FileExistsError: a JSON file that is to be written exists and is not of an earlier run.
         ValueError: an unknown task, or one that the model cannot do; a `score_threshold` that it cannot keep.
     """
     if task not in TASKS:
@@ -93,9 +102,10 @@ def predict_files(
         raise ValueError(f"task: panoptic needs a model with a semantic branch, and {model.config.name} has none")
     out = Path(out_dir)
     folders = [out, out / "panoptic"] if panoptic else [out]
+    earlier = read_earlier_overlays(out, ["images.json", "predictions.json", *["panoptic.json"] * panoptic], paths)
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    overlays = _overlay_names(paths, folders)
+    overlays = overlay_names(paths, folders, earlier)
     summary = InferenceSummary()
     results: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -107,20 +117,27 @@ def predict_files(
             for path, overlay, image_id in zip(paths, overlays, _image_ids(paths), strict=True):
                 bar.update(bar_task, text=path.name)
                 found = _segment(model, path, score_threshold, panoptic)
+                if isinstance(found, Predictions):
+                    try:
+                        annotation = _write_pictures(found, image_id, overlay, folders)
+                    except OSError as error:
+                        if error.errno in _DISK_ERRORS:  # no other file could be written, either
+                            raise
+                        found = f"its results cannot be written: {error.strerror or error}"
                 if isinstance(found, str):
                     summary.failed.append((path, found))
-                else:
-                    shown = found if found.panoptic is None else found.panoptic
-                    with atomic_write(out / overlay) as partial:
-                        shown.plot().save(partial, "png")
-                    if found.panoptic is not None:
-                        annotations.append(found.panoptic.to_coco(image_id, folders[-1] / overlay))
-                        summary.things += found.panoptic.num_things
-                        summary.stuff += len(found.panoptic) - found.panoptic.num_things
-                    results += found.to_coco(image_id)
-                    images.append(_image_entry(found, image_id, path, overlay))
-                    summary.images += 1
-                    summary.detections += len(found)
+                    bar.advance(bar_task)
+                    continue
+                if annotation is not None and found.panoptic is not None:
+                    annotations.append(annotation)
+                    summary.things += found.panoptic.num_things
+                    summary.stuff += len(found.panoptic) - found.panoptic.num_things
+                results += found.to_coco(image_id)
+                images.append(_image_entry(found, image_id, path, overlay))
+                summary.images += 1
+                summary.detections += len(found)
+                if (frames := count_frames(path)) > 1:
+                    summary.notes.append((path, f"{frames} frames, of which the first was segmented"))
                 bar.advance(bar_task)
     finally:
         write_json(out / "images.json", images)
@@ -136,27 +153,26 @@ def _segment(model: CondInst, path: Path, score_threshold: float | None, panopti
     """What is in an image file, or the reason why there is no result for this one."""
     try:
         image = read_image(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return str(error).removeprefix(f"{path}: ")
     try:
         return model.predict(image, score_threshold=score_threshold, panoptic=panoptic)
-    except torch.OutOfMemoryError as error:
-        return str(error).partition("\n")[0]
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return str(error).partition("\n")[0] or "not enough memory"
 
 
-def _overlay_names(paths: Sequence[Path], folders: Sequence[Path]) -> list[str]:
-    """A PNG name for each path: no two alike (nor on disks that ignore case), in none of the folders an input's."""
-    inputs = {path.resolve() for path in paths}
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        name, number = f"{path.stem}.png", 1
-        while name.lower() in taken or any((folder / name).resolve() in inputs for folder in folders):
-            number += 1
-            name = f"{path.stem}_{number}.png"
-        taken.add(name.lower())
-        names.append(name)
-    return names
+def _write_pictures(found: Predictions, image_id: int, name: str, folders: Sequence[Path]) -> dict[str, Any] | None:
+    """Writes the overlay of an image into the first folder, and its segment ids into the second, if there is one.
+
+    Returns:
+        The entry of the image in `panoptic.json`; None without panoptic results.
+    """
+    shown = found if found.panoptic is None else found.panoptic
+    with atomic_write(folders[0] / name) as partial:
+        shown.plot().save(partial, "png")
+    return None if found.panoptic is None else found.panoptic.to_coco(image_id, folders[-1] / name)
 
 
 def _image_ids(paths: Sequence[Path]) -> list[int]:

@@ -68,7 +68,7 @@ def run_model(
 
     first, step = rank(), world_size()
     indices = range(first, count, step)
-    was_training = model.training
+    modes = {part: part.training for part in model.modules()}  # parts may differ, such as norms that are kept in eval
     model.eval().to(device)
     try:
         with torch.inference_mode():
@@ -77,7 +77,8 @@ def run_model(
                 for index in track(indices, "Evaluating", len(indices), shown=progress and first == 0)
             ]
     finally:
-        model.train(was_training)
+        for part, training in modes.items():
+            part.training = training
     if step == 1:
         return own
     shares: list[list[Outcome[T]]] = [[] for _ in range(step)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from .adjustable import check_adjustable
 from .backbones import make_backbone
 from .config import CondInstConfig
 from .detections import Detections, select_detections
+from .eval_view import eval_view
 from .heads import FCOSHead, MaskBranch, SemanticBranch
 from .losses import DetectionLoss, mask_loss, panoptic_loss, semantic_loss
 from .necks import make_neck
@@ -32,6 +34,8 @@ from .preprocessing import (
     resize_target,
 )
 from .results import MASK_FORMATS, drop_invisible, encode_masks, make_results
+
+_logger = logging.getLogger(__name__)
 
 SourceT = TypeVar("SourceT", bound=ImageSource)
 """The type of the images in a list. Type checkers do not accept a list of paths as a list of a union."""
@@ -89,7 +93,9 @@ class CondInst(nn.Module):
         with self.device:
             model.reset_constants()
         model.detection_loss.moving_num_positives.copy_(self.detection_loss.moving_num_positives)
-        return model.train(self.training)
+        for part, old_part in zip(model.modules(), self.modules(), strict=True):
+            part.training = old_part.training
+        return model
 
     @overload
     def forward(
@@ -190,8 +196,23 @@ class CondInst(nn.Module):
 
     @overload
     def predict(
-        self, source: list[SourceT], *, score_threshold: float | None = None, panoptic: bool = True
+        self,
+        source: list[SourceT],
+        *,
+        score_threshold: float | None = None,
+        panoptic: bool = True,
+        errors: Literal["raise"] = "raise",
     ) -> list[Predictions]: ...
+
+    @overload
+    def predict(
+        self,
+        source: list[SourceT],
+        *,
+        score_threshold: float | None = None,
+        panoptic: bool = True,
+        errors: Literal["skip"],
+    ) -> list[Predictions | None]: ...
 
     @overload
     def predict(
@@ -199,9 +220,16 @@ class CondInst(nn.Module):
     ) -> Predictions: ...
 
     def predict(
-        self, source: ImageSource | list[SourceT], *, score_threshold: float | None = None, panoptic: bool = True
-    ) -> Predictions | list[Predictions]:
-        """Segments an image, or each image of a list in turn. The results can be drawn and saved.
+        self,
+        source: ImageSource | list[SourceT],
+        *,
+        score_threshold: float | None = None,
+        panoptic: bool = True,
+        errors: Literal["raise", "skip"] = "raise",
+    ) -> Predictions | list[Predictions] | list[Predictions | None]:
+        """Segments one image, or the images of a list one after the other, for users to look at and to save.
+
+        The model may be in any mode, which is neither changed nor looked at, and several threads may call this at once.
 
         Args:
             source: a path, PIL image, uint8 array [H, W, 3] or tensor [3, H, W]; or a list of these.
@@ -209,12 +237,16 @@ class CondInst(nn.Module):
                 `config.score_threshold`, because the model already drops objects at or below that. It has no influence
                 on the panoptic result, which uses `config.panoptic_score_threshold`.
             panoptic: whether a `panoptic` model also merges its instances with stuff.
+            errors: what an image of a list that cannot be read, or does not fit in the GPU's memory, does: "raise" its
+                error, or "skip" it, with None in its place and a warning in the log.
 
         Returns:
-            `Predictions`, or a list of them for a list. The mode of the model does not change.
+            `Predictions`, or a list of them for a list.
 
         Raises:
-            ValueError: an image that cannot be read, or a threshold outside config.score_threshold .. 1.
+            ValueError: an image that cannot be read, a threshold outside config.score_threshold .. 1, or an unknown
+                `errors`.
+            TypeError: an image of another type.
         """
         config = self.config
         lowest = config.score_threshold
@@ -223,16 +255,20 @@ class CondInst(nn.Module):
                 f"score_threshold: expected {lowest:.4g} (the model's own) to 1, got {score_threshold};"
                 " condinst.load(..., score_threshold=...) sets the model's"
             )
-        if isinstance(source, list):
-            return [self.predict(image, score_threshold=score_threshold, panoptic=panoptic) for image in source]
-        image = read_image(source)
-        was_training = self.training
-        self.eval()
-        try:
-            (result,) = self([image.to(self.device)], mask_format="rle", panoptic=panoptic and config.panoptic)
-        finally:
-            self.train(was_training)
-        return make_predictions(image, result, config, score_threshold)
+        if errors not in ("raise", "skip"):
+            raise ValueError(f"errors: expected raise or skip, got {errors!r}")
+        view = eval_view(self)
+
+        def segment(image_source: ImageSource) -> Predictions:
+            image = read_image(image_source)
+            (result,) = view([image.to(self.device)], mask_format="rle", panoptic=panoptic and config.panoptic)
+            return make_predictions(image, result, config, score_threshold)
+
+        if not isinstance(source, list):
+            return segment(source)
+        if errors == "raise":
+            return [segment(image) for image in source]
+        return [_unless_skipped(segment, image, index) for index, image in enumerate(source)]
 
     def preprocess(
         self,
@@ -317,3 +353,14 @@ class CondInst(nn.Module):
             loss = panoptic_loss(self.semantic_logits(outputs), targets, config)
             losses["loss_panoptic"] = config.panoptic_loss_weight * loss
         return losses
+
+
+def _unless_skipped(
+    segment: Callable[[ImageSource], Predictions], image: ImageSource, index: int
+) -> Predictions | None:
+    """What is in an image of a list; None, with a warning, where it is the image that is at fault."""
+    try:
+        return segment(image)
+    except (ValueError, TypeError, torch.OutOfMemoryError) as error:
+        _logger.warning("skipped image %d of the list: %s", index, str(error).partition("\n")[0])
+        return None

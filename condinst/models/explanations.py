@@ -15,6 +15,7 @@ from .. import ops
 from ..data.images import ImageSource, read_image
 from ..data.resize import network_size, resize_image
 from ..geometry import pixel_locations
+from .eval_view import eval_view
 from .results import drop_invisible
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
     """Runs the mask head of one instance on coordinates only, on features only, and on both (Fig. 5).
 
     Args:
-        model: the model; its mode does not change.
-        image: an image in any form that `read_image` accepts.
+        model: in any mode, which is left alone.
+        image: whatever `read_image` takes.
         instance: rank by falling score, from 0.
 
     Returns:
@@ -77,14 +78,10 @@ def explain_instance(model: CondInst, image: ImageSource, instance: int = 0) -> 
     pixels = read_image(image)
     size = network_size(pixels.shape[1], pixels.shape[2], config.min_size_test, config.max_size_test)
     pixels = resize_image(pixels, size)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            batch = model.preprocess([pixels], resize=False)
-            detections = drop_invisible(model.detect(model.network(batch.pixels), batch), batch)
-    finally:
-        model.train(was_training)
+    with torch.no_grad():
+        view = eval_view(model)
+        batch = view.preprocess([pixels], resize=False)
+        detections = drop_invisible(view.detect(view.network(batch.pixels), batch), batch)
     count = int(detections.counts[0])
     if not 0 <= instance < count:
         instances = f"0..{count - 1}, the rank by score of {count}" if count else "an image with"

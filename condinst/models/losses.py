@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import ops
-from ..distributed import mean_over_processes
+from ..distributed import mean_over_processes, share_of_total, world_size
 from .config import CondInstConfig
 from .heads import HeadOutputs
 from .network import NetworkOutputs, mask_head_shape
@@ -48,7 +48,11 @@ class DetectionLoss(nn.Module):
         self.reset_constants()
 
     def reset_constants(self) -> None:
-        """Resets the moving average of positives; AdelaiDet starts it at 100 and does not save it."""
+        """Starts the moving average of positives anew; AdelaiDet starts it at 100 and does not save it.
+
+        It is that of the positives of all processes together, and not of each as in AdelaiDet, so that its start has
+        one meaning for any number of processes.
+        """
         self.moving_num_positives = torch.tensor(100.0)
 
     def forward(self, outputs: HeadOutputs, targets: Targets) -> tuple[dict[str, Tensor], MaskLocations]:
@@ -68,7 +72,7 @@ class DetectionLoss(nn.Module):
         )
         positive = assigned.object_indices >= 0
         image, location = torch.nonzero(positive, as_tuple=True)
-        num_positives = mean_over_processes(positive.sum().float()).clamp(min=1.0)
+        num_positives = share_of_total(positive.sum().float(), 1.0)
 
         loss_cls = ops.sigmoid_focal_loss(
             outputs.class_logits.flatten(0, 1),
@@ -81,7 +85,7 @@ class DetectionLoss(nn.Module):
         centerness_logits = at_locations(outputs.centerness_logits, image, location)
         if config.box_quality == "centerness":
             quality = assigned.centerness[image, location]
-            normalizer = mean_over_processes(quality.sum()).clamp(min=1e-6)
+            normalizer = share_of_total(quality.sum(), 1e-6)
             loss_box = ops.giou_loss(predicted, distances, quality) / normalizer
         else:
             quality = _smoothed_iou(predicted.detach().float(), distances)
@@ -96,10 +100,10 @@ class DetectionLoss(nn.Module):
 
     def _cls_normalizer(self, num_positives: Tensor, num_locations: int) -> Tensor:
         if self.config.cls_loss_normalizer == "all":
-            return num_positives.new_tensor(num_locations)
+            return mean_over_processes(num_positives.new_tensor(num_locations))
         if self.config.cls_loss_normalizer == "moving_fg":
-            self.moving_num_positives.mul_(0.9).add_(0.1 * num_positives)
-            return self.moving_num_positives.clone()
+            self.moving_num_positives.mul_(0.9).add_(0.1 * num_positives * world_size())
+            return self.moving_num_positives / world_size()
         return num_positives
 
     def _mask_locations(self, outputs: HeadOutputs, objects: Tensor, num_objects: int) -> MaskLocations:
@@ -175,7 +179,7 @@ def semantic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     images = targets.image_indices.tolist()
     for index in reversed(targets.areas.argsort(stable=True).tolist()):
         labels[images[index]].masked_fill_(targets.semantic_masks[index], targets.labels[index])
-    num_positives = mean_over_processes((labels < num_classes).sum().float()).clamp(min=1)
+    num_positives = share_of_total((labels < num_classes).sum().float(), 1)
     loss = ops.sigmoid_focal_loss(
         logits.permute(0, 2, 3, 1).reshape(-1, num_classes),
         labels.flatten(),
@@ -201,5 +205,5 @@ def panoptic_loss(logits: Tensor, targets: Targets, config: CondInstConfig) -> T
     assert labels is not None
     if not config.separate_thing_channels:
         labels = (labels - config.num_classes + 1).clamp(min=0).where(labels >= 0, -1)
-    num_cells = mean_over_processes((labels >= 0).sum().float()).clamp(min=1)
+    num_cells = share_of_total((labels >= 0).sum().float(), 1)
     return F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum") / num_cells

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import condinst
 from condinst.models.checkpoints import files
@@ -135,3 +136,30 @@ def test_weights_are_read_once(
     words = ["--weights", panoptic_weights, "--task", task, "--out", tmp_path / "out", "--score-threshold", 0.0]
     assert run_command("predict", images, *words) == 0
     assert reads == [Path(panoptic_weights)]
+
+
+def test_what_is_no_image_is_named_and_the_others_are_processed(
+    weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "below").mkdir()
+    frames = [Image.new("L", (40, 30), shade) for shade in (0, 99)]
+    frames[0].save(images / "below" / "c.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
+    arguments = ["--weights", weights, "--out", out, "--recursive"]
+    assert run_command("predict", tmp_path / "empty", "-", f"{tmp_path}/*.tif", images, *arguments) == 1
+    captured = capsys.readouterr()
+    assert "3 of 3 images" in captured.out and (out / "c.png").is_file()
+    assert "c.gif: 2 frames, of which the first was segmented" in captured.err
+    for reason in ("empty: no images in this folder", "-: expected files", "*.tif: no image file has a name"):
+        assert reason in captured.err
+
+
+def test_pixel_limit(
+    weights: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDINST_MAX_PIXELS", "1000000")  # which monkeypatch puts back
+    arguments = ["--weights", weights, "--out", tmp_path / "out"]
+    assert run_command("predict", images, *arguments, "--max-pixels", 1199) == 1
+    assert "too large: expected at most 1199 pixels" in capsys.readouterr().err
+    assert run_command("predict", images, *arguments, "--max-pixels", 1200) == 0

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from condinst.backends.transforms import has_readable_values
 from condinst.geometry import MOST_PIXELS
 from condinst.messages import shorten
 
@@ -102,11 +103,12 @@ def check_same_dtype(name: str, value: Tensor, other_name: str, other: Tensor) -
 
 
 def check_index_range(name: str, indices: Tensor, size: int, least: int = 0) -> None:
-    """Raise ValueError unless all `indices` are in least .. size - 1; only on the CPU and outside of ``torch.compile``.
+    """Raise ValueError unless all `indices` are in least .. size - 1; on the CPU and outside of transforms only.
 
-    Reading values on a GPU would wait for it, and compiled code cannot branch on them. There the kernels check.
+    Reading values on a GPU would wait for it, and code that PyTorch transforms cannot branch on them: kernels check
+    there.
     """
-    if indices.device.type != "cpu" or indices.numel() == 0 or torch.compiler.is_compiling():
+    if indices.device.type != "cpu" or indices.numel() == 0 or not has_readable_values(indices):
         return
     lowest, highest = (int(bound) for bound in indices.aminmax())
     if lowest < least or highest >= size:

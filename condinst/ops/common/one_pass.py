@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends.torch_library import register_operator
+from condinst.backends.transforms import is_batch_of_gradients
 
 
 def one_pass_loss(
@@ -73,8 +74,9 @@ def one_pass_loss(
         else:
             per_loss = (1,) * (grad.dim() - loss_dims) if grad_loss.dim() else ()
             scale = grad_loss.view(grad_loss.shape + per_loss)
-            # Under a tracing compiler, the compiler decides about memory.
-            grad = grad.mul_(scale) if type(grad) is Tensor else grad * scale
+            # a compiler that traces this decides about memory by itself, and a batch has several gradients
+            in_place = type(grad) is Tensor and not is_batch_of_gradients(scale)
+            grad = grad.mul_(scale) if in_place else grad * scale
         return grad, *nothing
 
     register_operator(

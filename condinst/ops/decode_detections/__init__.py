@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import (
     FLOATING,
     check_dims,
@@ -93,7 +94,7 @@ def decode_detections(
     check_integer("top_k", top_k, 1)
     check_flag("threshold_with_centerness", threshold_with_centerness)
     tensors = (class_logits, centerness_logits, box_distances)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("decode_detections", backend, *tensors, level_sizes=level_sizes)(
             *tensors,
             level_sizes=level_sizes,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import (
     FLOATING,
     check_elements,
@@ -106,7 +107,7 @@ def fcos_targets(
     check_integer("num_classes", num_classes, 0)
     check_index_range("labels", labels, num_classes)
     check_index_range("image_indices", image_indices, num_images)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("fcos_targets", backend, boxes, num_levels=len(strides))(
             boxes,
             labels,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import check_candidates, check_probability
 from condinst.ops.common.packed_masks import as_packed
 from condinst.ops.common.suppression import KeptDetections, checked_images
@@ -51,7 +52,7 @@ def mask_nms(
     check_candidates("masks", packed, scores, labels, image_indices)
     num_images = checked_images(image_indices, num_images, max_detections, capacity)
     check_probability("iou_threshold", iou_threshold)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("mask_nms", backend, packed, scores)(
             packed,
             scores,

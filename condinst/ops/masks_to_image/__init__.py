@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import check_mask_sizes
 
 
@@ -43,7 +44,7 @@ def masks_to_image(
         ValueError: not [K, h, w], or sizes that do not fit.
     """
     check_mask_sizes(mask_logits, mask_stride, network_size, output_size, threshold)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("masks_to_image", backend, mask_logits)(
             mask_logits,
             mask_stride=mask_stride,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import is_transformed
 from condinst.ops.common.checks import check_mask_sizes
 
 
@@ -54,10 +55,16 @@ def masks_to_rle(
     Raises:
         TypeError: wrong dtype.
         ValueError: not [K, h, w], a tensor without values (device "meta"), or sizes that do not fit.
+        NotImplementedError: in a transform of ``torch.func``.
     """
     check_mask_sizes(mask_logits, mask_stride, network_size, output_size, threshold)
     if mask_logits.is_meta:
         raise ValueError("mask_logits: expected values to encode, got a tensor on the device meta")
+    if is_transformed(mask_logits):
+        raise NotImplementedError(
+            "masks_to_rle: its results are text, which no transform of PyTorch and no backend='reference' can follow;"
+            " call it outside of the transform, or masks_to_image within"
+        )
     with torch.no_grad():
         return select("masks_to_rle", backend, mask_logits)(
             mask_logits,

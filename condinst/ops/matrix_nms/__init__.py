@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import check_candidates, check_choice, check_positive
 from condinst.ops.common.packed_masks import as_packed
 
@@ -51,7 +52,7 @@ def matrix_nms(
     check_candidates("masks", packed, scores, labels, image_indices)
     check_choice("kernel", kernel, ("gaussian", "linear"))
     check_positive("sigma", sigma)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("matrix_nms", backend, packed, scores)(
             packed, scores, labels, image_indices, kernel=kernel, sigma=sigma
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import (
     FLOATING,
     check_candidates,
@@ -62,7 +63,7 @@ def nms(
     check_candidates("boxes", boxes, scores, labels, image_indices)
     num_images = checked_images(image_indices, num_images, max_detections, capacity)
     check_probability("iou_threshold", iou_threshold)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("nms", backend, boxes, scores)(
             boxes,
             scores,

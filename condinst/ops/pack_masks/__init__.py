@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import FLOATING, check_dims, check_number, check_sides, check_tensor
 
 
@@ -29,5 +30,5 @@ def pack_masks(masks: Tensor, *, threshold: float = 0.5, backend: str | None = N
     check_dims("masks", masks, 3)
     check_sides("masks", masks)
     check_number("threshold", threshold)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("pack_masks", backend, masks)(masks, threshold=threshold)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import (
     FLOATING,
     check_dims,
@@ -129,7 +130,7 @@ def panoptic_merge(
     check_probability("mask_threshold", mask_threshold)
     check_probability("overlap_threshold", overlap_threshold)
     check_integer("stuff_area_limit", stuff_area_limit, 0)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("panoptic_merge", backend, mask_logits, scores, semantic_logits)(
             mask_logits,
             scores,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from condinst.backends import select
+from condinst.backends.transforms import no_tangents
 from condinst.ops.common.checks import (
     FLOATING,
     check_choice,
@@ -73,7 +74,7 @@ def select_top_locations(
     check_integer("max_locations", max_locations, 1)
     check_choice("rule", rule, ("top", "random", "all"))
     check_index_range("object_indices", object_indices, num_objects, least=-1)
-    with torch.no_grad():
+    with torch.no_grad(), no_tangents():
         return select("select_top_locations", backend, class_logits, centerness_logits)(
             class_logits,
             centerness_logits,
