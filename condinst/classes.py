@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from .fields import AtLeast, AtMost, check_fields, check_names
@@ -111,3 +112,9 @@ class Classes:
             if overrides.get(number, getattr(self, number)) != getattr(self, number):
                 overrides = dict.fromkeys(names, ()) | overrides
         return dataclasses.replace(self, **overrides)
+
+
+def distinct_names(names: Sequence[str], ids: Sequence[int | str]) -> list[str]:
+    """The name of each class; with its id where several classes have one name, so that each keeps its row."""
+    counts = Counter(names)
+    return [name if counts[name] == 1 else f"{name} ({number})" for name, number in zip(names, ids, strict=True)]
