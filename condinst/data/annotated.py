@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
         try:
             image = read_image(path)
         except ValueError as error:
-            hint = "" if path.exists() else missing_file_hint(self.images[self.image_ids[index]]["file_name"])
+            hint = "" if os.path.exists(path) else missing_file_hint(self.images[self.image_ids[index]]["file_name"])
             if hint:
                 raise ValueError(f"{error}{hint}") from error
             raise

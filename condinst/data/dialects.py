@@ -36,6 +36,19 @@ _LONGEST_SIDE = 12  # characters of a side that is text
 ID = "a whole number or text"
 _ID_TYPES = (int, str)
 _FLAGS = {"0": 0, "1": 1, "false": 0, "true": 1}
+_OTHER_KIND = {
+    "instances": (
+        "segments_info",
+        ("id", "category_id", "bbox", "segmentation"),
+        "a panoptic file, for --task panoptic or for a panoptic model or config",
+    ),
+    "panoptic": (
+        "segmentation",
+        ("image_id", "file_name", "segments_info"),
+        "an instances file, for --task instance or for a model or config without stuff",
+    ),
+}
+"""A field that tells a file of the other kind, the fields of this one, and what fits the other."""
 _WHAT_IT_IS = (
     ("shapes", "a file of LabelMe; convert it to COCO"),
     ("_via_img_metadata", "a project of VGG Image Annotator; export it as COCO"),
@@ -76,11 +89,9 @@ def read_instances(content: Any, path: Path, images_dir: Path) -> Content:
     """
     reader = Reader(path, "instances", images_dir)
     reader.check_kind(content, ("images", "categories", "annotations"))
-    entries = reader.entries(content, "annotations")
-    _refuse_panoptic(path, entries)
     images = reader.read_images(content)
-    categories = reader.read_categories(content, entries)
-    annotations = reader.read_annotations(entries, images, categories)
+    categories = reader.read_categories(content, entries_of(content.get("annotations")) or ())
+    annotations = reader.read_annotations(reader.entries(content, "annotations"), images, categories)
     return Content(images, categories, annotations, reader.findings)
 
 
@@ -125,11 +136,22 @@ class Reader:
                 for key, description in _WHAT_IT_IS:
                     if key in content:
                         raise ValueError(f"{self.path}: expected a COCO {self.kind} file, got {description}")
+            annotations = entries_of(content.get("annotations"))
+            self._check_first(annotations[0] if annotations else None)
             return
         hint = ""
         if isinstance(content, list) and content and isinstance(content[0], Mapping) and "score" in content[0]:
             hint = "; this is a list of results"
         raise ValueError(f"{self.path}: expected a JSON object with {', '.join(keys)}{hint}")
+
+    def _check_first(self, annotation: Any) -> None:
+        """Raises a ValueError where the first annotation is one of a file of the other kind."""
+        sign, fields, other = _OTHER_KIND[self.kind]
+        if isinstance(annotation, dict) and sign in annotation and fields[-1] not in annotation:
+            missing = ", ".join(field for field in fields if field not in annotation)
+            raise ValueError(
+                f"{self.path}: annotations[0]: missing {missing} of a COCO {self.kind} file; it looks like {other}"
+            )
 
     def entries(self, content: Mapping[str, Any], key: str) -> list[Any]:
         """One list of the file.
@@ -372,13 +394,3 @@ def _category_ids(annotations: Sequence[Any]) -> list[Entry]:
     """An entry for each category that annotations name."""
     ids = {read_id(entry.get("category_id")): None for entry in annotations if isinstance(entry, dict)}
     return [{"id": number} for number in ids if number is not None]
-
-
-def _refuse_panoptic(path: Path, annotations: Sequence[Any]) -> None:
-    """Raises a ValueError where the annotations are those of a panoptic file."""
-    first = annotations[0] if annotations else None
-    if isinstance(first, dict) and "segments_info" in first and "segmentation" not in first:
-        raise ValueError(
-            f"{path}: annotations[0]: missing id, category_id, segmentation of a COCO instances file; it looks like a"
-            " panoptic file, for --task panoptic or for a panoptic model or config"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def read_file_name(name: Any, images_dir: Path) -> str | None:
         name = _last_part(name)
     if not is_file_name(name):
         return None
-    if "\\" in name and not is_windows_path(name) and not (images_dir / name).is_file():
+    if "\\" in name and not is_windows_path(name) and not os.path.isfile(images_dir / name):
         name = name.replace("\\", "/")
     return name
 

@@ -10,7 +10,7 @@ from typing import Any
 Id = int | str
 
 LONGEST_ID = 255  # characters of an id that is text
-_MOST_BITS = 10_000  # of a number; Python writes no longer ones as text
+MOST_BITS = 10_000  # of a number; Python writes no longer ones as text
 _NAMED = 5
 _LARGEST_INTEGRAL_FLOAT = 2.0**53
 
@@ -22,7 +22,7 @@ def read_id(value: Any) -> Id | None:
         value: a whole number, also as a float such as 7.0, or text.
     """
     if type(value) is int:
-        return value if value.bit_length() <= _MOST_BITS else None
+        return value if value.bit_length() <= MOST_BITS else None
     if type(value) is float and value.is_integer() and abs(value) <= _LARGEST_INTEGRAL_FLOAT:
         return int(value)
     return value if type(value) is str and len(value) <= LONGEST_ID and is_text(value) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
@@ -37,7 +38,7 @@ class SamplePictures:
         annotated = [index for index in range(len(data)) if _has_annotations(data, index)]
         count = min(count, len(annotated))
         chosen = [annotated[number * len(annotated) // count] for number in range(count)]
-        self._indices = [index for index in chosen if data.image_path(index).is_file()]
+        self._indices = [index for index in chosen if os.path.isfile(data.image_path(index))]
         self.paths: list[Path] = []
         for number, index in enumerate(self._indices):
             stem = data.image_path(index).stem[:_LONGEST_STEM]
