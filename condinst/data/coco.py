@@ -13,7 +13,8 @@ from pycocotools.coco import COCO
 
 from condinst.classes import Classes
 from condinst.data.annotated import AnnotatedImages, Target, Window
-from condinst.data.dialects import Content, read_instances
+from condinst.data.dialects import read_instances
+from condinst.data.entry_reader import Content
 from condinst.data.ids import sort_key
 from condinst.data.json_files import read_json
 from condinst.data.object_fields import Box, mask_box

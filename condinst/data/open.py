@@ -7,7 +7,7 @@ from typing import Any
 
 from condinst.data.cityscapes import cityscapes_content, cityscapes_panoptic_content
 from condinst.data.coco import CocoInstances
-from condinst.data.dialects import entries_of
+from condinst.data.entry_reader import entries_of
 from condinst.data.json_files import read_json
 from condinst.data.panoptic import CocoPanoptic
 

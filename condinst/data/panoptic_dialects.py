@@ -8,20 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from condinst.data.dialects import (
-    ANNOTATIONS_LEFT_OUT,
-    ID,
-    IMAGES_LEFT_OUT,
-    ORPHANS,
-    OTHER_FLAGS,
-    Content,
-    Entry,
-    Reader,
-    read_flag,
-)
+from condinst.data.dialects import ANNOTATIONS_LEFT_OUT, ORPHANS, OTHER_FLAGS, read_categories
 from condinst.data.entry_checks import LARGEST_SEGMENT_ID
+from condinst.data.entry_reader import ID, Content, Entry, EntryReader, read_flag
 from condinst.data.file_names import FILE_NAME, read_file_name
 from condinst.data.ids import IdTable, check_unique, few_ids, read_id
+from condinst.data.image_entries import IMAGES_LEFT_OUT, ImageEntries
 from condinst.messages import shorten
 
 _KEYS = ("images", "annotations", "categories")
@@ -40,11 +32,11 @@ def read_panoptic(content: Any, path: Path, images_dir: Path, segments_dir: Path
         ValueError: nothing in it can be understood, a category does not say whether it is a thing, or two images,
             categories or annotations of images have one id; the message names the file and the entry.
     """
-    reader = Reader(path, "panoptic", images_dir)
+    reader = EntryReader(path, "panoptic")
     reader.check_kind(content, _KEYS)
     entries = reader.entries(content, "annotations")
-    images = reader.read_images(content)
-    categories = [_with_isthing(path, entry, at) for at, entry in enumerate(reader.read_categories(content))]
+    images = ImageEntries(reader, images_dir).read(content)
+    categories = [_with_isthing(path, entry, at) for at, entry in enumerate(read_categories(reader, content))]
     if len(categories) > np.iinfo(np.int16).max:
         raise ValueError(f"{path}: categories: expected at most {np.iinfo(np.int16).max}")
     annotations = _read_annotations(reader, entries, images, categories, segments_dir)
@@ -56,7 +48,7 @@ def read_panoptic(content: Any, path: Path, images_dir: Path, segments_dir: Path
             f"{path}: {problems[-1].examples[0] if problems else f'images without an annotation: {few_ids(bare)}'}"
         )
     for number in (image["id"] for image in images if image["id"] in bare):
-        reader.findings.note(IMAGES_LEFT_OUT, f"image {shorten(number)}: no annotation", "left out")
+        reader.leave_out(IMAGES_LEFT_OUT, f"image {shorten(number)}: no annotation")
     images = [image for image in images if image["id"] in annotated]
     return Content(images, categories, annotations, reader.findings)
 
@@ -78,7 +70,11 @@ def _with_isthing(path: Path, category: Entry, position: int) -> Entry:
 
 
 def _read_annotations(
-    reader: Reader, entries: Sequence[Any], images: Sequence[Entry], categories: Sequence[Entry], segments_dir: Path
+    reader: EntryReader,
+    entries: Sequence[Any],
+    images: Sequence[Entry],
+    categories: Sequence[Entry],
+    segments_dir: Path,
 ) -> list[Entry]:
     """The annotations of the images that are there; one that cannot be understood costs its image.
 
@@ -95,22 +91,22 @@ def _read_annotations(
             problem = "expected an object with " + ", ".join(("image_id", "file_name", "segments_info"))
             if isinstance(entry, dict):
                 problem = f"image_id: expected {ID}, got {shorten(entry.get('image_id'))}"
-            reader.findings.note(ANNOTATIONS_LEFT_OUT, f"{place}: {problem}", "left out")
+            reader.leave_out(ANNOTATIONS_LEFT_OUT, f"{place}: {problem}")
             continue
         number = image_ids.find(reference)
         if number is None:
-            reader.findings.note(ORPHANS, f"{place}: image_id {shorten(reference)} is not among the images", "left out")
+            reader.leave_out(ORPHANS, f"{place}: image_id {shorten(reference)} is not among the images")
             continue
         try:
             annotations.append(_read_annotation(reader, entry, place, number, category_ids, segments_dir))
         except ValueError as error:
-            reader.findings.note(ANNOTATIONS_LEFT_OUT, str(error), "left out")
+            reader.leave_out(ANNOTATIONS_LEFT_OUT, str(error))
     check_unique(reader.path, "annotations", "image_id", (annotation["image_id"] for annotation in annotations))
     return annotations
 
 
 def _read_annotation(
-    reader: Reader, entry: Entry, place: str, image_id: int | str, category_ids: IdTable, segments_dir: Path
+    reader: EntryReader, entry: Entry, place: str, image_id: int | str, category_ids: IdTable, segments_dir: Path
 ) -> Entry:
     """The annotation of one image.
 
@@ -135,7 +131,7 @@ def _read_annotation(
     return {**entry, "image_id": image_id, "file_name": name, "segments_info": segments}
 
 
-def _read_segment(reader: Reader, info: Any, where: str, position: int, category_ids: IdTable) -> Entry:
+def _read_segment(reader: EntryReader, info: Any, where: str, position: int, category_ids: IdTable) -> Entry:
     """One entry of `segments_info`.
 
     Raises:
@@ -163,5 +159,5 @@ def _read_segment(reader: Reader, info: Any, where: str, position: int, category
     usual = type(info.get("iscrowd", 0)) is int and category is info["category_id"] and number is info["id"]
     if not usual and info.get("iscrowd", 0) is not flag:
         message = f"{place}: iscrowd {shorten(info.get('iscrowd'))} is read as {flag}"
-        reader.findings.note(OTHER_FLAGS, message, "repaired")
+        reader.repair(OTHER_FLAGS, message)
     return info if usual else {**info, "id": number, "category_id": category, "iscrowd": flag}

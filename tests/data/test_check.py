@@ -220,7 +220,7 @@ def test_names_are_text_on_any_console(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     content["categories"] += [{"id": 2, "name": ":car:"}, {"id": 3, "name": "\u4eba"}, {"id": 4, "name": "[red]x"}]
     path.write_text(json.dumps(content))
-    command = [sys.executable, "-m", "condinst.cli", "data", "check", path, "--images", tmp_path / "images"]
+    command = [sys.executable, "-m", "condinst.cli", "data", "check", str(path), "--images", str(tmp_path / "images")]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run([*command, "--samples", "0"], env=environment, capture_output=True, check=True, text=True)
     assert all(name in done.stdout for name in (":car:", "\\u4eba", "[red]x"))
