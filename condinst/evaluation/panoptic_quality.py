@@ -11,8 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from condinst.classes import Classes, distinct_names
+from condinst.data.ids import sort_key
 from condinst.evaluation.categories import few
 from condinst.evaluation.runner import mean
+from condinst.messages import shorten
 
 Segments = Sequence[dict[str, Any]]
 
@@ -142,9 +144,9 @@ def _categories(
         raise ValueError(
             f"{where}: expected pixels in the map for each entry in segments_info, got none for {few(unseen)}"
         )
-    unknown = sorted(set(categories.values()) - set(category_ids))
+    unknown = sorted(set(categories.values()) - set(category_ids), key=sort_key)
     if unknown:
-        raise ValueError(f"{where}: expected category ids of the data, got {few(unknown)}")
+        raise ValueError(f"{where}: expected category ids of the data, got {few(list(map(shorten, unknown)))}")
     return categories
 
 
