@@ -155,3 +155,9 @@ def _unique_places(names: Iterable[str]) -> dict[str, int]:
     listed = list(names)
     counts = Counter(listed)
     return {name: place for place, name in enumerate(listed) if counts[name] == 1}
+
+
+def distinct_names(names: Sequence[str], ids: Sequence[int | str]) -> list[str]:
+    """The name of each class; with its id where several classes have one name, so that each keeps its row."""
+    counts = Counter(names)
+    return [name if counts[name] == 1 else f"{name} ({number})" for name, number in zip(names, ids, strict=True)]

@@ -292,7 +292,7 @@ def _checked_entry(name: str, value: Any, allowed: _Values) -> Any:
         raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed.choices))}, got {shorten(value)}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name}: expected a finite number, got {shorten(value)}")
-    if isinstance(value, int) and abs(value) > LARGEST_INT:
+    if isinstance(value, int) and str not in allowed.types and abs(value) > LARGEST_INT:  # ids may be of any size
         raise ValueError(f"{name}: expected at most {LARGEST_INT}, got {shorten(value)}")
     for limit in allowed.limits:
         if not limit.allows(value):

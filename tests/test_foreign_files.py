@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from condinst.data import annotated, coco, rles
+from condinst.data import file_names, ids, object_fields, rles, segmentations
 from condinst.data.images import max_pixels
 from condinst.geometry import MOST_PIXELS
 from condinst.models import config_files
@@ -31,11 +31,11 @@ def test_limits_of_the_page() -> None:
     assert limit("axes of a tensor") == str(arrays._MOST_AXES)
     assert limit("pixels of a picture") == f"{max_pixels():,}"
     assert limit("height times width of an image") == "2^31 - 1" and MOST_PIXELS == 2**31 - 1
-    assert limit("coordinates of a polygon") == f"{coco._LARGEST_COORDINATE:,}"
+    assert limit("coordinates of a polygon") == f"{segmentations.LARGEST_COORDINATE:,}"
     assert limit("outline of all polygons of an object") == f"{rles.LONGEST_OUTLINE:,} pixels"
-    assert limit("numbers of a box") == f"{coco._LARGEST_BOX:,}"
+    assert limit("numbers of a box") == f"{object_fields.LARGEST_BOX:,}"
     assert (
         limit("names of files")
-        == f"{annotated._LONGEST_PATH:,} characters, and {annotated._LONGEST_PART} bytes for each folder and file"
+        == f"{file_names.LONGEST_PATH:,} characters, and {file_names.LONGEST_PART} bytes for each folder and file"
     )
-    assert limit("ids") == f"64 bits, or text of {annotated._LONGEST_ID} characters" and annotated._ID_BOUND == 2**63
+    assert limit("ids") == f"{ids.MOST_BITS:,} bits, or text of {ids.LONGEST_ID} characters"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +16,12 @@ from rich.table import Table
 from .app import Images, Segments, app, make_console
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from condinst.data.check import DataReport, Finding
+    from condinst.data.check import DataReport
     from condinst.data.check_panoptic import PanopticReport
-    from condinst.data.coco import CocoInstances
-    from condinst.data.panoptic import CocoPanoptic
+    from condinst.data.findings import Finding
+
+_EFFECTS = {"left out": " (left out)", "repaired": " (read all the same)"}
+"""What the report says of the effect of a finding."""
 
 data_app = typer.Typer(help="Look at training data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -49,12 +50,14 @@ def check_command(
 ) -> None:
     """Count what a data set holds, name what looks wrong, and draw some of its objects.
 
-    The exit code is 1 when training would stop on something, or leave out whole images.
+    The exit code is 1 when `condinst train` would refuse the data. The report comes before the pictures are drawn, and
+    no file is overwritten but pictures of an earlier check.
     """
     from condinst.data.check import check_instances
     from condinst.data.check_panoptic import check_panoptic
     from condinst.data.open import open_annotated
     from condinst.data.panoptic import CocoPanoptic
+    from condinst.visualization.samples import SamplePictures
 
     dataset = open_annotated(data, images, segments, split, task=task, progress=not as_json)
     report: DataReport | PanopticReport
@@ -62,59 +65,26 @@ def check_command(
         report = check_panoptic(dataset, progress=not as_json)
     else:
         report = check_instances(dataset, progress=not as_json)
-    pictures = _draw_samples(dataset, out, samples)
+    pictures = SamplePictures(dataset, out, samples)
     if as_json:
         findings = [{**dataclasses.asdict(f), "breaks_training": f.breaks_training} for f in report.findings]
-        content = {**dataclasses.asdict(report), "findings": findings, "pictures": [str(path) for path in pictures]}
+        content = {
+            **dataclasses.asdict(report),
+            "findings": findings,
+            "pictures": [str(path) for path in pictures.paths],
+        }
         print(json.dumps(content, indent=1))
     else:
         console = make_console()
         _print_counts(console, report)
         _print_findings(console, report.findings)
-        if pictures:
-            print(f"{len(pictures)} pictures in {out}")
+    problems = pictures.draw()
+    if pictures.paths and not as_json:
+        print(f"{len(pictures.paths) - len(problems)} pictures in {out}")
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
     if report.breaks_training:
         raise typer.Exit(1)
-
-
-def _draw_samples(data: CocoInstances | CocoPanoptic, out: Path, count: int) -> list[Path]:
-    """Draws the annotations of images from all over the data. Returns the files."""
-    from condinst.data.panoptic import CocoPanoptic
-
-    annotated = [index for index in range(len(data)) if _has_annotations(data, index)]
-    count = min(count, len(annotated))
-    files = []
-    for number in range(count):
-        index = annotated[number * len(annotated) // count]
-        try:
-            picture = _draw_segments(data, index) if isinstance(data, CocoPanoptic) else _draw_objects(data, index)
-        except (OSError, ValueError):
-            continue  # the report names it
-        out.mkdir(parents=True, exist_ok=True)
-        files.append(out / f"{number}_{data.image_path(index).stem}.png")
-        picture.save(files[-1])
-    return files
-
-
-def _has_annotations(data: CocoInstances | CocoPanoptic, index: int) -> bool:
-    from condinst.data.panoptic import CocoPanoptic
-
-    if isinstance(data, CocoPanoptic):
-        return bool(data.segments_info(index))
-    return bool(data.coco.imgToAnns[data.image_ids[index]])
-
-
-def _draw_objects(data: CocoInstances, index: int) -> Image.Image:
-    from condinst.visualization import draw_predictions
-
-    image, target = data[index]
-    return draw_predictions(image, target["boxes"], target["labels"], None, target["masks"], data.classes.class_names)
-
-
-def _draw_segments(data: CocoPanoptic, index: int) -> Image.Image:
-    from condinst.visualization import draw_panoptic
-
-    return draw_panoptic(data.image(index), *data.segments(index), data.classes.panoptic_names)
 
 
 def _print_counts(console: Console, report: DataReport | PanopticReport) -> None:
@@ -134,6 +104,7 @@ def _of_instances(report: DataReport) -> tuple[dict[str, Any], Table]:
     rows = {
         "images without objects": report.num_images_without_objects,
         "objects": report.num_objects,
+        "that can be used": report.num_usable,
         "most in one image": report.most_objects,
         **{f"{name} ones": number for name, number in report.object_sizes.items()},
         "crowd regions": report.num_crowds,
@@ -162,8 +133,9 @@ def _of_panoptic(report: PanopticReport) -> tuple[dict[str, Any], Table]:
 
 def _print_findings(console: Console, findings: list[Finding]) -> None:
     for finding in findings:
-        style = "red" if finding.breaks_training else "yellow"
-        console.print(f"[{style}]{escape(finding.kind)}: {finding.count}[/]")
+        style = "red" if finding.effect in ("refused", "left out") else "yellow"
+        effect = _EFFECTS.get(finding.effect, "")
+        console.print(f"[{style}]{escape(finding.kind)}: {finding.count}[/]{effect}")
         for example in finding.examples:
             console.print(f"  {escape(example)}", highlight=False)
         if finding.count > len(finding.examples):

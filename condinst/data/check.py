@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,66 +12,26 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from condinst.data.annotated import AnnotatedImages
-from condinst.data.coco import CocoInstances, compress
+from condinst.data.coco import CocoInstances
+from condinst.data.findings import Effect, Finding, Findings
+from condinst.data.image_headers import read_header
+from condinst.data.usable import examine, refusal, survey_instances
+from condinst.messages import shorten
 from condinst.progress import track
 
-_EXAMPLES = 5
+Note = tuple[str, str, Effect]
+"""A kind of finding, an example of it, and what follows from it."""
+
+
 _SMALL, _MEDIUM = 32**2, 96**2  # COCO's limits of areas, in pixels
+_DARK = 16
+"""The largest value of 255 in a picture of 12 bits that was stored in 16."""
 
 UNREADABLE = "images missing, unreadable or of another size"
-BAD_SEGMENTATION = "annotations with a bad segmentation"
-NO_IMAGES = "no images"
-NO_OBJECTS = "no objects"
-UNREADABLE_SEGMENTS = "segment files missing, unreadable or of another size"
-OTHER_SEGMENTS = "segment files with other ids than the JSON"
-NO_SEGMENTS = "no segments"
-NO_THING_CATEGORIES = "no categories of things"
-TRAINING_BREAKS = (
-    *(UNREADABLE, BAD_SEGMENTATION, NO_IMAGES, NO_OBJECTS),
-    *(UNREADABLE_SEGMENTS, OTHER_SEGMENTS, NO_SEGMENTS, NO_THING_CATEGORIES),
-)
-"""Kinds of findings on which training stops, or leaves out whole images."""
-
-
-@dataclasses.dataclass
-class Finding:
-    """Something that looks wrong.
-
-    Args:
-        kind: what.
-        count: how often.
-        examples: the first few, with their ids.
-    """
-
-    kind: str
-    count: int = 0
-    examples: list[str] = dataclasses.field(default_factory=list)
-
-    @property
-    def breaks_training(self) -> bool:
-        """Whether training stops on it, or leaves out whole images."""
-        return self.kind in TRAINING_BREAKS
-
-    def add(self, example: str) -> None:
-        """Counts one."""
-        self.count += 1
-        if len(self.examples) < _EXAMPLES:
-            self.examples.append(example)
-
-
-class Findings:
-    """What looks wrong, by kind."""
-
-    def __init__(self) -> None:
-        self._of_kind: dict[str, Finding] = {}
-
-    def note(self, kind: str, example: str) -> None:
-        """Counts one of a kind."""
-        self._of_kind.setdefault(kind, Finding(kind)).add(example)
-
-    def worst_first(self) -> list[Finding]:
-        """Those that break training, then the others, each in the order in which they came."""
-        return sorted(self._of_kind.values(), key=lambda finding: not finding.breaks_training)
+NEARLY_BLACK = "images that are nearly black"
+TURNED = "images that EXIF turns without a change of their size"
+SHARED_FILES = "files that several images name"
+REFUSED = "training is refused"
 
 
 @dataclasses.dataclass
@@ -82,6 +43,7 @@ class DataReport:
         num_images: images in it.
         num_images_without_objects: those that have none but crowd regions.
         num_objects: annotations that are no crowd regions.
+        num_usable: those that have a mask with pixels in the image.
         num_crowds: crowd regions.
         most_objects: of one image.
         categories: `id`, `name` and `objects`, their number, of each category.
@@ -94,6 +56,7 @@ class DataReport:
     num_images: int
     num_images_without_objects: int
     num_objects: int
+    num_usable: int
     num_crowds: int
     most_objects: int
     categories: list[dict[str, Any]]
@@ -103,62 +66,55 @@ class DataReport:
 
     @property
     def breaks_training(self) -> bool:
-        """Whether training stops on something found, or leaves out whole images."""
+        """Whether `condinst train` refuses the data."""
         return any(finding.breaks_training for finding in self.findings)
 
 
 def check_instances(data: CocoInstances, *, progress: bool = False) -> DataReport:
-    """Reads all images and annotations and looks for what would hurt training.
+    """Reads all images and annotations and looks for what would hurt training. Masks stay run lengths.
 
     Args:
-        data: what is checked. Unknown ids, and entries without their fields, were refused when it was opened.
+        data: what is checked.
         progress: show a progress bar.
     """
-    findings = Findings()
-    note = findings.note
-    with ThreadPoolExecutor() as pool:  # decoding images leaves Python's lock alone
-        problems = pool.map(lambda index: image_problem(data, index), range(len(data)))
-        for problem in track(problems, "Reading images", len(data), shown=progress):
-            if problem is not None:
-                note(UNREADABLE, problem)
+    findings = Findings(data.findings.worst_first())
+    surveyed = survey_instances(data)
+    problem = refusal(data, surveyed)
+    if problem is not None:
+        findings.note(REFUSED, problem, "refused")
+    check_images(data, findings, progress=progress)
 
-    crowds = 0
     objects_of_image = []
     objects_of_category: Counter[int | str] = Counter()
     object_sizes = {"small": 0, "medium": 0, "large": 0}
     for index in track(range(len(data)), "Checking annotations", len(data), shown=progress):
-        annotations = data.coco.imgToAnns[data.image_ids[index]]
+        annotations = data.annotations_of(index)
         objects = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
-        crowds += len(annotations) - len(objects)
         objects_of_image.append(len(objects))
         objects_of_category.update(annotation["category_id"] for annotation in objects)
-        for area, found in _check_image(data, index, annotations):
-            for kind, example in found:
-                note(kind, example)
+        for area, notes in _check_image(data, index, annotations):
+            for note in notes:
+                findings.note(*note)
             if area:
                 object_sizes["small" if area < _SMALL else "medium" if area < _MEDIUM else "large"] += 1
-    for key in ("images", "annotations", "categories"):
-        ids = Counter(entry["id"] for entry in data.coco.dataset[key])
-        for number in (number for number, times in ids.items() if times > 1):
-            note(f"ids of {key} that are used twice", str(number))
+    numbers = Counter(annotation["id"] for annotation in data.coco.dataset["annotations"])
+    for number in (number for number, times in numbers.items() if times > 1):
+        findings.note("ids of annotations that are used twice", shorten(number))
     categories = [
         {"id": number, "name": name, "objects": objects_of_category[number]}
         for number, name in zip(data.classes.category_ids, data.classes.class_names, strict=True)
     ]
     for category in categories:
         if not category["objects"]:
-            note("categories without objects", f"{category['id']} ({category['name']})")
-    if not len(data):
-        note(NO_IMAGES, str(data.annotations))
-    if not sum(objects_of_image):
-        note(NO_OBJECTS, str(data.annotations))
+            findings.note("categories without objects", f"{category['id']} ({category['name']})")
 
     return DataReport(
         name=str(data.annotations),
         num_images=len(data),
         num_images_without_objects=objects_of_image.count(0),
-        num_objects=sum(objects_of_image),
-        num_crowds=crowds,
+        num_objects=surveyed.num_objects,
+        num_usable=surveyed.num_usable,
+        num_crowds=surveyed.num_crowds,
         most_objects=max(objects_of_image, default=0),
         categories=categories,
         image_sizes=extreme_sizes(data),
@@ -173,59 +129,59 @@ def extreme_sizes(data: AnnotatedImages) -> dict[str, tuple[int, int]]:
     return {"smallest": sizes[0], "largest": sizes[-1]} if sizes else {}
 
 
-def image_problem(data: AnnotatedImages, index: int) -> str | None:
-    """Why an image cannot be read, or None."""
+def check_images(data: AnnotatedImages, findings: Findings, *, progress: bool) -> None:
+    """Reads all images, and notes those that cannot be used or look wrong, and files that two of them share."""
+    with ThreadPoolExecutor() as pool:  # decoding images leaves Python's lock alone
+        checked = pool.map(lambda index: image_notes(data, index), range(len(data)))
+        for notes in track(checked, "Reading images", len(data), shown=progress):
+            for note in notes:
+                findings.note(*note)
+    first_of_file: dict[str, int | str] = {}
+    for index, image_id in enumerate(data.image_ids):
+        path = os.path.normpath(data.image_path(index))
+        first = first_of_file.setdefault(path, image_id)
+        if first != image_id:
+            findings.note(SHARED_FILES, f"{path}: images {shorten(first)} and {shorten(image_id)}")
+
+
+def image_notes(data: AnnotatedImages, index: int) -> list[Note]:
+    """Why an image cannot be read, or what looks wrong in it."""
+    path = data.image_path(index)
     try:
-        data.image(index)
+        largest = int(data.image(index).max())
     except (OSError, ValueError) as error:
-        return str(error)
-    return None
+        return [(UNREADABLE, str(error), "left out")]
+    header = read_header(path)
+    if header is None:
+        return []
+    notes: list[Note] = []
+    if largest <= _DARK and (largest > 0 or header.deep):
+        hint = "; data of 10 or 12 bits in 16? Scale it to the whole range of its type" if header.deep else ""
+        notes.append((NEARLY_BLACK, f"{path}: no value above {largest} of 255{hint}", "suspicious"))
+    if header.orientation != 1 and header.upright_size == (header.height, header.width):
+        message = (
+            f"{path}: orientation {header.orientation}; images are read upright, and the size does not show whether the"
+            " annotations are, too"
+        )
+        notes.append((TURNED, message, "suspicious"))
+    return notes
 
 
 def _check_image(
     data: CocoInstances, index: int, annotations: list[dict[str, Any]]
-) -> Iterator[tuple[int, list[tuple[str, str]]]]:
-    """For each annotation of an image the area of its mask, 0 for crowd regions, and its findings (kind, example)."""
+) -> Iterator[tuple[int, list[Note]]]:
+    """For each annotation of an image the area of its mask, 0 for crowd regions and objects without, and its notes."""
     height, width = data.image_size(index)
-    seen: dict[tuple[int, bytes], int] = {}
+    seen: dict[tuple[int | str, bytes], int | str] = {}
     for annotation in annotations:
-        where = f"annotation {annotation['id']} of image {annotation['image_id']}"
-        found = []
-        x, y, w, h = annotation["bbox"]
-        box = (x, y, x + w, y + h)
-        if min(w, h) <= 0:
-            found.append(("boxes without area", f"{where}: {w} x {h}"))
-        elif x < -1 or y < -1 or box[2] > width + 1 or box[3] > height + 1:
-            found.append(("boxes that leave the image", f"{where}: {_text(box)} in an image of {width} x {height}"))
-        try:
-            segmentation = data.segmentation(annotation, height, width)
-        except ValueError as error:
-            yield 0, [*found, (BAD_SEGMENTATION, str(error))]
+        examined = examine(data, annotation, height, width)
+        if not examined.is_usable or annotation.get("iscrowd", 0):
+            yield 0, examined.findings
             continue
-        if segmentation is None:
-            yield 0, [*found, ("masks without area", where)]
-            continue
-        code = compress(segmentation, height, width)
-        x, y, w, h = coco_mask.toBbox(code).tolist()
-        mask_box = (x, y, x + w, y + h)
-        if _far(box, mask_box, height, width):
-            found.append(("boxes far from that of their mask", f"{where}: {_text(box)}, mask {_text(mask_box)}"))
-        if annotation.get("iscrowd", 0):
-            yield 0, found
-            continue
+        code = examined.mask.rle(height, width)
         first = seen.setdefault((annotation["category_id"], code["counts"]), annotation["id"])
+        notes = list(examined.findings)
         if first != annotation["id"]:
-            found.append(("annotations that are there twice", f"{where}: the same as {first}"))
-        yield int(coco_mask.area(code)), found
-
-
-def _far(box: tuple[float, ...], mask_box: tuple[float, ...], height: int, width: int) -> bool:
-    """Whether a side of a box, within the image, is more than 5 px and a tenth of the mask away from the mask's."""
-    tolerance = max(5.0, 0.1 * max(mask_box[2] - mask_box[0], mask_box[3] - mask_box[1]))
-    limits = (width, height, width, height)
-    inside = [min(max(side, 0), limit) for side, limit in zip(box, limits, strict=True)]
-    return any(abs(side - other) > tolerance for side, other in zip(inside, mask_box, strict=True))
-
-
-def _text(box: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{side:.4g}" for side in box) + ")"
+            where = f"annotation {shorten(annotation['id'])} of image {shorten(annotation['image_id'])}"
+            notes.append(("annotations that are there twice", f"{where}: the same as {first}", "suspicious"))
+        yield int(coco_mask.area(code)), notes

@@ -9,22 +9,18 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from condinst.data.check import (
-    NO_IMAGES,
-    NO_SEGMENTS,
-    NO_THING_CATEGORIES,
-    OTHER_SEGMENTS,
-    UNREADABLE,
-    UNREADABLE_SEGMENTS,
-    Finding,
-    Findings,
-    extreme_sizes,
-    image_problem,
-)
+from condinst.data.check import REFUSED, Note, check_images, extreme_sizes
+from condinst.data.findings import Finding, Findings
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.segment_runs import SegmentRuns
+from condinst.data.usable import refusal, survey_panoptic
 from condinst.messages import shorten
 from condinst.progress import track
+
+UNREADABLE_SEGMENTS = "segment files missing, unreadable or of another size"
+OTHER_SEGMENTS = "segment files with other ids than the JSON"
+NO_SEGMENTS = "no segments"
+NO_THING_CATEGORIES = "no categories of things"
 
 
 @dataclasses.dataclass
@@ -58,33 +54,37 @@ class PanopticReport:
 
     @property
     def breaks_training(self) -> bool:
-        """Whether training stops on something found, or leaves out whole images."""
+        """Whether `condinst train` refuses the data."""
         return any(finding.breaks_training for finding in self.findings)
 
 
 @dataclasses.dataclass
 class _Checked:
-    """One image: the pixels of each category, None for void, and the findings (kind, example)."""
+    """The segments of one image: the pixels of each category, None for void, and the findings."""
 
     pixels: Counter[int | str | None]
-    found: list[tuple[str, str]]
+    notes: list[Note]
 
 
 def check_panoptic(data: CocoPanoptic, *, progress: bool = False) -> PanopticReport:
     """Reads all images and segment files and looks for what would hurt training.
 
     Args:
-        data: what is checked. Unknown categories and entries without their fields were refused when it was opened.
+        data: what is checked.
         progress: show a progress bar.
     """
-    findings = Findings()
+    findings = Findings(data.findings.worst_first())
+    problem = refusal(data, survey_panoptic(data))
+    if problem is not None:
+        findings.note(REFUSED, problem, "refused")
+    check_images(data, findings, progress=progress)
     pixels: Counter[int | str | None] = Counter()
-    with ThreadPoolExecutor() as pool:  # decoding images leaves Python's lock alone
-        checked = pool.map(lambda index: _check_image(data, index), range(len(data)))
-        for one in track(checked, "Reading images", len(data), shown=progress):
-            pixels += one.pixels
-            for kind, example in one.found:
-                findings.note(kind, example)
+    with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
+        checked = pool.map(lambda index: _check_segments(data, index), range(len(data)))
+        for image in track(checked, "Reading segments", len(data), shown=progress):
+            pixels += image.pixels
+            for note in image.notes:
+                findings.note(*note)
 
     segments: Counter[int | str] = Counter()
     things_of_image = []
@@ -106,7 +106,6 @@ def check_panoptic(data: CocoPanoptic, *, progress: bool = False) -> PanopticRep
         if not category["segments"]:
             findings.note("categories without segments", f"{category['id']} ({category['name']})")
     for kind, is_so in (
-        (NO_IMAGES, not len(data)),
         (NO_SEGMENTS, not data.num_annotations),
         (NO_THING_CATEGORIES, not data.classes.num_classes),
         ("no things", not sum(things_of_image)),
@@ -128,19 +127,16 @@ def check_panoptic(data: CocoPanoptic, *, progress: bool = False) -> PanopticRep
     )
 
 
-def _check_image(data: CocoPanoptic, index: int) -> _Checked:
-    found = []
-    problem = image_problem(data, index)
-    if problem is not None:
-        found.append((UNREADABLE, problem))
+def _check_segments(data: CocoPanoptic, index: int) -> _Checked:
+    notes: list[Note] = []
     try:
         runs = data.segment_runs(index)
     except (OSError, ValueError) as error:
-        return _Checked(Counter(), [*found, (UNREADABLE_SEGMENTS, str(error))])
+        return _Checked(Counter(), [(UNREADABLE_SEGMENTS, str(error), "left out")])
     try:
         data.check_ids(index, runs)
     except ValueError as error:
-        found.append((OTHER_SEGMENTS, str(error)))
+        notes.append((OTHER_SEGMENTS, str(error), "left out"))
     infos = data.segments_info(index)
     where = f"image {data.image_ids[index]}"
     areas = dict(zip(runs.ids, runs.areas, strict=True))
@@ -149,20 +145,20 @@ def _check_image(data: CocoPanoptic, index: int) -> _Checked:
     for number, area in areas.items():
         pixels[category_of.get(number)] += area
     if pixels[None] == pixels.total():
-        found.append(("images that are all void", where))
+        notes.append(("images that are all void", where, "suspicious"))
     for info in infos:
         if info["id"] in areas:
-            found += _check_segment(info, areas[info["id"]], runs, f"segment {info['id']} of {where}")
-    return _Checked(pixels, found)
+            notes += _check_segment(info, areas[info["id"]], runs, f"segment {info['id']} of {where}")
+    return _Checked(pixels, notes)
 
 
-def _check_segment(info: dict[str, Any], area: int, runs: SegmentRuns, where: str) -> list[tuple[str, str]]:
+def _check_segment(info: dict[str, Any], area: int, runs: SegmentRuns, where: str) -> list[Note]:
     """Findings where the JSON tells other things of a segment than its pixels do; area and box may be left out."""
-    found = []
+    notes: list[Note] = []
     if info.get("area", area) != area:
-        found.append(("areas unlike the pixels", f"{where}: {shorten(info['area'])}, pixels {area}"))
+        notes.append(("areas unlike the pixels", f"{where}: {shorten(info['area'])}, pixels {area}", "suspicious"))
     if "bbox" in info:
         box = coco_mask.toBbox(runs.rle(info["id"])).astype(int).tolist()
         if info["bbox"] != box:
-            found.append(("boxes unlike the pixels", f"{where}: {shorten(info['bbox'])}, pixels {box}"))
-    return found
+            notes.append(("boxes unlike the pixels", f"{where}: {shorten(info['bbox'])}, pixels {box}", "suspicious"))
+    return notes

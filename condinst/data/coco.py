@@ -9,38 +9,39 @@ from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from condinst.classes import Classes
-from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, read_json
-from condinst.data.objects import Objects, Segmentation
-from condinst.data.rles import check_outlines, largest_number, mask_pixels, mass_centers
-from condinst.messages import shorten
-
-_FIELDS = {
-    "images": ("id", "file_name", "height", "width"),
-    "categories": ("id", "name"),
-    "annotations": ("id", "image_id", "category_id", "bbox", "segmentation"),
-}
-_LARGEST_COORDINATE = 1_000_000  # of a polygon in a file, in pixels; far outside of any image
-_LARGEST_BOX = 1_000_000_000  # of a box, which nothing is drawn of
+from condinst.data.annotated import AnnotatedImages, Target, Window
+from condinst.data.dialects import read_instances
+from condinst.data.entry_reader import Content
+from condinst.data.ids import sort_key
+from condinst.data.json_files import read_json
+from condinst.data.object_fields import Box, mask_box
+from condinst.data.objects import Objects
+from condinst.data.rles import mask_pixels
+from condinst.data.segmentations import Mask, bounds, compress, read_mask
 
 
 class CocoInstances(AnnotatedImages):
     """Images with the objects of a COCO instances file; images without objects are kept.
 
     An item is an image uint8 [3, H, W] RGB and a target with `boxes` float32 [G, 4] xyxy px, `labels` int64 [G],
-    `masks` bool [G, H, W] and `image_id`. Crowd regions and objects without area inside the image are left out.
-    Labels number the file's categories from 0 in the order of their ids, which may have gaps.
+    `masks` bool [G, H, W] and `image_id`. Crowd regions and objects without a mask that has pixels in the image are
+    left out; `condinst.data.usable.survey` counts them. Boxes are those of the masks, whatever `bbox` says. Labels
+    number the file's categories from 0 in the order of their ids, which may have gaps.
+
+    Files are read as different programs write them, see `condinst.data.dialects`. The attribute `findings` has what was
+    left out, and what was read in another way.
 
     Args:
         annotations: a COCO instances JSON file; polygons and RLE, compressed or not.
         images_dir: the folder that the file names in it are relative to.
 
     Raises:
-        ValueError: for a missing file or one that is not such a JSON; when an item is read, for a bad annotation or
-            an image of another size than the file says. The message names the file.
+        ValueError: for a missing file, one in which nothing can be understood, or one in which two images or two
+            categories have one id; when an item is read, for an image that is damaged or of another size than the file
+            says. The message names the file.
     """
 
     def __init__(self, annotations: str | Path, images_dir: str | Path) -> None:
@@ -51,7 +52,7 @@ class CocoInstances(AnnotatedImages):
         """The same from what such a file holds.
 
         Args:
-            content: the dict of the JSON.
+            content: the dict of the JSON. It is not changed.
             images_dir: the folder that the file names in it are relative to.
             name: where the content is from, for messages.
         """
@@ -60,9 +61,10 @@ class CocoInstances(AnnotatedImages):
         return data
 
     def _set_up(self, content: Any, annotations: Path, images_dir: Path) -> None:
-        self.coco = _index(content, annotations)
-        self._set_images(content["images"], annotations, images_dir)
-        self.classes = Classes.from_categories(self.coco.cats[number] for number in sorted(self.coco.cats))
+        entries = read_instances(content, annotations, images_dir)
+        self.coco = _index(entries)
+        self._set_images(entries.images, entries.findings, annotations, images_dir)
+        self.classes = Classes.from_categories(sorted(entries.categories, key=lambda entry: sort_key(entry["id"])))
         self._label_of = {category: label for label, category in enumerate(self.classes.category_ids)}
 
     @property
@@ -70,47 +72,49 @@ class CocoInstances(AnnotatedImages):
         """Number of annotations, crowd regions among them."""
         return len(self.coco.dataset["annotations"])
 
+    def annotations_of(self, index: int) -> list[dict[str, Any]]:
+        """The annotations of image `index`, crowd regions among them."""
+        return self.coco.imgToAnns.get(self.image_ids[index], [])
+
+    def mask(self, annotation: dict[str, Any], height: int, width: int) -> Mask:
+        """The mask of an annotation of an image of this size, or the reason why it has none."""
+        return read_mask(annotation["segmentation"], height, width)
+
     def target(self, index: int) -> Target:
         """The objects of image `index` with their masks as pixels, without reading the image."""
         objects = self.objects(index)
         height, width = objects.size
         self._check_masks(objects)
         codes = [compress(segmentation, height, width) for segmentation in objects.segmentations]
-        seen = mass_centers(codes)[1] > 0  # a polygon between the pixels is none
-        masks = mask_pixels(codes, np.arange(height), np.arange(width))
         return {
-            "boxes": objects.boxes[seen],
-            "labels": objects.labels[seen],
-            "masks": masks[seen],
+            "boxes": objects.boxes,
+            "labels": objects.labels,
+            "masks": mask_pixels(codes, np.arange(height), np.arange(width)),
             "image_id": objects.image_id,
         }
 
     def objects(self, index: int, window: Window | None = None) -> Objects:
-        """The objects of image `index` without pixels: polygons stay polygons.
+        """The objects of image `index` without pixels: polygons stay polygons. Those that cannot be used are left out.
 
         Args:
             index: of the image.
             window: (x1, y1, x2, y2) px: leave out objects whose box is outside; decoding them all takes longer than
                 the rest of a crop. Coordinates and masks stay those of the whole image.
-
-        Raises:
-            ValueError: a bad segmentation; the message names file and annotation.
         """
         height, width = self.image_size(index)
         boxes, labels, segmentations = [], [], []
-        for annotation in self.coco.imgToAnns[self.image_ids[index]]:
-            if annotation.get("iscrowd", 0):
+        for annotation in self.annotations_of(index):
+            if annotation.get("iscrowd", 0) or (window and _is_outside(annotation["segmentation"], window)):
                 continue
-            x, y, w, h = annotation["bbox"]
-            box = (max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
-            x1, y1, x2, y2 = window or (0, 0, width, height)
-            if min(box[2], x2) <= max(box[0], x1) or min(box[3], y2) <= max(box[1], y1):
+            mask = self.mask(annotation, height, width)
+            if mask.segmentation is None or mask.problem is not None:
                 continue
-            segmentation = self.segmentation(annotation, height, width)
-            if segmentation is not None:
-                boxes.append(box)
-                labels.append(self._label_of[annotation["category_id"]])
-                segmentations.append(segmentation)
+            box = mask_box(mask, height, width)
+            if window and not _overlaps(box, window):
+                continue
+            boxes.append(box)
+            labels.append(self._label_of[annotation["category_id"]])
+            segmentations.append(mask.segmentation)
         return Objects(
             boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
             labels=torch.tensor(labels, dtype=torch.int64),
@@ -119,85 +123,30 @@ class CocoInstances(AnnotatedImages):
             image_id=self.image_ids[index],
         )
 
-    def segmentation(self, annotation: dict[str, Any], height: int, width: int) -> Segmentation | None:
-        """The checked mask of one annotation of an image of this size; None where it has no pixel inside.
 
-        Raises:
-            ValueError: neither polygons nor sound run lengths; the message names file and annotation.
-        """
-        try:
-            segmentation = _check_segmentation(annotation["segmentation"], height, width)
-            return segmentation if _has_area(segmentation, height, width) else None
-        except ValueError as error:
-            message = f"{self.annotations}: annotation {annotation['id']}: bad segmentation: {error}"
-            raise ValueError(message) from error
-
-
-def compress(segmentation: Segmentation, height: int, width: int) -> dict[str, Any]:
-    """Checked polygons, or compressed run lengths, as compressed run lengths of this size."""
-    if isinstance(segmentation, dict):
-        return segmentation
-    return rle.merge(rle.frPyObjects(segmentation, height, width))
-
-
-def _check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
-    """Polygons as they are, run lengths compressed. Checks what pycocotools would read blindly."""
-    if isinstance(segmentation, list):
-        check_outlines(segmentation, _LARGEST_COORDINATE)
-        return segmentation
-    if not isinstance(segmentation, dict) or "counts" not in segmentation or "size" not in segmentation:
-        raise ValueError("expected a list of polygons, or run lengths with size and counts")
-    if not isinstance(segmentation["size"], (list, tuple)) or list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"expected a mask of {height} x {width}, got {shorten(segmentation['size'])}")
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) != height * width:
-            raise ValueError(f"expected run lengths that add up to the {height * width} pixels of the mask")
-        return rle.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    if not isinstance(counts, (str, bytes)):
-        raise ValueError(f"expected counts that are a list or a string, got {type(counts).__name__}")
-    return {"size": [height, width], "counts": counts if isinstance(counts, bytes) else counts.encode("ascii")}
-
-
-def _has_area(segmentation: Segmentation, height: int, width: int) -> bool:
-    """Whether a mask has a pixel inside the image. Run lengths are checked on the way."""
-    if isinstance(segmentation, list):
-        if any(_is_plainly_inside(polygon, height, width) for polygon in segmentation):
-            return True
-        if not segmentation:
-            return False
-    return int(mass_centers([compress(segmentation, height, width)])[1]) > 0
-
-
-def _is_plainly_inside(polygon: list[float], height: int, width: int) -> bool:
-    """Whether a polygon lies in the image and surely has pixels; False is no answer.
-
-    A circle of radius area / perimeter fits into it, and one of radius 1 holds the centre of a pixel.
-    """
-    points = np.array(polygon).reshape(-1, 2)
-    if (points < 0).any() or (points > (width, height)).any():
+def _is_outside(segmentation: Any, window: Window) -> bool:
+    """Whether polygons surely lie outside of a window; False for all other segmentations."""
+    if not isinstance(segmentation, list):
         return False
-    edges = np.roll(points, -1, axis=0) - points
-    doubled_area = abs(float((points[:, 0] * edges[:, 1] - points[:, 1] * edges[:, 0]).sum()))
-    return doubled_area > 2 * float(np.hypot(edges[:, 0], edges[:, 1]).sum())
+    try:
+        return not _overlaps(bounds(segmentation), window)
+    except (TypeError, ValueError, IndexError, KeyError):
+        return False
 
 
-def _index(content: Any, path: Path) -> COCO:
-    """Checks the content of an instances file, so that what follows can rely on its fields."""
-    check_content(path, content, "instances", _FIELDS)
-    images = {image["id"] for image in content["images"]}
-    categories = {category["id"] for category in content["categories"]}
-    for annotation in content["annotations"]:
-        where = f"{path}: annotation {annotation['id']}"
-        if annotation["image_id"] not in images:
-            raise ValueError(f"{where}: image_id {annotation['image_id']} is not among the images")
-        if annotation["category_id"] not in categories:
-            raise ValueError(f"{where}: category_id {annotation['category_id']} is not among the categories")
-        box = annotation["bbox"]
-        if not (isinstance(box, list) and len(box) == 4 and largest_number(box) <= _LARGEST_BOX):
-            raise ValueError(f"{where}: bbox: expected four numbers of at most {_LARGEST_BOX}, got {shorten(box)}")
+def _overlaps(box: Box, window: Window) -> bool:
+    """Whether a box has an area in common with a window; True where there is NaN."""
+    return not (box[2] <= window[0] or box[3] <= window[1] or box[0] >= window[2] or box[1] >= window[3])
+
+
+def _index(content: Content) -> COCO:
+    """The index of pycocotools."""
     coco = COCO()
-    coco.dataset = content
+    coco.dataset = {
+        "images": content.images,
+        "categories": content.categories,
+        "annotations": content.annotations,
+    }
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco.createIndex()
     return coco

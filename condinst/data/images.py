@@ -28,8 +28,11 @@ _opening = threading.Lock()
 
 _TILE = 2**16  # pixels that are converted at a time: few enough for the cache of a processor
 
-_DEEP_MODES = ("I", "F")  # how PIL's names of pixels of more than 8 bits begin
-_TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
+DEEP_MODES = ("I", "F")
+"""How PIL's names of pixels of more than 8 bits begin."""
+
+TURNED = (5, 6, 7, 8)
+"""The EXIF orientations that swap height and width."""
 
 Part: TypeAlias = "tuple[tuple[slice, slice], np.ndarray]"
 """A part of a picture, [h, w] or [h, w, C]: its rows and columns, and its pixels."""
@@ -143,6 +146,11 @@ def _pil_limit(limit: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
+def unlimited_pil() -> contextlib.AbstractContextManager[None]:
+    """While it is entered, PIL opens pictures of any size that this package knows, without a warning."""
+    return _pil_limit(MOST_PIXELS)
+
+
 def _load(image: Image.Image) -> None:
     """Decodes an image that was opened only, unless it is a program."""
     if image.format == "EPS" and getattr(image, "tile", None):
@@ -164,7 +172,7 @@ def tiles(image: Image.Image) -> Iterator[tuple[tuple[slice, slice], Image.Image
         yield (rows, columns), image if box == (0, 0, *image.size) else image.crop(box)
 
 
-def _orientation(image: Image.Image) -> object:
+def orientation_of(image: Image.Image) -> object:
     """The EXIF orientation; 1 is upright."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -174,7 +182,7 @@ def _orientation(image: Image.Image) -> object:
 
 def _stored(upright: np.ndarray, orientation: object) -> np.ndarray:
     """A view of an upright picture [3, H, W] in which the pixels lie as in a file with this orientation."""
-    if orientation in _TURNED:
+    if orientation in TURNED:
         upright = upright.transpose(0, 2, 1)
     if orientation in (3, 4, 6, 7):
         upright = upright[:, ::-1]
@@ -189,10 +197,10 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
     def parts() -> Iterator[Part]:
         return ((place, np.asarray(_as_rgb(tile, name))) for place, tile in tiles(image))
 
-    orientation = _orientation(image)
-    result = np.empty((3, width, height) if orientation in _TURNED else (3, height, width), np.uint8)
+    orientation = orientation_of(image)
+    result = np.empty((3, width, height) if orientation in TURNED else (3, height, width), np.uint8)
     convert = None
-    if image.mode.startswith(_DEEP_MODES):
+    if image.mode.startswith(DEEP_MODES):
         convert = _deep_rule(parts(), name, floating=image.mode.startswith("F"))
     _fill(_stored(result, orientation), parts(), convert)
     return torch.from_numpy(result)
@@ -200,7 +208,7 @@ def _from_pil(image: Image.Image, name: str) -> Tensor:
 
 def _as_rgb(image: Image.Image, name: str) -> Image.Image:
     """An image with one, three or four 8-bit channels, or deep pixels as they are."""
-    if image.mode.startswith(_DEEP_MODES) or image.mode in ("L", "RGB", "RGBA"):
+    if image.mode.startswith(DEEP_MODES) or image.mode in ("L", "RGB", "RGBA"):
         return image
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA")  # PIL warns when such a palette goes to RGB at once

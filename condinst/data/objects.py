@@ -30,5 +30,5 @@ class Objects:
     labels: Tensor
     segmentations: list[Segmentation]
     size: tuple[int, int]
-    image_id: int
+    image_id: int | str
     semantic: Tensor | None = None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from condinst.data.annotated import read_json
 from condinst.data.cityscapes import cityscapes_content, cityscapes_panoptic_content
 from condinst.data.coco import CocoInstances
+from condinst.data.entry_reader import entries_of
+from condinst.data.json_files import read_json
 from condinst.data.panoptic import CocoPanoptic
 
 
@@ -105,8 +106,8 @@ def open_annotated(
 
 def is_panoptic(content: Any) -> bool:
     """Whether the content of a COCO file is panoptic: whether its annotations are lists of segments."""
-    annotations = content.get("annotations") if isinstance(content, dict) else None
-    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    annotations = entries_of(content.get("annotations")) if isinstance(content, dict) else None
+    first = annotations[0] if annotations else None
     return isinstance(first, dict) and "segments_info" in first
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,11 @@ import torch
 from torch import Tensor
 
 from condinst.classes import Classes
-from condinst.data.annotated import AnnotatedImages, Target, Window, check_content, check_segments_info, read_json
+from condinst.data.annotated import AnnotatedImages, Target, Window
+from condinst.data.ids import Id, few_ids, sort_key
+from condinst.data.json_files import read_json
 from condinst.data.objects import Objects
+from condinst.data.panoptic_dialects import read_panoptic
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.data.rles import boxes_of_rles, mask_pixels
 from condinst.data.segment_runs import SegmentRuns
@@ -26,13 +27,6 @@ UNLISTED_IDS_ARE_VOID = "unlisted_ids_are_void"
 VOID = -1
 """The panoptic label of pixels that belong to no segment."""
 
-_FIELDS = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("image_id", "file_name", "segments_info"),
-    "categories": ("id", "name", "isthing"),
-}
-_NAMED_IDS = 5
-
 
 class CocoPanoptic(AnnotatedImages):
     """Images with the segments of a COCO panoptic file: things, which are counted, and stuff, which is not.
@@ -40,7 +34,8 @@ class CocoPanoptic(AnnotatedImages):
     An item is an image uint8 [3, H, W] RGB and a target with `boxes` float32 [G, 4] xyxy px, `labels` int64 [G],
     `masks` bool [G, H, W] and `image_id` of the things, crowd regions left out, and `semantic`, int16 [H, W], the
     panoptic labels of all pixels: things 0 .. T-1, stuff T .. T+S-1, each in the order of the category ids, void -1.
-    Crowd regions count as their category in it. Masks do not overlap; boxes are those of the masks.
+    Crowd regions count as their category in it. Masks do not overlap; boxes are those of the masks. An image whose
+    annotation is missing or bad is left out, which the attribute `findings` counts.
 
     Args:
         annotations: a COCO panoptic JSON file.
@@ -48,10 +43,9 @@ class CocoPanoptic(AnnotatedImages):
         segments_dir: the folder of its PNG files; by default the one beside it with its name without `.json`.
 
     Raises:
-        ValueError: for a missing file or one that is not such a JSON: without a field, with unknown category ids, with
-            an image that has not exactly one annotation, or an id twice. When an item is read, for an image or a PNG of
-            another size than the file says, and for ids that are not in both the PNG and the file. The message names
-            the file.
+        ValueError: for a missing file, one in which nothing can be understood, or one in which an id is used twice.
+            When an item is read, for an image or a PNG of another size than the file says, and for ids that are not in
+            both the PNG and the file. The message names the file.
     """
 
     def __init__(self, annotations: str | Path, images_dir: str | Path, segments_dir: str | Path | None = None) -> None:
@@ -76,15 +70,17 @@ class CocoPanoptic(AnnotatedImages):
         return data
 
     def _set_up(self, content: Any, annotations: Path, images_dir: Path, segments_dir: str | Path | None) -> None:
-        _check(content, annotations)
-        self._set_images(content["images"], annotations, images_dir)
         self.segments_dir = annotations.with_suffix("") if segments_dir is None else Path(segments_dir)
-        categories = sorted(content["categories"], key=lambda category: category["id"])
+        entries = read_panoptic(content, annotations, images_dir, self.segments_dir)
+        self._set_images(entries.images, entries.findings, annotations, images_dir)
+        categories = sorted(entries.categories, key=lambda category: sort_key(category["id"]))
         things = [category for category in categories if category["isthing"]]
         stuff = [category for category in categories if not category["isthing"]]
         self.classes = Classes.from_categories(things, stuff)
         self.label_of = {category: label for label, category in enumerate(self.classes.panoptic_category_ids)}
-        self._annotation_of = {annotation["image_id"]: annotation for annotation in content["annotations"]}
+        self._annotation_of: dict[Id, dict[str, Any]] = {
+            annotation["image_id"]: annotation for annotation in entries.annotations
+        }
         self._unlisted_are_void = bool(content.get(UNLISTED_IDS_ARE_VOID, False))
         self._right: set[int] = set()
 
@@ -177,8 +173,8 @@ class CocoPanoptic(AnnotatedImages):
         listed = {info["id"] for info in self.segments_info(index)}
         unknown = set() if self._unlisted_are_void else set(runs.ids) - listed - {0}
         missing = listed - set(runs.ids)
-        problems = [f"segment ids that {self.annotations} lacks: {_some(unknown)}"] * bool(unknown)
-        problems += [f"no pixel of the segment ids {_some(missing)} of {self.annotations}"] * bool(missing)
+        problems = [f"segment ids that {self.annotations} lacks: {few_ids(unknown)}"] * bool(unknown)
+        problems += [f"no pixel of the segment ids {few_ids(missing)} of {self.annotations}"] * bool(missing)
         if problems:
             raise ValueError(f"{path}: {'; '.join(problems)}")
 
@@ -227,44 +223,3 @@ class CocoPanoptic(AnnotatedImages):
             "image_id": objects.image_id,
             "semantic": objects.semantic,
         }
-
-
-def _check(content: Any, path: Path) -> None:
-    """Checks the content of a panoptic file, so that what follows can rely on its fields."""
-    check_content(path, content, "panoptic", _FIELDS)
-    for key, field in (("images", "id"), ("categories", "id"), ("annotations", "image_id")):
-        twice = _repeated(entry[field] for entry in content[key])
-        if twice:
-            raise ValueError(f"{path}: {key}: {field} that are used twice: {_some(twice)}")
-    if len(content["categories"]) > np.iinfo(np.int16).max:
-        raise ValueError(f"{path}: categories: expected at most {np.iinfo(np.int16).max}")
-    images = {image["id"] for image in content["images"]}
-    annotated = {annotation["image_id"] for annotation in content["annotations"]}
-    if annotated - images:
-        raise ValueError(f"{path}: annotations: image_id that are not among the images: {_some(annotated - images)}")
-    if images - annotated:
-        raise ValueError(f"{path}: images without an annotation: {_some(images - annotated)}")
-    categories = {category["id"] for category in content["categories"]}
-    for annotation in content["annotations"]:
-        where = f"image {annotation['image_id']}: segments_info"
-        infos = annotation["segments_info"]
-        check_segments_info(path, infos, where, "panoptic")
-        for info in infos:
-            if info["category_id"] not in categories:
-                raise ValueError(
-                    f"{path}: {where}: id {info['id']}: category_id {info['category_id']} is not among the categories"
-                )
-        twice = _repeated(info["id"] for info in infos)
-        if twice:
-            raise ValueError(f"{path}: {where}: ids that are used twice: {_some(twice)}")
-
-
-def _repeated(values: Iterable[Any]) -> set[Any]:
-    return {value for value, times in Counter(values).items() if times > 1}
-
-
-def _some(values: set[Any]) -> str:
-    """The first few of some ids, numbers before text."""
-    numbers = sorted(values, key=lambda value: (isinstance(value, str), value))
-    rest = len(numbers) - _NAMED_IDS
-    return ", ".join(map(str, numbers[:_NAMED_IDS])) + (f" and {rest} more" if rest > 0 else "")

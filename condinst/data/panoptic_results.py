@@ -10,7 +10,8 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
-from condinst.data.annotated import check_entries, check_segments_info, read_json
+from condinst.data.entry_checks import check_entries, check_segments_info
+from condinst.data.json_files import read_json
 from condinst.data.panoptic_png import write_segment_ids
 
 Segments = list[dict[str, Any]]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 from condinst.data.annotated import AnnotatedImages
 from condinst.data.panoptic import CocoPanoptic
+from condinst.data.usable import refusal, survey
+from condinst.distributed import launched_rank
 from condinst.models.config import CondInstConfig
 
 
@@ -12,7 +16,10 @@ def check_training_data(data: AnnotatedImages, config: CondInstConfig) -> None:
 
     Raises:
         ValueError: the data is not of the kind that the model needs, its classes are not those of the model, or it has
-            no images or no annotations.
+            no object that can be used, see `refusal`.
+
+    Warns:
+        UserWarning: of objects that are left out, or read in another way than they are written, with counts.
     """
     if config.panoptic and not isinstance(data, CocoPanoptic):
         raise ValueError(
@@ -22,7 +29,9 @@ def check_training_data(data: AnnotatedImages, config: CondInstConfig) -> None:
         expected, actual = getattr(data.classes, name), getattr(config, name)
         if actual != expected:
             raise ValueError(f"{name}: expected {expected}, the categories of {data.annotations}, got {actual}")
-    if not len(data):
-        raise ValueError(f"{data.annotations}: expected at least one image to train on, got none")
-    if not data.num_annotations:
-        raise ValueError(f"{data.annotations}: expected at least one annotation to train on, got none")
+    surveyed = survey(data)
+    problem = refusal(data, surveyed)
+    if problem is not None:
+        raise ValueError(problem)
+    if str(surveyed) and launched_rank() == 0:
+        warnings.warn(str(surveyed), stacklevel=3)

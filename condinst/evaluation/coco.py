@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +17,12 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from torch import nn
 
-from condinst.data.coco import CocoInstances, compress
-from condinst.data.rles import encode_masks, largest_number, rle_to_json
+from condinst.data.coco import CocoInstances
+from condinst.data.findings import Finding
+from condinst.data.ids import Id
+from condinst.data.object_fields import agrees, mask_box, read_area, read_box
+from condinst.data.rles import encode_masks, rle_to_json
+from condinst.data.usable import nothing_usable, survey_instances
 from condinst.distributed import rank
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.matching import Accumulated, accumulate, choose_backend, mean_known
@@ -29,9 +35,7 @@ from condinst.evaluation.runner import (
     run_model,
 )
 from condinst.files import write_json
-from condinst.messages import shorten
 
-_LARGEST_AREA = 1e18  # far beyond any picture
 _AREAS = ("all", "small", "medium", "large")
 _KINDS = {"box": "bbox", "mask": "segm"}
 
@@ -42,6 +46,23 @@ class _Results:
 
     boxes: list[dict[str, Any]]
     masks: list[dict[str, Any]]
+
+
+@dataclass
+class _Truth:
+    """What detections are compared with.
+
+    Args:
+        coco: the annotations, completed.
+        image_ids: of the images that count.
+        objects_left_out: annotations that are not in it.
+        findings: what is unusual in the annotations.
+    """
+
+    coco: COCO
+    image_ids: list[Id]
+    objects_left_out: int
+    findings: list[Finding]
 
 
 class InstanceEvaluator:
@@ -83,6 +104,7 @@ class InstanceEvaluator:
         self.curves = curves
         if self.results_path is not None:
             check_output(self.results_path, [data.annotations])
+        self._has_warned = False
 
     def check(self, max_images: int = 0) -> None:
         """See `Evaluator.check`."""
@@ -98,10 +120,13 @@ class InstanceEvaluator:
                 `mask_format` is asked for run lengths, so that no masks of image size are made.
 
         Returns:
-            Also `box` and `mask`, see `average_precision`; `max_detections`; `evaluator`, the name of the backend; with
-            `curves`, `curves`: {"box": ..., "mask": ...}, see `precision_recall`.
+            Also `box` and `mask`, see `average_precision`; `max_detections`; `evaluator`, the name of the backend;
+            `objects_left_out`, the number of objects without a mask that can be read, which the scores are without;
+            `findings`, what is unusual in the annotations; with `curves`, `curves`: {"box": ..., "mask": ...}, see
+            `precision_recall`.
         """
-        truth, image_ids = self._read_truth(max_images)
+        truth = self._read_truth(max_images)
+        image_ids = truth.image_ids
 
         def to_result(index: int, detections: dict[str, Any] | None) -> _Results:
             if detections is None:
@@ -120,19 +145,32 @@ class InstanceEvaluator:
         per_image = [outcome.result for outcome in outcomes]
         if self.results_path is not None and rank() == 0:
             write_json(self.results_path, _merged(per_image))
-        return {**self._scores(per_image, truth, image_ids), **report(self.data, outcomes)}
+        about = {
+            "objects_left_out": truth.objects_left_out,
+            "findings": [dataclasses.asdict(finding) for finding in truth.findings],
+        }
+        return {**self._scores(per_image, truth.coco, image_ids), **about, **report(self.data, outcomes)}
 
-    def _read_truth(self, max_images: int) -> tuple[COCO, list[int]]:
-        """The annotations as the evaluators need them, and the ids of the images that count."""
-        image_ids = self.data.image_ids[: image_count(self.data, max_images)]
-        if not any(self.data.coco.imgToAnns[image_id] for image_id in image_ids):
+    def _read_truth(self, max_images: int) -> _Truth:
+        """The annotations as the evaluators need them. What is left out of them is a warning, once."""
+        count = image_count(self.data, max_images)
+        image_ids = self.data.image_ids[:count]
+        if not any(map(self.data.annotations_of, range(count))):
             raise ValueError(
-                f"{self.data.annotations}: expected annotations to compare with, got none in {len(image_ids)} images"
+                f"{self.data.annotations}: expected annotations to compare with, got none in {count} images"
             )
-        check_images(self.data, len(image_ids))
-        return _complete_truth(self.data, image_ids), image_ids
+        surveyed = survey_instances(self.data, count)
+        if not surveyed.num_usable:
+            raise ValueError(nothing_usable(self.data, surveyed))
+        left_out = surveyed.num_objects - surveyed.num_usable - surveyed.num_empty + surveyed.num_left_out
+        if str(surveyed) and not self._has_warned and rank() == 0:
+            missed = f"; {surveyed.num_empty} objects without pixels count as missed" if surveyed.num_empty else ""
+            warnings.warn(f"{surveyed}; the score is without {left_out} objects{missed}", stacklevel=3)
+            self._has_warned = True
+        check_images(self.data, count)
+        return _Truth(_complete_truth(self.data, image_ids), image_ids, left_out, surveyed.findings)
 
-    def _scores(self, per_image: list[_Results], truth: COCO, image_ids: list[int]) -> dict[str, Any]:
+    def _scores(self, per_image: list[_Results], truth: COCO, image_ids: list[Id]) -> dict[str, Any]:
         results = {
             "box": [row for image in per_image for row in image.boxes],
             "mask": [row for image in per_image for row in image.masks],
@@ -178,7 +216,7 @@ def evaluate_coco(
 
 
 def coco_results(
-    detections: dict[str, Any], image_id: int, category_ids: Sequence[int | str | None]
+    detections: dict[str, Any], image_id: Id, category_ids: Sequence[int | str | None]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The detections of one image in COCO's results format, boxes and masks apart.
 
@@ -215,43 +253,40 @@ def _merged(per_image: list[_Results]) -> list[dict[str, Any]]:
     ]
 
 
-def _complete_truth(data: CocoInstances, image_ids: list[int]) -> COCO:
-    """The annotations of some images as the evaluators need them.
+def _complete_truth(data: CocoInstances, image_ids: list[Id]) -> COCO:
+    """The annotations of the first images as the evaluators need them.
 
-    Masks become run lengths; a missing `area` is that of the mask, a missing `iscrowd` 0. Ids count from 1, because
-    both evaluators take a match with an object of id 0 for none. The data's own annotations stay as they are.
-
-    Raises:
-        ValueError: a bad segmentation or area; the message names file and annotation.
+    Masks become run lengths. The box is the annotated one if it agrees with the mask, and else that of the mask; an
+    `area` that is no positive number is that of the mask. Objects without pixels stay, and count as missed, as in
+    pycocotools. Objects without a mask that can be read are left out. The data's own annotations stay as they are.
     """
     annotations: list[dict[str, Any]] = []
-    for index, image_id in enumerate(image_ids):
+    for index in range(len(image_ids)):
         height, width = data.image_size(index)
-        for annotation in data.coco.imgToAnns[image_id]:
-            segmentation = data.segmentation(annotation, height, width)
-            if segmentation is None:  # counts as missed, as in pycocotools
-                segmentation = rle.frPyObjects({"size": [height, width], "counts": [height * width]}, height, width)
-            code = compress(segmentation, height, width)
-            area = annotation.get("area", float(rle.area(code)))
-            if largest_number([area]) > _LARGEST_AREA:
-                raise ValueError(
-                    f"{data.annotations}: annotation {annotation['id']}: area: expected a number, got {shorten(area)}"
-                )
+        for annotation in data.annotations_of(index):
+            mask = data.mask(annotation, height, width)
+            if mask.problem is not None and not mask.is_empty:
+                continue
+            code = mask.rle(height, width)
+            box, corners = read_box(annotation), mask_box(mask, height, width)
+            if box is None or not (mask.is_empty or agrees(box, corners, height, width)):
+                box = (corners[0], corners[1], corners[2] - corners[0], corners[3] - corners[1])
+            area = read_area(annotation, height, width)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": image_id,
+                    "image_id": annotation["image_id"],
                     "category_id": annotation["category_id"],
-                    "bbox": annotation["bbox"],
-                    "area": area,
-                    "iscrowd": annotation.get("iscrowd", 0),
+                    "bbox": list(box),
+                    "area": float(rle.area(code)) if area is None else area,
+                    "iscrowd": int(annotation.get("iscrowd", 0)),
                     "segmentation": code,
                 }
             )
     truth = COCO()
     # without the fields of the file that nobody needs, which may be anything
     truth.dataset = {
-        "images": [{key: data.coco.imgs[image_id][key] for key in ("id", "height", "width")} for image_id in image_ids],
+        "images": [{key: data.images[image_id][key] for key in ("id", "height", "width")} for image_id in image_ids],
         "categories": data.classes.to_categories(),
         "annotations": annotations,
     }
@@ -266,7 +301,7 @@ def average_precision(
     kind: str,
     *,
     max_detections: int,
-    image_ids: list[int],
+    image_ids: list[Id],
     backend: str = "auto",
 ) -> dict[str, Any]:
     """COCO average precision with any number of detections per image.
@@ -274,7 +309,7 @@ def average_precision(
     COCOeval's own summary is hard-wired to 100 detections; the numbers here are the same at 100.
 
     Args:
-        truth: annotations with `area` and `iscrowd`. The evaluators add fields to them.
+        truth: annotations with `area` and `iscrowd`.
         results: detections in COCO's results format.
         kind: "bbox" or "segm".
         max_detections: detections per image and class that count, best first.

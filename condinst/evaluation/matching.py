@@ -6,12 +6,17 @@ import contextlib
 import importlib
 import importlib.util
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from condinst.classes import distinct_names
+from condinst.data.ids import IdTable, sort_key
+from condinst.messages import shorten
 
 BACKENDS = ("auto", "pycocotools", "faster-coco-eval")
 
@@ -52,18 +57,29 @@ def choose_backend(name: str) -> str:
 
 
 def accumulate(
-    truth: COCO, results: list[dict[str, Any]], kind: str, *, max_detections: int, image_ids: list[int], backend: str
+    truth: COCO,
+    results: list[dict[str, Any]],
+    kind: str,
+    *,
+    max_detections: int,
+    image_ids: Sequence[int | str],
+    backend: str,
 ) -> Accumulated:
     """Matches detections to objects.
 
     Args:
-        truth: annotations with `area` and `iscrowd`. The evaluators add fields to them.
-        results: detections in COCO's results format; with `bbox` for boxes, without for masks.
+        truth: annotations with `area` and `iscrowd`. It is not changed.
+        results: detections in COCO's results format; with `bbox` for boxes, without for masks. Those of categories that
+            the truth does not have are dropped.
         kind: "bbox" or "segm".
         max_detections: detections per image and class that count, best first.
         image_ids: the images that count.
         backend: one of `BACKENDS`.
+
+    Raises:
+        ValueError: a result of an image that the truth does not have.
     """
+    numbered = _Numbered(truth)
     make_coco: Any = COCO
     make_evaluator: Any = COCOeval
     if choose_backend(backend) == "faster-coco-eval":
@@ -71,15 +87,16 @@ def accumulate(
         make_coco, make_evaluator = library.COCO, library.COCOeval_faster
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         objects, found = make_coco(), make_coco()
-        objects.dataset = truth.dataset
+        objects.dataset = numbered.dataset
         objects.createIndex()
-        if results:
-            found = objects.loadRes([dict(result) for result in results])  # it adds fields to them
+        rows = numbered.results(results)
+        if rows:
+            found = objects.loadRes(rows)
         else:  # which pycocotools cannot load
-            found.dataset = {**truth.dataset, "annotations": []}
+            found.dataset = {**numbered.dataset, "annotations": []}
             found.createIndex()
         evaluator = make_evaluator(objects, found, kind)
-        evaluator.params.imgIds = image_ids
+        evaluator.params.imgIds = [numbered.image_numbers[image_id] for image_id in image_ids]
         evaluator.params.maxDets = [max_detections]
         evaluator.evaluate()
         evaluator.accumulate()
@@ -88,8 +105,59 @@ def accumulate(
         recall=np.asarray(evaluator.eval["recall"])[..., 0],
         iou_thresholds=evaluator.params.iouThrs,
         recall_thresholds=evaluator.params.recThrs,
-        class_names=tuple(str(truth.cats[category]["name"]) for category in evaluator.params.catIds),
+        class_names=numbered.class_names,
     )
+
+
+class _Numbered:
+    """A truth whose images, categories and annotations are numbered from 1: evaluators compute with ids in 64 bits.
+
+    They also take a match with an object of id 0 for none, and add fields to what they get.
+
+    Args:
+        truth: with ids of any size, or text.
+    """
+
+    def __init__(self, truth: COCO) -> None:
+        content = truth.dataset
+        categories = sorted(content["categories"], key=lambda category: sort_key(category["id"]))
+        self.image_numbers = {image["id"]: number for number, image in enumerate(content["images"], start=1)}
+        self._category_numbers = {category["id"]: number for number, category in enumerate(categories, start=1)}
+        self._images, self._categories = IdTable(self.image_numbers), IdTable(self._category_numbers)
+        self.class_names = tuple(
+            distinct_names(
+                [str(category["name"]) for category in categories], [category["id"] for category in categories]
+            )
+        )
+        self.dataset = {
+            "images": [{**image, "id": self.image_numbers[image["id"]]} for image in content["images"]],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(self.class_names, start=1)],
+            "annotations": [
+                {
+                    **annotation,
+                    "id": number,
+                    "image_id": self.image_numbers[annotation["image_id"]],
+                    "category_id": self._category_numbers[annotation["category_id"]],
+                }
+                for number, annotation in enumerate(content["annotations"], start=1)
+            ],
+        }
+
+    def results(self, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Copies of results with the same numbers, without those of unknown categories."""
+        rows = []
+        for result in results:
+            image_id = self._images.find(result["image_id"])
+            if image_id is None:
+                raise ValueError(f"results: image_id {shorten(result['image_id'])} is not among the images of the data")
+            category_id = self._categories.find(result["category_id"])
+            if category_id is not None:
+                numbers = {
+                    "image_id": self.image_numbers[image_id],
+                    "category_id": self._category_numbers[category_id],
+                }
+                rows.append({**result, **numbers})
+        return rows
 
 
 def mean_known(values: np.ndarray) -> float:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from condinst.classes import Classes
+from condinst.classes import Classes, distinct_names
+from condinst.data.ids import sort_key
 from condinst.evaluation.categories import few
 from condinst.evaluation.runner import mean
+from condinst.messages import shorten
 
 Segments = Sequence[dict[str, Any]]
 
@@ -142,9 +144,9 @@ def _categories(
         raise ValueError(
             f"{where}: expected pixels in the map for each entry in segments_info, got none for {few(unseen)}"
         )
-    unknown = sorted(set(categories.values()) - set(category_ids))
+    unknown = sorted(set(categories.values()) - set(category_ids), key=sort_key)
     if unknown:
-        raise ValueError(f"{where}: expected category ids of the data, got {few(unknown)}")
+        raise ValueError(f"{where}: expected category ids of the data, got {few(list(map(shorten, unknown)))}")
     return categories
 
 
@@ -165,15 +167,15 @@ def summarize(per_image: Iterable[dict[int, Counts]], classes: Classes) -> dict[
         `SQ`, `RQ`, `TP`, `FP`, `FN`, `isthing`; a name that several categories have gets the id behind it.
     """
     things, stuff = classes.category_ids, classes.stuff_category_ids
-    names = dict(zip(things + stuff, classes.panoptic_names, strict=True))
+    ids = things + stuff
+    names = dict(zip(ids, distinct_names(classes.panoptic_names, ids), strict=True))
     total = {category: Counts() for category in names}
     for image_counts in per_image:
         for category, counts in image_counts.items():
             total[category] += counts
     quality = {category: counts.quality() for category, counts in total.items()}
-    listed = list(names.values())
     per_class = {
-        (names[category] if listed.count(names[category]) == 1 else f"{names[category]} ({category})"): {
+        names[category]: {
             **quality[category],
             "TP": counts.tp,
             "FP": counts.fp,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
 
 def check_images(data: AnnotatedImages, count: int) -> None:
     """Raises a ValueError where none of the first `count` images is there."""
-    if not any(data.image_path(index).is_file() for index in range(count)):
+    if not any(os.path.isfile(data.image_path(index)) for index in range(count)):
         example = f"; {data.image_path(0)} and all others are missing" if count else ""
         raise ValueError(f"images: expected the folder of the images of {data.annotations}{example}")
 

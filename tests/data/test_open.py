@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from condinst.data.annotated import read_json
 from condinst.data.coco import CocoInstances
+from condinst.data.json_files import read_json
 from condinst.data.open import is_panoptic, open_annotated, open_instances, open_panoptic
 from condinst.data.panoptic import CocoPanoptic
 

@@ -250,7 +250,6 @@ def assign(value: Any, *path: Any) -> Callable[[Any], None]:
             r"image 8: segments_info\[2\]: missing category_id",
         ),
         (assign(None, "annotations", 0, "segments_info"), "expected a list under 'image 8: segments_info'"),
-        (assign(0, "images", 0, "width"), "image 8: expected a height and a width"),
         (assign(7, "annotations", 0, "segments_info", 2, "category_id"), "image 8.*id 11: category_id 7 is not among"),
         (assign(12, "annotations", 0, "segments_info", 2, "id"), "image 8: segments_info: ids that are used twice: 12"),
         (
@@ -261,7 +260,7 @@ def assign(value: Any, *path: Any) -> Callable[[Any], None]:
             assign("5", "annotations", 0, "segments_info", 2, "id"),
             r"image 8: .*\[2\]: id: expected a whole number of at .* got '5'",
         ),
-        (assign(9, "annotations", 0, "image_id"), "annotations: image_id that are not among the images: 9"),
+        (assign(9, "annotations", 0, "image_id"), r"annotations\[0\]: image_id 9 is not among the images"),
         (assign([], "annotations"), "images without an annotation: 8"),
         (
             lambda content: content["annotations"].append(content["annotations"][0]),
@@ -272,7 +271,6 @@ def assign(value: Any, *path: Any) -> Callable[[Any], None]:
             assign([1], "annotations", 0, "segments_info", 2, "category_id"),
             r".*\[2\]: category_id: expected .* got \[1\]",
         ),
-        (assign(None, "annotations", 0, "segments_info", 2, "iscrowd"), r".*\[2\]: iscrowd: expected 0 or 1, got None"),
         (
             assign("yes", "annotations", 0, "segments_info", 2, "iscrowd"),
             r".*\[2\]: iscrowd: expected 0 or 1, got 'yes'",
@@ -290,17 +288,10 @@ def assign(value: Any, *path: Any) -> Callable[[Any], None]:
             assign({}, "annotations", 0, "image_id"),
             r"annotations\[0\]: image_id: expected a whole number or text, got {}",
         ),
-        (assign("0", "categories", 1, "isthing"), r"categories\[1\]: isthing: expected 0 or 1, got '0'"),
-        (assign("3", "categories", 2, "id"), r"categories\[2\]: id: expected all .* or all text, got '3' after 200"),
+        (assign("no", "categories", 1, "isthing"), r"categories\[1\]: isthing: expected 0 or 1, got 'no'"),
         (
             lambda content: content["images"].append({**content["images"][0], "id": "8"}),
-            r"images\[1\]: id: expected all whole numbers or all text, got '8' after 8",
-        ),
-        (
-            lambda content: content["annotations"].extend(
-                {**content["annotations"][0], "image_id": i} for i in ("b", 9)
-            ),
-            "annotations: image_id that are not among the images: 9, b",
+            "images: id that are used twice, as a number and as text: 8",
         ),
         (lambda content: content["images"].append(content["images"][0]), "images: id that are used twice: 8"),
         (assign(3, "categories", 0, "id"), "categories: id that are used twice: 3"),

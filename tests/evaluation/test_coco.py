@@ -237,28 +237,87 @@ def test_incomplete_annotations(data: CocoInstances, tmp_path: Path, backend: st
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "message"),
-    [
-        ([[1, 2]], "annotation 3: bad segmentation"),
-        ({"size": [3, 3], "counts": [9]}, "annotation 3: .*expected a mask of 64 x 64, got"),
-    ],
+    "segmentation", [[[1, 2]], [], None, {"size": [3, 3], "counts": [9]}, [[0.1, 0.1, 0.5, 0.1, 0.5, 0.5]]]
 )
-def test_a_bad_annotation_is_named_first(data: CocoInstances, tmp_path: Path, segmentation: Any, message: str) -> None:
+def test_a_bad_mask_is_left_out_and_counted(
+    data: CocoInstances, tmp_path: Path, backend: str, segmentation: Any
+) -> None:
     content = json.loads(data.annotations.read_text())
-    content["annotations"][2]["segmentation"] = segmentation
-    bad = CocoInstances(write_json(tmp_path, content), data.images_dir)
-    model = Oracle(bad)
-    with pytest.raises(ValueError, match=message):
-        InstanceEvaluator(bad).evaluate(model)
-    assert model.asked == 0
+    content["annotations"].append({**content["annotations"][2], "id": 99, "segmentation": segmentation})
+    more = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    evaluator = InstanceEvaluator(more, backend=backend)
+    with pytest.warns(
+        UserWarning, match=r"10 of 11 objects can be used.* \(annotation 99 .* the score is without 1 obj"
+    ):
+        evaluator.check()
+    scores = evaluator.evaluate(Oracle(more))
+    assert scores["mask"]["AR"] == scores["box"]["AR"] == pytest.approx(1)
+    assert scores["objects_left_out"] == 1 and scores["findings"][0]["count"] == 1
+    assert json.dumps(json_ready(scores), allow_nan=False)
 
 
 def test_an_object_without_pixels_counts_as_missed(data: CocoInstances, tmp_path: Path, backend: str) -> None:
+    """As in pycocotools, so that the scores of COCO stay those of COCO."""
     content = json.loads(data.annotations.read_text())
-    content["annotations"].append({**content["annotations"][0], "id": 99, "segmentation": [], "bbox": [0, 0, 3, 3]})
+    between = [[3.1, 4.1, 3.2, 4.1, 3.2, 4.2]]
+    content["annotations"].append(
+        {**content["annotations"][0], "id": 99, "segmentation": between, "bbox": [0, 0, 3, 3]}
+    )
     more = CocoInstances(write_json(tmp_path, content), data.images_dir)
-    scores = InstanceEvaluator(more, backend=backend).evaluate(Oracle(more))
+    with pytest.warns(UserWarning, match="without 0 objects; 1 objects without pixels count as missed"):
+        scores = InstanceEvaluator(more, backend=backend).evaluate(Oracle(more))
     assert scores["mask"]["AR"] == scores["box"]["AR"] == pytest.approx(10 / 11)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iscrowd": 1}, {"segmentation": None}, {"segmentation": [[0.1, 0, 0.2, 0.5, 0.3, 0.4]]}]
+)
+def test_nothing_that_can_be_scored(data: CocoInstances, tmp_path: Path, change: dict[str, Any]) -> None:
+    content = json.loads(data.annotations.read_text())
+    content["annotations"] = [entry | change for entry in content["annotations"]]
+    nothing = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    with pytest.raises(ValueError, match="expected objects with masks, but no object can be used"):
+        InstanceEvaluator(nothing).check()
+
+
+@pytest.mark.parametrize("box", [None, [], [0, 0, 0, 0], [40, 40, -5, -5], [1, 2], "x", [0, 0, 10**400, 1]])
+def test_a_box_decides_nothing_where_there_is_a_mask(
+    data: CocoInstances, tmp_path: Path, backend: str, box: Any
+) -> None:
+    content = json.loads(data.annotations.read_text())
+    for entry in content["annotations"]:
+        entry["bbox"] = box
+    other = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    with pytest.warns(UserWarning, match="boxes .*: 10 "):
+        scores = InstanceEvaluator(other, backend=backend).evaluate(Oracle(other))
+    assert scores["box"]["AP"] == scores["mask"]["AP"] == pytest.approx(1)
+    for index in range(len(data)):
+        assert torch.equal(other.objects(index).boxes, data.objects(index).boxes)
+
+
+@pytest.mark.parametrize("kind", [str, lambda number: f"a/{number}", lambda number: 2**70 + number, float])
+def test_ids_of_any_kind(data: CocoInstances, tmp_path: Path, backend: str, kind: Any) -> None:
+    content = json.loads(data.annotations.read_text())
+    for entry in content["images"] + content["categories"]:
+        entry["id"] = kind(entry["id"])
+    for entry in content["annotations"]:
+        entry |= {"image_id": kind(entry["image_id"]), "category_id": kind(entry["category_id"])}
+    other = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    ids, path = list(other.image_ids), tmp_path / "results.json"
+    evaluator = InstanceEvaluator(other, backend=backend, results_path=path)
+    assert evaluator.evaluate(Oracle(other))["mask"]["AP"] == pytest.approx(1)
+    assert other.image_ids == ids and [entry["id"] for entry in other.images.values()] == ids
+    results = json.loads(path.read_text())
+    assert {row["image_id"] for row in results} == set(ids)
+    assert {row["category_id"] for row in results} == set(other.classes.category_ids)
+
+
+def test_categories_of_one_name_keep_their_rows(data: CocoInstances, tmp_path: Path, backend: str) -> None:
+    content = json.loads(data.annotations.read_text())
+    content["categories"].append({"id": 5, "name": "rectangle"})
+    other = CocoInstances(write_json(tmp_path, content), data.images_dir)
+    per_class = InstanceEvaluator(other, backend=backend).evaluate(Oracle(other))["mask"]["per_class"]
+    assert json_ready(per_class) == {"rectangle (1)": pytest.approx(1), "rectangle (5)": None}
 
 
 def test_labels_without_a_category_are_dropped(data: CocoInstances) -> None:
@@ -283,14 +342,16 @@ def test_what_is_refused_before_the_model_runs(data: CocoInstances) -> None:
         InstanceEvaluator(data, results_path=data.images_dir / ".." / "instances.json").evaluate(nn.Identity())
 
 
-@pytest.mark.parametrize("area", ["big", None, [1], float("nan"), 10**400])
-def test_an_area_that_is_no_number_is_named(tmp_path: Path, area: Any) -> None:
+@pytest.mark.parametrize("area", ["120.5", None, [1], float("nan"), 10**400, 0, -5, 1e9])
+def test_an_area_that_is_none_is_that_of_the_mask(tmp_path: Path, backend: str, area: Any) -> None:
     path = write_rectangles(tmp_path, images=1)
     content = json.loads(path.read_text())
-    content["annotations"][1]["area"] = area
+    for entry in content["annotations"]:
+        entry["area"] = area
     data = CocoInstances.from_content(content, tmp_path / "images", path)
-    with pytest.raises(ValueError, match=r"instances\.json: annotation 2: area: expected a number, got"):
-        InstanceEvaluator(data).evaluate(nn.Identity())
+    with pytest.warns(UserWarning, match="areas that are no positive number of pixels: 2 "):
+        scores = InstanceEvaluator(data, backend=backend).evaluate(Oracle(data))["mask"]
+    assert scores["APs"] == pytest.approx(1) and math.isnan(scores["APm"]) and math.isnan(scores["APl"])
 
 
 def test_other_fields_may_be_anything(tmp_path: Path, backend: str) -> None:

@@ -195,11 +195,16 @@ def test_bad_results(data: CocoPanoptic, tmp_path: Path) -> None:
         r"annotations\[0\]: file_name: expected text that can name a file, of at most .*, got 5",
         [{**good[0], "file_name": 5}, *good[1:]],
     )
-    for field, value in (("id", [1]), ("id", "1"), ("id", None), ("category_id", {}), ("category_id", "1")):
+    for field, value in (("id", [1]), ("id", "1"), ("id", None), ("category_id", {})):
         bad = {**good[0], "segments_info": [*first[:1], {**first[1], field: value}, *first[2:]]}
         expect(
             rf"panoptic.json: annotations\[0\].segments_info\[1\]: {field}: expected a whole number", [bad, *good[1:]]
         )
+    text = [{**first[0], "category_id": "1"}, *first[1:]]  # which panoptic data may have, but not this
+    expect(
+        "image 0: prediction: expected category ids of the data, got '1'",
+        [{**good[0], "segments_info": text}, *good[1:]],
+    )
     expect("nowhere.png: no such file", [{**good[0], "file_name": "nowhere.png"}, *good[1:]])
     save_ids(tmp_path / "out" / "panoptic" / good[0]["file_name"], np.ones((8, 9), int))
     expect("image 0: expected predicted segments of 64 x 64 pixels .* got 8 x 9", good)
