@@ -115,9 +115,9 @@ def _read_split(
         return runs.size, read(runs)
 
     with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
-        found = track(pool.map(read_file, ids_paths), "Reading gtFine", len(paths), shown=progress)
+        contents = track(pool.map(read_file, ids_paths), "Reading gtFine", len(paths), shown=progress)
         for image_id, (path, ids_path, (size, entries)) in enumerate(
-            zip(paths, ids_paths, found, strict=True), start=1
+            zip(paths, ids_paths, contents, strict=True), start=1
         ):
             name = path.relative_to(root).as_posix()
             image = {"id": image_id, "file_name": name, "height": size[0], "width": size[1]}

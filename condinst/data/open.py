@@ -144,13 +144,13 @@ def _coco_files(
 def _find_annotations(root: Path, kind: str, split: str) -> Path:
     """The one JSON file of a split in COCO's layout."""
     pattern = f"annotations/{kind}_{split}*.json"
-    found = sorted(root.glob(pattern))
+    files = sorted(root.glob(pattern))
     exact = root / "annotations" / f"{kind}_{split}.json"
-    if exact in found:
+    if exact in files:
         return exact
-    if len(found) > 1:
-        names = ", ".join(path.stem.removeprefix(f"{kind}_") for path in found)
+    if len(files) > 1:
+        names = ", ".join(path.stem.removeprefix(f"{kind}_") for path in files)
         raise ValueError(f"split: expected one of {names} in {root}, got {split!r}, which several begin with")
-    if not found:
+    if not files:
         raise ValueError(f"{root}: expected a folder with {pattern} (COCO) or with leftImg8bit and gtFine (Cityscapes)")
-    return found[0]
+    return files[0]

@@ -112,18 +112,18 @@ def read_panoptic_results(
     content = read_json(path)
     entries = content.get("annotations") if isinstance(content, dict) else None
     check_entries(path, entries, "annotations", ("image_id", "file_name", "segments_info"), "panoptic results")
-    found: dict[int | str, tuple[Path, Segments]] = {}
+    results: dict[int | str, tuple[Path, Segments]] = {}
     for position, entry in enumerate(entries or ()):
         key = f"annotations[{position}].segments_info"
         check_segments_info(path, entry["segments_info"], key, "panoptic results")
-        if entry["image_id"] in found:
+        if entry["image_id"] in results:
             raise ValueError(f"{path}: expected one entry for each image, got two for image {entry['image_id']}")
         beside = path.with_suffix("") / entry["file_name"]
         png = beside if beside.is_file() else path.parent / entry["file_name"]
-        found[entry["image_id"]] = (png if png.is_file() else beside, entry["segments_info"])
+        results[entry["image_id"]] = (png if png.is_file() else beside, entry["segments_info"])
     if images is not None and "images" in content:
         _check_names(path, content["images"], images)
-    return found
+    return results
 
 
 def _check_names(path: Path, entries: Any, images: Mapping[Any, dict[str, Any]]) -> None:

@@ -30,9 +30,9 @@ class SegmentRuns:
         pixels = ids.numpy().T.ravel()
         self._begins = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
         self._ends = np.append(self._begins[1:], pixels.size)
-        found, self._owners = np.unique(pixels[self._begins], return_inverse=True)
+        unique_ids, self._owners = np.unique(pixels[self._begins], return_inverse=True)
         areas = np.bincount(self._owners, weights=self._ends - self._begins)
-        self.ids: list[int] = found.tolist()
+        self.ids: list[int] = unique_ids.tolist()
         self.areas: list[int] = areas.astype(np.int64).tolist()
         self.size = (height, width)
         # the runs of each id one after the other, so that a mask takes time for its own runs only
@@ -43,8 +43,8 @@ class SegmentRuns:
     def rle(self, number: int) -> Rle:
         """The mask of an id that occurs, as compressed run lengths."""
         position = self._position[number]
-        own = self._by_owner[self._first[position] : self._first[position + 1]]
-        changes = np.stack([self._begins[own], self._ends[own]], axis=1).ravel()
+        runs = self._by_owner[self._first[position] : self._first[position + 1]]
+        changes = np.stack([self._begins[runs], self._ends[runs]], axis=1).ravel()
         counts = np.diff(np.concatenate([[0], changes, [self._ends[-1]]])).tolist()
         return coco_mask.frPyObjects({"size": list(self.size), "counts": counts}, *self.size)
 

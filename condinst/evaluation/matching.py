@@ -86,16 +86,16 @@ def accumulate(
         library: Any = importlib.import_module("faster_coco_eval")  # optional, and without types
         make_coco, make_evaluator = library.COCO, library.COCOeval_faster
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        objects, found = make_coco(), make_coco()
+        objects, detections = make_coco(), make_coco()
         objects.dataset = numbered.dataset
         objects.createIndex()
         rows = numbered.results(results)
         if rows:
-            found = objects.loadRes(rows)
+            detections = objects.loadRes(rows)
         else:  # which pycocotools cannot load
-            found.dataset = {**numbered.dataset, "annotations": []}
-            found.createIndex()
-        evaluator = make_evaluator(objects, found, kind)
+            detections.dataset = {**numbered.dataset, "annotations": []}
+            detections.createIndex()
+        evaluator = make_evaluator(objects, detections, kind)
         evaluator.params.imgIds = [numbered.image_numbers[image_id] for image_id in image_ids]
         evaluator.params.maxDets = [max_detections]
         evaluator.evaluate()

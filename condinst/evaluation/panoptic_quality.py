@@ -54,7 +54,7 @@ class Counts:
 
 
 def compare_segments(
-    truth_ids: Tensor, truth: Segments, ids: Tensor, found: Segments, category_ids: Collection[int | str], name: str
+    truth_ids: Tensor, truth: Segments, ids: Tensor, segments: Segments, category_ids: Collection[int | str], name: str
 ) -> dict[int, Counts]:
     """Matches the predicted segments of one image with the true ones.
 
@@ -68,7 +68,7 @@ def compare_segments(
         truth_ids: int32 [H, W], the true segment of each pixel, 0 for void.
         truth: `id`, `category_id` and, where not 0, `iscrowd` of each true segment.
         ids: int32 [H, W], the predicted segment of each pixel, 0 for void.
-        found: `id` and `category_id` of each predicted segment.
+        segments: `id` and `category_id` of each predicted segment.
         category_ids: all categories there are.
         name: of the image, for messages.
 
@@ -91,7 +91,7 @@ def compare_segments(
         truth_area[true_id] = truth_area.get(true_id, 0) + pixels
         area[found_id] = area.get(found_id, 0) + pixels
     true_category = _categories(truth, truth_area, category_ids, f"{name}: truth")
-    category = _categories(found, area, category_ids, f"{name}: prediction")
+    category = _categories(segments, area, category_ids, f"{name}: prediction")
     crowds = {segment["category_id"]: segment["id"] for segment in truth if segment.get("iscrowd", 0)}
     ignored = {segment["id"] for segment in truth if segment.get("iscrowd", 0)} | {_VOID}
 
@@ -104,9 +104,9 @@ def compare_segments(
         if 2 * pixels > union:
             true_matched.add(true_id)
             matched.add(found_id)
-            own = counts.setdefault(category[found_id], Counts())
-            own.iou += pixels / union
-            own.tp += 1
+            counts_of_category = counts.setdefault(category[found_id], Counts())
+            counts_of_category.iou += pixels / union
+            counts_of_category.tp += 1
     for true_id in true_category.keys() - true_matched - ignored:
         counts.setdefault(true_category[true_id], Counts()).fn += 1
     for found_id in category.keys() - matched:
@@ -118,8 +118,8 @@ def compare_segments(
 
 def _overlaps(truth_ids: Tensor, ids: Tensor) -> dict[tuple[int, int], int]:
     """(true id, predicted id) -> the pixels that they share, in the order of the ids."""
-    true, found = (map_.cpu().numpy().astype(np.int64).ravel() for map_ in (truth_ids, ids))
-    pairs, pixels = np.unique(true << 32 | found & _LOW_BITS, return_counts=True)
+    true, predicted = (map_.cpu().numpy().astype(np.int64).ravel() for map_ in (truth_ids, ids))
+    pairs, pixels = np.unique(true << 32 | predicted & _LOW_BITS, return_counts=True)
     ids_of_pairs = zip((pairs >> 32).tolist(), (pairs & _LOW_BITS).tolist(), strict=True)
     return dict(zip(ids_of_pairs, pixels.tolist(), strict=True))
 

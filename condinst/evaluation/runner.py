@@ -73,7 +73,7 @@ def run_model(
     model.eval().to(device)
     try:
         with torch.inference_mode():
-            own = [
+            outcomes = [
                 _run_image(detect, data, index, to_result)
                 for index in track(indices, "Evaluating", len(indices), shown=progress and first == 0)
             ]
@@ -81,9 +81,9 @@ def run_model(
         for part, training in modes.items():
             part.training = training
     if step == 1:
-        return own
+        return outcomes
     shares: list[list[Outcome[T]]] = [[] for _ in range(step)]
-    distributed.all_gather_object(shares, own)
+    distributed.all_gather_object(shares, outcomes)
     return [shares[index % step][index // step] for index in range(count)]
 
 
@@ -134,7 +134,7 @@ def image_count(data: AnnotatedImages, max_images: int) -> int:
 
 def check_output(path: Path, inputs: Iterable[Path]) -> None:
     """Raises a ValueError where a file or folder of results is one of the inputs."""
-    if path.resolve() in {one.resolve() for one in inputs}:
+    if path.resolve() in {source.resolve() for source in inputs}:
         raise ValueError(f"{path}: expected results elsewhere; these would overwrite data that is read")
 
 
