@@ -12,7 +12,7 @@ import pytest
 import condinst
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"torch", "torchvision", "numpy", "PIL", "pycocotools", "lightning_fabric"}
+HEAVY = {"torch", "torch._dynamo", "torchvision", "numpy", "PIL", "pycocotools", "lightning_fabric"}
 
 
 def _heavy_modules(*words: str) -> set[str]:
@@ -38,6 +38,11 @@ def test_the_package_registers_the_operators() -> None:
     code = "import condinst, torch; torch.ops.condinst.nms; torch.ops.condinst_triton.dice_loss"
     assert _heavy_modules("-c", code) >= {"torch"}
     assert "torchvision" not in _heavy_modules("-c", code)
+
+
+def test_a_model_needs_neither_torchvision_nor_dynamo() -> None:
+    code = "import condinst; condinst.load('condinst_nano').with_config(nms_threshold=0.5)"
+    assert not _heavy_modules("-c", code) & {"torchvision", "torch._dynamo"}
 
 
 def test_the_command_line_finds_every_name() -> None:

@@ -25,7 +25,7 @@ from condinst.engine.loader import Sample, SampleStream, batch_keys
 from condinst.engine.optimization import make_average, make_optimizer
 from condinst.models.backbones import ResNet
 from condinst.models.config import CondInstConfig
-from condinst.models.necks import make_fpn
+from condinst.models.necks import FPN
 
 ANCHOR_SIDES = (16, 32, 64, 128)
 """Of P2 .. P5, in px. At the scale of testing half of the nuclei are below 32 px, and 9 of 10 between 10 and 80."""
@@ -54,7 +54,7 @@ class Backbone(nn.Module):
             stride_in_1x1=config.stride_in_1x1,
             freeze_at=config.freeze_at,
         )
-        self.fpn = make_fpn([self.body.out_channels[stage] for stage in self.stages], config.fpn_channels, 0)
+        self.fpn = FPN([self.body.out_channels[stage] for stage in self.stages], config.fpn_channels, 0)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """[B, 3, H, W] to {"0": [B, C, H/4, W/4], .., "3": [B, C, H/32, W/32]}."""

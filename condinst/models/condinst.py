@@ -19,6 +19,7 @@ from .detections import Detections, select_detections
 from .eval_view import eval_view
 from .heads import FCOSHead, MaskBranch, SemanticBranch
 from .losses import DetectionLoss, mask_loss, panoptic_loss, semantic_loss
+from .meta import meta_device
 from .necks import make_neck
 from .network import NetworkOutputs, make_locations
 from .panoptic import merge_panoptic
@@ -87,7 +88,7 @@ class CondInst(nn.Module):
         """
         config = self.config.replace(**overrides)
         check_adjustable(self.config, config)
-        with torch.device("meta"):
+        with meta_device():
             model = CondInst(config)
         model.load_state_dict(self.state_dict(), assign=True)
         with self.device:

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
 
 
 class DeformableConv(nn.Conv2d):
@@ -19,6 +18,9 @@ class DeformableConv(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=bias)
+        from torchvision.ops import deform_conv2d  # here, because few models need torchvision, which is slow to import
+
+        self._deform_conv2d = deform_conv2d
         # 9 pairs of (dy, dx), then 9 modulation logits
         self.offset = nn.Conv2d(in_channels, 27, kernel_size=3, stride=stride, padding=1)
         nn.init.zeros_(self.offset.weight)
@@ -29,7 +31,7 @@ class DeformableConv(nn.Conv2d):
         # torchvision has no bfloat16 kernels.
         dtype = torch.promote_types(x.dtype, torch.float32)
         offsets, modulation = self.offset(x).to(dtype).split((18, 9), dim=1)
-        return deform_conv2d(
+        return self._deform_conv2d(
             x.to(dtype),
             offsets,
             self.weight.to(dtype),

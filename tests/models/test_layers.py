@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, cast
 
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from condinst.models.backbones import DLA, ResNet
+from condinst.models.backbones.frozen_norm import FrozenBatchNorm
 from condinst.models.heads import FCOSHead
 from condinst.models.heads.layers import NormPerLevel
 from condinst.models.layers import DeformableConv
-from condinst.models.necks.fpn import TopLevels
+from condinst.models.necks.fpn import FPN, TopLevels
 from tests.models.tiny import TINY
 
 
@@ -145,12 +149,11 @@ def test_deformable_blocks() -> None:
 def test_top_levels_of_one_cell() -> None:
     """Their bfloat16 gradients once held whatever was in the memory before."""
     torch.manual_seed(0)
-    top = TopLevels(64, 64)
+    top = TopLevels(64)
     feature = torch.randn(2, 64, 1, 1)
     p6 = top.p6(feature)
-    levels, names = top([feature], [], ["p5"])
-    assert names == ["p5", "p6", "p7"]
-    torch.testing.assert_close(levels[1:], [p6, top.p7(p6.relu())])
+    levels = top(feature)
+    torch.testing.assert_close(levels, (p6, top.p7(p6.relu())))
 
     torch.stack(levels).sum().backward()
     expected = cast(torch.Tensor, top.p7.weight.grad).clone()
@@ -159,7 +162,29 @@ def test_top_levels_of_one_cell() -> None:
         garbage = [torch.full((size,), torch.nan) for size in (100, 1000, 10_000, 100_000) for _ in range(20)]
         del garbage
         with torch.autocast("cpu", torch.bfloat16):
-            levels, _ = top([feature], [], ["p5"])
-        torch.stack(levels[1:]).float().sum().backward()
+            levels = top(feature)
+        torch.stack(levels).float().sum().backward()
         # bfloat16 keeps 8 bits of each of the factors
         torch.testing.assert_close(top.p7.weight.grad, expected, rtol=0.02, atol=0.02)
+
+
+def test_the_pyramid_is_that_of_torchvision() -> None:
+    torch.manual_seed(0)
+    pyramid = FPN([8, 16, 32], 12, top_levels=2)
+    expected = FeaturePyramidNetwork([8, 16, 32], 12, extra_blocks=LastLevelP6P7(12, 12))
+    expected.load_state_dict(pyramid.state_dict())
+    stages = OrderedDict(p3=torch.randn(2, 8, 8, 12), p4=torch.randn(2, 16, 4, 6), p5=torch.randn(2, 32, 2, 3))
+    levels, expected_levels = pyramid(stages), expected(stages)
+    assert list(levels) == list(expected_levels) == ["p3", "p4", "p5", "p6", "p7"]
+    assert all(torch.equal(levels[name], expected_levels[name]) for name in levels)
+
+
+def test_the_frozen_norm_is_that_of_torchvision() -> None:
+    torch.manual_seed(0)
+    norm, expected = FrozenBatchNorm(8), FrozenBatchNorm2d(8)
+    state = {name: torch.rand_like(value) + 0.5 for name, value in norm.state_dict().items()}
+    norm.load_state_dict({**state, "num_batches_tracked": torch.tensor(3)})
+    expected.load_state_dict(dict(state))
+    x = torch.randn(2, 8, 5, 7, requires_grad=True)
+    assert torch.equal(norm(x), expected(x))
+    torch.testing.assert_close(norm(x.detach()), expected(x.detach()), rtol=1e-6, atol=1e-6)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
+from .blocks import BasicBlock
 from .resnet import NORMS
 
 UNUSED_KEYS = re.compile(r"level[34]\.project\.")
@@ -84,8 +84,8 @@ class Tree(nn.Module):
             self.project = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False), make_norm(out_channels)
             )
-        self.tree1 = Block(in_channels, out_channels, stride, norm_layer=make_norm)
-        self.tree2 = Block(out_channels, out_channels, norm_layer=make_norm)
+        self.tree1 = BasicBlock(in_channels, out_channels, stride, norm=make_norm)
+        self.tree2 = BasicBlock(out_channels, out_channels, norm=make_norm)
         root_channels = 2 * out_channels + (in_channels if joins_input else 0) + extra_channels
         self.root = nn.Sequential(
             OrderedDict(
@@ -123,15 +123,6 @@ class TreeOfTrees(nn.Module):
         """[B, in_channels, H, W] to [B, out_channels, H/2, W/2]."""
         first = self.tree1(x)
         return self.tree2(first, [self.downsample(x), first])
-
-
-class Block(BasicBlock):
-    """The residual block of ResNet-18, with the shortcut as an argument."""
-
-    def forward(self, x: Tensor, shortcut: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to the shape of `shortcut`, [B, out_channels, H / stride, W / stride]."""
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)) + shortcut)
 
 
 def _conv_layer(

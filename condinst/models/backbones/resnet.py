@@ -1,11 +1,11 @@
-"""ResNet-18/34/50/101 (He et al., 2016), built from torchvision's blocks, with torchvision's key names."""
+"""ResNet-18/34/50/101 (He et al., 2016), with torchvision's key names."""
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..layers import DeformableConv
+from .blocks import BasicBlock, Bottleneck
 from .frozen_norm import FrozenBatchNorm
 
 STAGES: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -97,17 +97,16 @@ def _make_block(
     in_channels: int,
     width: int,
     stride: int,
-    norm_layer: Callable[[int], nn.Module],
+    norm: Callable[[int], nn.Module],
     stride_in_1x1: bool,
 ) -> BasicBlock | Bottleneck:
     out_channels = width * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
         downsample = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False), norm_layer(out_channels)
+            nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False), norm(out_channels)
         )
-    # base_width is the width per 64 channels, so 64 does not change `width`.
-    built = block(in_channels, width, stride, downsample, base_width=64, norm_layer=norm_layer)
+    built = block(in_channels, width, stride, downsample, norm=norm)
     if stride_in_1x1 and isinstance(built, Bottleneck):
         built.conv1.stride, built.conv2.stride = built.conv2.stride, built.conv1.stride
     return built

@@ -18,6 +18,7 @@ from ...files import atomic_write
 from ..condinst import CondInst
 from ..config import CondInstConfig
 from ..config_files import load_config
+from ..meta import meta_device
 from .checkpoint import CONFIG_KEY, Checkpoint
 from .errors import CheckpointError, check_keys, shorten_all
 
@@ -75,9 +76,13 @@ def _make_model(config: CondInstConfig, state: Mapping[str, Tensor], source: str
     except ValueError as error:  # unknown names of blocks, which only the backbone can check, or too many parameters
         raise CheckpointError(f"{source}: {error}") from error
     weights = _fitting_weights(model, state, source)
-    model.to_empty(device="cpu")
+    # Copies, because a tensor of a file may be part of a larger one, or mapped from the disk.
+    weights = {
+        key: weights[key].to("cpu", value.dtype, copy=True, memory_format=torch.contiguous_format)
+        for key, value in model.state_dict().items()
+    }
+    model.load_state_dict(weights, assign=True)
     model.reset_constants()
-    model.load_state_dict(weights)
     _warn_of_values(model, source)
     return model
 
@@ -105,7 +110,7 @@ def new_model(config: CondInstConfig) -> CondInst:
 
 def _without_memory(config: CondInstConfig) -> CondInst:
     """A model whose weights have no memory yet; raises if it has too many."""
-    with torch.device("meta"):
+    with meta_device():
         model = CondInst(config)
     count = sum(parameter.numel() for parameter in model.parameters())
     if count > MOST_PARAMETERS:

@@ -1,15 +1,13 @@
 """Feature pyramids."""
 
-from torchvision.ops import FeaturePyramidNetwork
-
 from ..config import CondInstConfig
 from .bifpn import BiFPN
-from .fpn import make_fpn
+from .fpn import FPN
 
-__all__ = ["BiFPN", "make_fpn", "make_neck"]
+__all__ = ["FPN", "BiFPN", "make_neck"]
 
 
-def make_neck(config: CondInstConfig, in_channels: list[int]) -> BiFPN | FeaturePyramidNetwork:
+def make_neck(config: CondInstConfig, in_channels: list[int]) -> BiFPN | FPN:
     """The pyramid of a config. It maps an ordered dict of stages to a dict of `fpn_levels`, finest first.
 
     Args:
@@ -24,12 +22,12 @@ def make_neck(config: CondInstConfig, in_channels: list[int]) -> BiFPN | Feature
             num_repeats=config.bifpn_repeats,
             norm=config.neck_norm,
         )
-    fpn = make_fpn(in_channels, config.fpn_channels, config.fpn_top_levels)
+    fpn = FPN(in_channels, config.fpn_channels, config.fpn_top_levels)
     _freeze_unused(fpn, config)
     return fpn
 
 
-def _freeze_unused(fpn: FeaturePyramidNetwork, config: CondInstConfig) -> None:
+def _freeze_unused(fpn: FPN, config: CondInstConfig) -> None:
     """Disables the gradient of levels that no layer reads: several processes would wait for it forever."""
     used = {*config.head_in_features, *config.mask_branch_in_features}
     used |= {*config.panoptic_in_features} if config.panoptic else set()
