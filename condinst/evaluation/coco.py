@@ -19,6 +19,7 @@ from condinst.data.coco import CocoInstances, compress
 from condinst.data.rles import encode_masks, largest_number, rle_to_json
 from condinst.distributed import rank
 from condinst.evaluation.curves import precision_recall
+from condinst.evaluation.instance_results import read_instance_results
 from condinst.evaluation.matching import Accumulated, accumulate, choose_backend, mean_known
 from condinst.evaluation.runner import (
     check_images,
@@ -122,14 +123,38 @@ class InstanceEvaluator:
             write_json(self.results_path, _merged(per_image))
         return {**self._scores(per_image, truth, image_ids), **report(self.data, outcomes)}
 
-    def _read_truth(self, max_images: int) -> tuple[COCO, list[int]]:
+    def evaluate_results(self, results: str | Path, *, max_images: int = 0) -> dict[str, Any]:
+        """The scores of results in COCO's format, of any tool, without a model and without the images.
+
+        Args:
+            results: the JSON file, see `read_instance_results`.
+            max_images: only so many of the first images; 0 for all.
+
+        Returns:
+            As `evaluate`, without `timing`; the scores of masks are NaN where no result has one. `left_out` has the
+            number of results that cannot be scored, by the reason.
+
+        Raises:
+            ValueError: a negative `max_images`, annotations that cannot be scored, or results of another data set.
+        """
+        truth, image_ids = self._read_truth(max_images, need_images=False)
+        found, left_out = read_instance_results(results, self.data)
+        per_image = [_Results(*found.get(image_id, ([], []))) for image_id in image_ids]
+        scores = self._scores(per_image, truth, image_ids)
+        if any(boxes for boxes, _ in found.values()) and not any(masks for _, masks in found.values()):
+            scores["mask"] = _without_values(scores["mask"])
+        about = {"data": str(self.data.annotations), "images": len(image_ids), "failed": [], "left_out": left_out}
+        return {**scores, **about, "results": str(results)}
+
+    def _read_truth(self, max_images: int, *, need_images: bool = True) -> tuple[COCO, list[int]]:
         """The annotations as the evaluators need them, and the ids of the images that count."""
         image_ids = self.data.image_ids[: image_count(self.data, max_images)]
         if not any(self.data.coco.imgToAnns[image_id] for image_id in image_ids):
             raise ValueError(
                 f"{self.data.annotations}: expected annotations to compare with, got none in {len(image_ids)} images"
             )
-        check_images(self.data, len(image_ids))
+        if need_images:
+            check_images(self.data, len(image_ids))
         return _complete_truth(self.data, image_ids), image_ids
 
     def _scores(self, per_image: list[_Results], truth: COCO, image_ids: list[int]) -> dict[str, Any]:
@@ -289,6 +314,13 @@ def average_precision(
     return _summary(
         accumulate(truth, results, kind, max_detections=max_detections, image_ids=image_ids, backend=backend)
     )
+
+
+def _without_values(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same names with NaN for each number."""
+    return {
+        name: _without_values(value) if isinstance(value, dict) else float("nan") for name, value in summary.items()
+    }
 
 
 def _summary(accumulated: Accumulated) -> dict[str, Any]:

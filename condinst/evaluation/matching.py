@@ -71,7 +71,7 @@ def accumulate(
         make_coco, make_evaluator = library.COCO, library.COCOeval_faster
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         objects, found = make_coco(), make_coco()
-        objects.dataset = truth.dataset
+        objects.dataset = {"info": {}, "licenses": [], **truth.dataset}  # pycocotools before 2.0.11 copies "info"
         objects.createIndex()
         if results:
             found = objects.loadRes([dict(result) for result in results])  # it adds fields to them
