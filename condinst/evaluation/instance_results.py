@@ -47,7 +47,7 @@ def read_instance_results(path: str | Path, data: CocoInstances) -> tuple[Rows, 
     left_out: dict[str, int] = {}
     for index, row in enumerate(rows):
         try:
-            box, mask = _read_row(row, sizes, categories)
+            box, mask = _read_row(row, data, sizes, categories)
         except _BadRow as error:
             reason, _, got = str(error).partition(": ")
             if reason not in left_out:
@@ -58,7 +58,7 @@ def read_instance_results(path: str | Path, data: CocoInstances) -> tuple[Rows, 
         boxes.append(box)
         masks += [] if mask is None else [mask]
     if rows and not results:
-        counts = "; ".join(f"{count} have {reason}" for reason, count in left_out.items())
+        counts = "; ".join(f"{count} with {reason}" for reason, count in left_out.items())
         raise ValueError(
             f"{path}: expected results of {data.annotations}, got {len(rows)} that cannot be scored: {counts}"
         )
@@ -87,7 +87,7 @@ def _first(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_row(
-    row: Any, sizes: Mapping[Any, tuple[int, int]], categories: set[Any]
+    row: Any, data: CocoInstances, sizes: Mapping[Any, tuple[int, int]], categories: set[Any]
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The box of a result and, where it has one, its mask."""
     if not isinstance(row, dict):
@@ -102,22 +102,24 @@ def _read_row(
     common = {"image_id": image_id, "category_id": category_id, "score": float(score)}
     mask = None
     if row.get("segmentation"):
-        try:
-            code = compress(row["segmentation"], *sizes[image_id])
-        except (ValueError, TypeError) as error:
-            raise _BadRow(f"a segmentation that cannot be read: {error}") from error
-        mask = {**common, "segmentation": code}
+        mask = {**common, "segmentation": _run_lengths(data, row["segmentation"], sizes[image_id])}
     box = row.get("bbox")
     if box is None and mask is not None:
         box = rle.toBbox(mask["segmentation"]).tolist()
-    if not _is_box(box):
+    if not isinstance(box, list) or not _is_box(box):
         raise _BadRow(f"neither a mask nor a box [x, y, width, height]: {shorten(box)}")
     return {**common, "bbox": [float(number) for number in box]}, mask
 
 
-def _is_box(box: Any) -> bool:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(number, int | float) and math.isfinite(number) for number in box)
-    )
+def _run_lengths(data: CocoInstances, segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    try:
+        checked = data.segmentation({"id": 0, "segmentation": segmentation}, *size)
+    except (ValueError, TypeError, LookupError) as error:
+        raise _BadRow(f"a bad segmentation: {str(error).rpartition('segmentation: ')[2]}") from error
+    if checked is None:  # no pixel in the image
+        checked = rle.frPyObjects({"size": [*size], "counts": [size[0] * size[1]]}, *size)
+    return compress(checked, *size)
+
+
+def _is_box(box: list[Any]) -> bool:
+    return len(box) == 4 and all(isinstance(number, int | float) and math.isfinite(number) for number in box)

@@ -40,7 +40,9 @@ def _fonts(size: int) -> list[Font]:
     if matplotlib is not None and matplotlib.origin is not None:
         path = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
         if path.is_file():
-            fonts.append(ImageFont.truetype(path, round(0.9 * size)))  # its letters are larger than those of Pillow's
+            fonts.append(
+                ImageFont.truetype(str(path), round(0.9 * size))
+            )  # its letters are larger than those of Pillow's
     return fonts
 
 
