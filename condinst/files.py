@@ -51,6 +51,11 @@ def write_json(path: str | Path, content: Any) -> None:
         partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
 
+def plain_number(value: Any) -> Any:
+    """A number of NumPy or PyTorch as one of Python, which JSON can hold; anything else as it is."""
+    return value.item() if hasattr(value, "item") else value
+
+
 def json_ready(scores: Any) -> Any:
     """Nested scores with None for NaN, which strict JSON does not have."""
     if isinstance(scores, dict):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .app import Device, Images, Segments, app, choose_device
+from .app import Device, Images, MaxPixels, Segments, app, choose_device, limit_pixels
 from .tables import print_average_precision, print_panoptic_quality
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ def evaluate_command(
     ] = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Score these panoptic results, a JSON file with its folder of PNGs; no model runs."),
+        typer.Option(
+            help="Score these results of any tool: a JSON file in COCO's format, of panoptic ones with its folder of"
+            " PNGs. No model runs."
+        ),
     ] = None,
     max_dets: Annotated[
         int | None, typer.Option(min=1, help="Objects per image that count; by default the model's own number.")
@@ -62,6 +65,7 @@ def evaluate_command(
     ] = None,
     plot: Annotated[bool, typer.Option(help="Draw precision_recall.png into --out.")] = True,
     limit: Annotated[int, typer.Option(min=0, help="Only so many of the first images; 0 for all.")] = 0,
+    max_pixels: MaxPixels = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -74,17 +78,15 @@ def evaluate_command(
     from condinst.distributed import launched_rank
     from condinst.evaluation.curves import check_can_plot, save_curves
     from condinst.evaluation.evaluator import make_evaluator
-    from condinst.evaluation.panoptic import PanopticEvaluator
 
+    limit_pixels(max_pixels)
     progress = not as_json and launched_rank() == 0
     if results is not None:
         if launched_rank() > 0:
             return  # no model runs, so the first process needs no help
-        if task == "instance" or any(option is not None for option in (config, weights, max_dets)):
-            raise ValueError("results: expected --task panoptic and neither --config nor --weights nor --max-dets")
-        truth = open_panoptic(data, images, segments, split, progress=progress, need_images=False)
-        _prepare_out(out, [truth.annotations, results])
-        scores = PanopticEvaluator(truth).evaluate_results(results, max_images=limit, progress=progress)
+        if config is not None or weights is not None:
+            raise ValueError("results: expected neither --config nor --weights with results, which need no model")
+        scores = _score_results(results, data, images, segments, task, split, max_dets, out, limit, progress)
         _report(scores, out, as_json)
         return
     logging.getLogger("condinst").addHandler(logging.NullHandler())  # skipped images are listed at the end
@@ -102,12 +104,50 @@ def evaluate_command(
         evaluator = make_evaluator(dataset, model.config, results_dir=out, curves=picture is not None)
         scores = evaluator.evaluate(model, max_images=limit, device=chosen_device, progress=progress)
     if launched_rank() == 0:
-        if picture is not None:
-            save_curves(scores["curves"], picture)
         about = {"model": model.config.name, "weights": weights, "device": chosen_device}
         _report({**scores, **about}, out, as_json)
+        if picture is not None:
+            save_curves(scores["curves"], picture)
     if scores["failed"]:
         raise typer.Exit(1)
+
+
+def _score_results(
+    results: Path,
+    data: Path,
+    images: Path | None,
+    segments: Path | None,
+    task: str | None,
+    split: str,
+    max_dets: int | None,
+    out: Path | None,
+    limit: int,
+    progress: bool,
+) -> dict[str, Any]:
+    """The scores of a file of results; it says by itself whether they are panoptic."""
+    from condinst.data.open import open_instances, open_panoptic
+    from condinst.evaluation.coco import InstanceEvaluator
+    from condinst.evaluation.panoptic import PanopticEvaluator
+
+    if task == "panoptic" or (task is None and (segments is not None or _has_segments(results))):
+        if max_dets is not None:
+            raise ValueError("max-dets: expected none with panoptic results")
+        panoptic = open_panoptic(data, images, segments, split, progress=progress, need_images=False)
+        _prepare_out(out, [panoptic.annotations, results])
+        return PanopticEvaluator(panoptic).evaluate_results(results, max_images=limit, progress=progress)
+    instances = open_instances(data, images, split, progress=progress)
+    _prepare_out(out, [instances.annotations, results])
+    evaluator = InstanceEvaluator(instances, max_detections=max_dets or 100)
+    return evaluator.evaluate_results(results, max_images=limit)
+
+
+def _has_segments(results: Path) -> bool:
+    """Whether results are panoptic ones: an object whose annotations have `segments_info`."""
+    try:
+        content = json.loads(results.read_text(encoding="utf-8-sig"))
+        return "segments_info" in content["annotations"][0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _is_panoptic(task: str | None, config: CondInstConfig, segments: Path | None) -> bool:

@@ -32,11 +32,11 @@ def print_average_precision(scores: dict[str, Any]) -> None:
         for name in classes:
             table.add_row(escape(name), *(percent(scores[kind]["per_class"][name]) for kind in ("box", "mask")))
         console.print(table)
-    timing = scores["timing"]
-    print(
-        f"{scores['images']} images, at most {scores['max_detections']} objects each, {timing['total']:.2f} s per image"
-        f" ({timing['model']:.2f} in the model)"
-    )
+    timing = scores.get("timing")
+    speed = f", {timing['total']:.2f} s per image ({timing['model']:.2f} in the model)" if timing else ""
+    print(f"{scores['images']} images, at most {scores['max_detections']} objects each{speed}")
+    for reason, count in scores.get("left_out", {}).items():
+        print(f"{count} results were left out: {reason}")
     if scores["failed"]:
         print(f"{len(scores['failed'])} images were skipped; their objects count as missed")
 

@@ -16,6 +16,7 @@ from condinst.data.objects import Objects
 from condinst.data.transforms import TrainingTransform
 from condinst.messages import is_out_of_memory
 
+from .batches import is_out_of_files
 from .interruption import ignore_interruptions
 
 Target = dict[str, Any]
@@ -97,7 +98,7 @@ class SampleStream(Dataset[Sample]):
 
 def _costs_one_image(error: Exception) -> bool:
     """Whether training goes on without the image that an error is about."""
-    return isinstance(error, OSError | ValueError) or is_out_of_memory(error)
+    return (isinstance(error, OSError | ValueError) and not is_out_of_files(error)) or is_out_of_memory(error)
 
 
 def batch_keys(groups: Sequence[int], batch_size: int, seed: int) -> Iterator[list[Key]]:

@@ -25,6 +25,7 @@ from condinst.models.checkpoints import save_checkpoint
 from condinst.models.condinst import CondInst
 from condinst.visualization import can_draw_curves, save_learning_curves
 
+from .batches import next_batch, running_batches
 from .config import TrainingConfig
 from .delayed_losses import DelayedLosses, StepLosses
 from .fabric import make_fabric
@@ -33,6 +34,7 @@ from .loader import TRIES, Sample, SampleStream, aspect_groups, make_loader
 from .log import TrainingLog
 from .optimization import learning_rate_factor, make_average, make_optimizer
 from .precision import choose_training_precision
+from .run_files import CHECKPOINT, SETTINGS, check_run_folder
 from .run_settings import describe_run
 from .training_data import check_training_data
 from .training_state import TrainingState, read_checkpoint
@@ -90,7 +92,7 @@ class Trainer:
             other categories, a bad annotation or results that the model does not give; the batch cannot be shared by
             the processes; the device cannot train in `config.precision`, or that is "auto" and the device would have to
             emulate the precision of the run that is resumed; `last.pt` is damaged or of another model.
-        FileExistsError: `out_dir` holds a run and `resume` is False.
+        FileExistsError: `out_dir` holds a run and `resume` is False, or files of these names that no run has written.
         FileNotFoundError: there is nothing to resume.
     """
 
@@ -112,7 +114,7 @@ class Trainer:
         self.config = config
         self.data = data
         self.out = Path(out_dir)
-        self.checkpoint = self.out / "last.pt"
+        self.checkpoint = self.out / CHECKPOINT
         self.progress = progress
         self._check(resume)
         self.evaluator = None if validation is None else self._make_evaluator(validation)
@@ -133,8 +135,7 @@ class Trainer:
 
     def _check(self, resume: bool) -> None:
         check_training_data(self.data, self.model.config)
-        if self.checkpoint.exists() and not resume:
-            raise FileExistsError(f"{self.checkpoint} is from an earlier run: resume it or choose another folder")
+        check_run_folder(self.out, resume=resume)
 
     def _make_evaluator(self, validation: CocoInstances | CocoPanoptic) -> Evaluator:
         """The evaluator of the validation, whose annotations are read now: what is wrong in them is known at once."""
@@ -185,7 +186,8 @@ class Trainer:
             ValueError: too many images cannot be read.
             FloatingPointError: a loss is not finite; the message names the images. `last.pt` stays as it was.
             KeyboardInterrupt: after Ctrl-C (or SIGTERM) and the step that was running; `last.pt` is written before.
-            OSError: the last checkpoint, or the weights, could not be written.
+                OSError: the last checkpoint, or the weights, could not be written, or the workers ran out of file
+                descriptors or memory.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         if self.fabric.is_global_zero:
@@ -200,9 +202,9 @@ class Trainer:
         )
         self.saved_at = time.monotonic()
         with self.interruption, self.log:
-            batches = iter(self.loader)
-            while self.state.step < self.losses.last_step:
-                self._run_step(batches)
+            with running_batches(self.loader) as batches:
+                while self.state.step < self.losses.last_step:
+                    self._run_step(batches)
             if self.losses.last_step < self.config.steps:
                 raise KeyboardInterrupt
             return self._finish()
@@ -237,7 +239,7 @@ class Trainer:
         waited = 0.0
         for part in range(accumulate):
             start = time.monotonic()
-            samples = next(batches)
+            samples = next_batch(batches, self.config.num_workers)
             waited += time.monotonic() - start
             images = [self._readable_image(sample) for sample in samples]
             with self.fabric.no_backward_sync(self.student, enabled=part < accumulate - 1):
@@ -386,7 +388,7 @@ class Trainer:
             "processes": self.fabric.world_size,
             "precision": dataclasses.asdict(self.precision),
         }
-        write_json(self.out / "training.json", settings)
+        write_json(self.out / SETTINGS, settings)
         _logger.info("precision %s: %s", self.precision.name, self.precision.reason)
         if self.precision.warning:
             _logger.warning("precision: %s", self.precision.warning)

@@ -25,6 +25,7 @@ from condinst.data.rles import encode_masks, rle_to_json
 from condinst.data.usable import nothing_usable, survey_instances
 from condinst.distributed import rank
 from condinst.evaluation.curves import precision_recall
+from condinst.evaluation.instance_results import read_instance_results
 from condinst.evaluation.matching import Accumulated, accumulate, choose_backend, mean_known
 from condinst.evaluation.runner import (
     check_images,
@@ -63,6 +64,13 @@ class _Truth:
     image_ids: list[Id]
     objects_left_out: int
     findings: list[Finding]
+
+    def about(self) -> dict[str, Any]:
+        """What the scores say of it."""
+        return {
+            "objects_left_out": self.objects_left_out,
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+        }
 
 
 class InstanceEvaluator:
@@ -145,13 +153,32 @@ class InstanceEvaluator:
         per_image = [outcome.result for outcome in outcomes]
         if self.results_path is not None and rank() == 0:
             write_json(self.results_path, _merged(per_image))
-        about = {
-            "objects_left_out": truth.objects_left_out,
-            "findings": [dataclasses.asdict(finding) for finding in truth.findings],
-        }
-        return {**self._scores(per_image, truth.coco, image_ids), **about, **report(self.data, outcomes)}
+        return {**self._scores(per_image, truth.coco, image_ids), **truth.about(), **report(self.data, outcomes)}
 
-    def _read_truth(self, max_images: int) -> _Truth:
+    def evaluate_results(self, results: str | Path, *, max_images: int = 0) -> dict[str, Any]:
+        """The scores of results in COCO's format, of any tool, without a model and without the images.
+
+        Args:
+            results: the JSON file, see `read_instance_results`.
+            max_images: only so many of the first images; 0 for all.
+
+        Returns:
+            As `evaluate`, without `timing`; the scores of masks are NaN where no result has one. `left_out` has the
+            number of results that cannot be scored, by the reason.
+
+        Raises:
+            ValueError: a negative `max_images`, annotations that cannot be scored, or results of another data set.
+        """
+        truth = self._read_truth(max_images, need_images=False)
+        detections, left_out = read_instance_results(results, self.data)
+        per_image = [_Results(*detections.get(image_id, ([], []))) for image_id in truth.image_ids]
+        scores = self._scores(per_image, truth.coco, truth.image_ids)
+        if any(boxes for boxes, _ in detections.values()) and not any(masks for _, masks in detections.values()):
+            scores["mask"] = _without_values(scores["mask"])
+        about = {"data": str(self.data.annotations), "images": len(truth.image_ids), "failed": [], "left_out": left_out}
+        return {**scores, **truth.about(), **about, "results": str(results)}
+
+    def _read_truth(self, max_images: int, *, need_images: bool = True) -> _Truth:
         """The annotations as the evaluators need them. What is left out of them is a warning, once."""
         count = image_count(self.data, max_images)
         image_ids = self.data.image_ids[:count]
@@ -167,7 +194,8 @@ class InstanceEvaluator:
             missed = f"; {surveyed.num_empty} objects without pixels count as missed" if surveyed.num_empty else ""
             warnings.warn(f"{surveyed}; the score is without {left_out} objects{missed}", stacklevel=3)
             self._has_warned = True
-        check_images(self.data, count)
+        if need_images:
+            check_images(self.data, count)
         return _Truth(_complete_truth(self.data, image_ids), image_ids, left_out, surveyed.findings)
 
     def _scores(self, per_image: list[_Results], truth: COCO, image_ids: list[Id]) -> dict[str, Any]:
@@ -324,6 +352,13 @@ def average_precision(
     return _summary(
         accumulate(truth, results, kind, max_detections=max_detections, image_ids=image_ids, backend=backend)
     )
+
+
+def _without_values(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same names with NaN for each number."""
+    return {
+        name: _without_values(value) if isinstance(value, dict) else float("nan") for name, value in summary.items()
+    }
 
 
 def _summary(accumulated: Accumulated) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def accumulate(
         make_coco, make_evaluator = library.COCO, library.COCOeval_faster
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         objects, detections = make_coco(), make_coco()
-        objects.dataset = numbered.dataset
+        objects.dataset = {"info": {}, "licenses": [], **numbered.dataset}  # pycocotools before 2.0.11 copies "info"
         objects.createIndex()
         rows = numbered.results(results)
         if rows:

@@ -55,6 +55,7 @@ class PanopticEvaluator:
         self.data = data
         self.category_ids = data.classes.panoptic_category_ids if category_ids is None else category_ids
         self.results_dir = None if results_dir is None else Path(results_dir)
+        self._written: list[dict[str, Any] | None] = []  # entries of panoptic.json, in the order of the run
         if self.results_dir is not None:
             check_output(self.results_dir / "panoptic.json", [data.annotations])
             check_output(self.results_dir / "panoptic", _folders(data))
@@ -84,18 +85,23 @@ class PanopticEvaluator:
             ValueError: when its image comes, segments of the model that do not fit their map.
         """
         count = self._check(max_images, progress=progress and rank() == 0)
-        outcomes = run_model(
-            model,
-            self.data,
-            count,
-            self._result,
-            options={"panoptic": True} | run_lengths_option(model),
-            device=torch.device(device),
-            progress=progress,
-        )
-        if self.results_dir is not None and rank() == 0:
-            annotations = [outcome.result[1] for outcome in outcomes]
-            write_json(self.results_dir / "panoptic.json", {"annotations": annotations})
+        self._written = []
+        try:
+            outcomes = run_model(
+                model,
+                self.data,
+                count,
+                self._result,
+                options={"panoptic": True} | run_lengths_option(model),
+                device=torch.device(device),
+                progress=progress,
+            )
+        except Exception:  # the results so far must not be lost
+            if rank() == 0:
+                self._write_results(self._written)
+            raise
+        if rank() == 0:
+            self._write_results([outcome.result[1] for outcome in outcomes])
         return {
             **summarize([outcome.result[0] for outcome in outcomes], self.data.classes),
             **report(self.data, outcomes),
@@ -106,12 +112,17 @@ class PanopticEvaluator:
         ids, segments = torch.zeros(self.data.image_size(index), dtype=torch.int32), []
         if detections is not None:
             ids, segments = detections["panoptic"]["ids"], detections["panoptic"]["segments_info"]
-        counts = _compare(self.data, index, *known_segments(ids, segments, self.category_ids))
-        if self.results_dir is None:
-            return counts, None
-        image_id = self.data.image_ids[index]
-        path = self.results_dir / "panoptic" / png_name(image_id)
-        return counts, write_panoptic_result(ids, segments, self.category_ids, image_id, path)
+        entry = None
+        if self.results_dir is not None:
+            image_id = self.data.image_ids[index]
+            path = self.results_dir / "panoptic" / png_name(image_id)
+            entry = write_panoptic_result(ids, segments, self.category_ids, image_id, path)
+            self._written.append(entry)
+        return _compare(self.data, index, *known_segments(ids, segments, self.category_ids)), entry
+
+    def _write_results(self, annotations: list[dict[str, Any] | None]) -> None:
+        if self.results_dir is not None:
+            write_json(self.results_dir / "panoptic.json", {"annotations": annotations})
 
     def evaluate_results(self, results: str | Path, *, max_images: int = 0, progress: bool = False) -> dict[str, Any]:
         """The scores of results in COCO's form, without a model and without the images.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..classes import Classes
 from ..data.panoptic_results import write_panoptic_result
-from ..files import atomic_write
+from ..files import atomic_write, plain_number
 from ..visualization import draw_panoptic
 
 
@@ -88,5 +88,6 @@ class PanopticPrediction:
             category_ids = self.classes.panoptic_category_ids
         target = Path(png_path)
         with atomic_write(target) as partial:
-            entry = write_panoptic_result(self.ids, self.segments_info, category_ids, image_id, partial)
+            numbers = [plain_number(category_id) for category_id in category_ids]
+            entry = write_panoptic_result(self.ids, self.segments_info, numbers, plain_number(image_id), partial)
         return entry | {"file_name": target.name}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..classes import Classes
 from ..data.rles import mask_pixels, rle_to_json
+from ..files import plain_number
 from ..visualization import draw_predictions, mask_polygons
 from .config import CondInstConfig
 from .panoptic_prediction import PanopticPrediction
@@ -85,15 +86,15 @@ class Predictions:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.plot().save(path)
 
-    def to_coco(self, image_id: int, category_ids: Sequence[int | str] | None = None) -> list[dict[str, Any]]:
+    def to_coco(self, image_id: int | str, category_ids: Sequence[int | str] | None = None) -> list[dict[str, Any]]:
         """The objects in COCO's results format, ready for JSON.
 
         pycocotools takes the area of a result from its box if it has one: drop "bbox" for mask AP by size.
 
         Args:
-            image_id: the image's id in the annotation file.
-            category_ids: the category id of each label; by default the model's own (COCO's for a COCO model), or
-                label + 1 where it has none.
+            image_id: the image's id in the annotation file; a number of NumPy or PyTorch becomes Python's.
+            category_ids: the category id of each label, numbers as above; by default the model's own (COCO's for a COCO
+                model), or label + 1 where it has none.
 
         Raises:
             ValueError: a label without a category id.
@@ -101,6 +102,8 @@ class Predictions:
         labels = self.labels.tolist()
         if category_ids is None:
             category_ids = self.classes.category_ids or range(1, max(labels, default=0) + 2)
+        if isinstance(category_ids, (np.ndarray, Tensor)):
+            category_ids = category_ids.tolist()
         if labels and max(labels) >= len(category_ids):
             raise ValueError(
                 f"category_ids: expected an id for each of {max(labels) + 1} labels, got {len(category_ids)}"
@@ -108,8 +111,8 @@ class Predictions:
         rows = zip(labels, self.boxes.tolist(), self.scores.tolist(), self.rles, strict=True)
         return [
             {
-                "image_id": image_id,
-                "category_id": category_ids[label],
+                "image_id": plain_number(image_id),
+                "category_id": plain_number(category_ids[label]),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "score": score,
                 "segmentation": rle,

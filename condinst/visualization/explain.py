@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
+
+from .fonts import font_for
 
 _TILE = 168  # pixels
 _GAP = 6
@@ -125,7 +127,7 @@ def _signed(values: np.ndarray) -> Image.Image:
 
 
 def _text(text: str, size: int = _FONT_SIZE) -> Image.Image:
-    font = ImageFont.load_default(size)
+    font = font_for(text, size)
     left, top, right, bottom = font.getbbox(text + "Ay")
     line = Image.new("RGB", (int(right - left) + 1, int(bottom - top) + 3), _PAPER)
     ImageDraw.Draw(line).text((-left, 1 - top), text, font=font, fill=_INK)

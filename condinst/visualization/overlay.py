@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from condinst.data.rles import boxes_of_rles, mask_pixels, mass_centers
 from condinst.geometry import row_slices
 from condinst.messages import shorten
+
+from .fonts import font_for, legible
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
@@ -46,9 +48,10 @@ def draw_predictions(
         image: uint8 [3, H, W] RGB.
         boxes: [K, 4] (x1, y1, x2, y2) in pixels, finite and within `FARTHEST` of the image.
         labels: int64 [K].
-        scores: [K] in 0..1; None for annotations, which have no scores.
-        masks: bool [K, H, W], or K COCO run lengths, which are decoded one at a time.
-        class_names: the name of each label; without names, the labels are written.
+        scores: [K] in 0..1; None for annotations, which have none.
+        masks: bool [K, H, W], or K COCO run lengths, of which one at a time is decoded.
+        class_names: the name of each label; without, the label itself is written. So it is, with the escaped name,
+            where neither Pillow's font nor DejaVu Sans, which comes with matplotlib, has the characters of the name.
 
     Returns:
         An RGB image of W x H pixels.
@@ -73,7 +76,7 @@ def draw_predictions(
     _draw_contours(pixels, objects, width=max(1, round(size / 700)))
 
     canvas = Image.fromarray(pixels)
-    names = [class_names[label] if class_names else str(label) for label in labels.tolist()]
+    names = [legible(class_names[label], label) if class_names else str(label) for label in labels.tolist()]
     if scores is not None:
         names = [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
     _draw_names(canvas, boxes.tolist(), names)
@@ -127,21 +130,22 @@ class NameTags:
     """Names in black on a coloured background, all of the same height, for a picture of `size` (W, H) pixels."""
 
     def __init__(self, size: tuple[int, int]) -> None:
-        font_size = min(max(11, round(max(size) / 50)), 40)
-        self._font = ImageFont.load_default(font_size)
-        self._padding = max(1, font_size // 6)
-        _, self._top, _, bottom = self._font.getbbox("Ay")
-        self.height = int(bottom - self._top) + 2 * self._padding
+        self._font_size = min(max(11, round(max(size) / 50)), 40)
+        self._padding = max(1, self._font_size // 6)
+        _, top, _, bottom = font_for("Ay", self._font_size).getbbox("Ay")
+        self.height = int(bottom - top) + 2 * self._padding
 
     def width(self, text: str) -> int:
         """Pixels from the left to the right end of a tag."""
-        return int(self._font.getlength(text)) + 2 * self._padding
+        return int(font_for(text, self._font_size).getlength(text)) + 2 * self._padding
 
     def draw(self, pen: ImageDraw.ImageDraw, left: int, top: int, text: str, colour: Colour) -> None:
         """Draws a tag with `left` as its first column and `top` as its first row."""
         place = (left, top, left + self.width(text) - 1, top + self.height - 1)
         pen.rounded_rectangle(place, radius=self._padding, fill=colour)
-        pen.text((left + self._padding, top + self._padding - self._top), text, font=self._font, fill="black")
+        font = font_for(text, self._font_size)
+        _, above, _, _ = font.getbbox("Ay")
+        pen.text((left + self._padding, top + self._padding - above), text, font=font, fill="black")
 
 
 class _Object(NamedTuple):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from .fonts import legible
 from .overlay import GOLDEN_RATIO, Colour, NameTags, bright_colour, instance_colour
 
 _OPACITY = 0.5
@@ -84,7 +85,7 @@ def _segments(segments_info: Sequence[dict[str, Any]], names: Sequence[str]) -> 
         if label < 0 or (names and label >= len(names)):
             expected = f"in 0..{len(names) - 1}, one per name" if names else "of at least 0"
             raise ValueError(f"segments_info: expected labels {expected}, got {label} for segment {segment['id']}")
-        name = names[label] if names else str(label)
+        name = legible(names[label], label) if names else str(label)
         texts = (f"{name} {segment['score']:.2f}", name) if segment.get("score") is not None else (name,)
         if segment["isthing"]:
             segments.append(_Segment(instance_colour(num_things), texts))

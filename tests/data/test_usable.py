@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -122,14 +123,13 @@ def test_plain_objects_have_no_findings(tmp_path: Path) -> None:
         outline = polygon((x, y, w, h))  # type: ignore[arg-type]
         if number % 3 == 0:
             outline.append(random.uniform(-2, 70, 2 * int(random.integers(1, 5))).tolist())
-        box = [x, y, w, h] if number % 5 else random.choice([[x, y, x + w, y + h], None, [1, 2], [x, y, 0, h]][::1][:1])
-        entry = annotation(number, 1, (0, 0, 0, 0), outline) | {"bbox": list(box), "area": 5.0}
+        box = [x, y, w, h] if number % 5 else [x, y, x + w, y + h]
+        entry = annotation(number, 1, (0, 0, 0, 0), outline) | {"bbox": box, "area": 5.0}
         entries.append(entry)
-    entries += [
-        {**entries[1], "segmentation": value}
-        for value in (None, [], {}, "x", [3], [[float("nan")] * 6], [[10**400] * 6], [["1"] * 6], [[True] * 6])
-    ]
-    entries += [{**entries[1], "bbox": value} for value in (None, [], [1, 2, 3, "4"], [10**400, 1, 1, 1])]
+    bad_masks: list[Any] = [None, [], {}, "x", [3], [[math.nan] * 6], [[10**400] * 6], [["1"] * 6], [[True] * 6]]
+    bad_boxes: list[Any] = [None, [], [1, 2, 3, "4"], [10**400, 1, 1, 1]]
+    entries += [{**entries[1], "segmentation": value} for value in bad_masks]
+    entries += [{**entries[1], "bbox": value} for value in bad_boxes]
     entries += [{**entries[1], "area": value} for value in (None, "5", float("nan"), 0, 10**400)]
     content = {
         "images": [{"id": 1, "file_name": "a.png", "height": 64, "width": 64}],

@@ -113,3 +113,24 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_backend("auto") == "pycocotools"
     with pytest.raises(ValueError, match="pip install faster-coco-eval"):
         choose_backend("faster-coco-eval")
+
+
+def test_older_pycocotools_need_info_in_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2.0.10 copies it into the results, whether it is there or not."""
+    load = COCO.loadRes
+
+    def load_with_info(self: COCO, results: Any) -> COCO:
+        assert self.dataset["info"] == {}
+        return load(self, results)
+
+    monkeypatch.setattr(COCO, "loadRes", load_with_info)
+    truth = COCO()
+    truth.dataset = {
+        "images": [{"id": 1, "height": 8, "width": 8}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "area": 16, "iscrowd": 0}],
+    }
+    truth.createIndex()
+    detections = [{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [0, 0, 4, 4]}]
+    found = accumulate(truth, detections, "bbox", max_detections=10, image_ids=[1], backend="pycocotools")
+    assert found.precision.max() == pytest.approx(1)

@@ -16,6 +16,7 @@ from torch.multiprocessing.spawn import spawn
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.data.panoptic_results import known_segments, png_name, read_panoptic_results, write_panoptic_result
+from condinst.evaluation import panoptic
 from condinst.evaluation.categories import match_classes
 from condinst.evaluation.panoptic import PanopticEvaluator
 from condinst.files import json_ready
@@ -353,3 +354,18 @@ def test_processes_that_share_the_images(tmp_path: Path) -> None:
     assert len(written) == 6
     for path in written:
         assert (tmp_path / "rank" / path).read_bytes() == (tmp_path / "alone" / path).read_bytes()
+
+
+def test_results_survive_a_failing_comparison(
+    data: CocoPanoptic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        if args[1] == 2:
+            raise KeyError("info")
+
+    monkeypatch.setattr(panoptic, "_compare", fail)
+    with pytest.raises(KeyError):
+        PanopticEvaluator(data, results_dir=tmp_path / "out").evaluate(Oracle(data))
+    rows = json.loads((tmp_path / "out" / "panoptic.json").read_text())["annotations"]
+    assert [row["image_id"] for row in rows] == data.image_ids[:3]
+    assert all((tmp_path / "out" / "panoptic" / row["file_name"]).is_file() for row in rows)

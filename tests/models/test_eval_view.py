@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from condinst.models.eval_view import eval_view
 from condinst.models.predictions import Predictions
@@ -25,11 +26,15 @@ def test_threads_on_a_model_in_training_mode() -> None:
     model = make_model()
     expected = [model.predict(image) for image in IMAGES]
     model.train()
-    model.backbone.bn1.eval()  # a part in another mode
+    model.backbone.get_submodule("bn1").eval()  # a part in another mode
     modes = [part.training for part in model.modules()]
     before = copy.deepcopy(model.state_dict())
+
+    def predict(image: Tensor) -> Predictions:
+        return model.predict(image)
+
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(model.predict, IMAGES * 4))
+        results = list(pool.map(predict, IMAGES * 4))
     for result, right in zip(results, expected * 4, strict=True):
         assert_same(result, right)
     assert [part.training for part in model.modules()] == modes
@@ -92,7 +97,7 @@ def test_with_config_keeps_the_mode_of_each_part() -> None:
 
 def test_a_bad_image_in_a_list(caplog: pytest.LogCaptureFixture) -> None:
     model = make_model()
-    sources = [IMAGES[0], "no/such.png", IMAGES[1]]
+    sources: list[Any] = [IMAGES[0], "no/such.png", IMAGES[1]]
     with pytest.raises(ValueError, match=r"no/such.png: no such file"):
         model.predict(sources)
     first, bad, last = model.predict(sources, errors="skip")

@@ -154,6 +154,14 @@ def test_bad_score_threshold(threshold: float) -> None:
         _predict(np.zeros((6, 8, 3), np.uint8), threshold)
 
 
+def test_numbers_of_other_libraries_become_plain(found: Predictions) -> None:
+    plain = found.to_coco(42, [7, 9])
+    for category_ids in (np.array([7, 9]), torch.tensor([7, 9]), [np.int64(7), torch.tensor(9)]):
+        for image_id in (np.int32(42), torch.tensor(42)):
+            rows = found.to_coco(image_id, category_ids)  # type: ignore[arg-type]
+            assert json.dumps(rows) == json.dumps(plain)
+
+
 def test_mode_is_left_as_it_was() -> None:
     model = FakeModel().train()
     model.predict(np.zeros((6, 8, 3), np.uint8))  # type: ignore[misc]

@@ -1,0 +1,131 @@
+"""Instance results of any tool, from a file in COCO's results format."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pycocotools import mask as rle
+
+from condinst.data.coco import CocoInstances
+from condinst.data.ids import Id, IdTable, read_id
+from condinst.data.segmentations import read_mask
+from condinst.messages import shorten
+
+_logger = logging.getLogger(__name__)
+
+Rows = dict[Any, tuple[list[dict[str, Any]], list[dict[str, Any]]]]
+"""The boxes and the masks of each image, by its id."""
+
+
+class _BadRow(ValueError):
+    """A result that cannot be scored; the text says why."""
+
+
+def read_instance_results(path: str | Path, data: CocoInstances) -> tuple[Rows, dict[str, int]]:
+    """Reads results, boxes and masks apart: pycocotools takes the area of a result that has both from its box.
+
+    A result that cannot be scored is left out. The kinds of faults are counted, and the first of each is logged.
+
+    Args:
+        path: a JSON file, a list of {"image_id", "category_id", "score", "segmentation" and/or "bbox"}; or an object
+            with such a list under "annotations" or "predictions". Without "bbox" the box is that of the mask.
+        data: the annotated images, whose ids the results must have.
+
+    Returns:
+        The results, and the number of results that are left out, by the reason.
+
+    Raises:
+        ValueError: no such file, or none of its results can be scored.
+    """
+    rows = _read_list(Path(path))
+    sizes = {image_id: data.image_size(index) for index, image_id in enumerate(data.image_ids)}
+    images, categories = IdTable(sizes), IdTable(data.classes.category_ids)
+    results: Rows = {}
+    left_out: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        try:
+            box, mask = _read_row(row, images, categories, sizes)
+        except _BadRow as error:
+            reason, _, got = str(error).partition(": ")
+            if reason not in left_out:
+                _logger.warning("%s: result %d is left out: %s: %s", path, index, reason, got)
+            left_out[reason] = left_out.get(reason, 0) + 1
+            continue
+        boxes, masks = results.setdefault(box["image_id"], ([], []))
+        boxes.append(box)
+        masks += [] if mask is None else [mask]
+    if rows and not results:
+        counts = "; ".join(f"{count} with {reason}" for reason, count in left_out.items())
+        raise ValueError(
+            f"{path}: expected results of {data.annotations}, got {len(rows)} that cannot be scored: {counts}"
+        )
+    return results, left_out
+
+
+def _read_list(path: Path) -> list[Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a JSON file of results: {error}") from error
+    if isinstance(content, dict):
+        if "images" in content and "categories" in content and not any("score" in row for row in _first(content)):
+            raise ValueError(f"{path}: expected results with scores, got annotations")
+        content = content.get("annotations", content.get("predictions"))
+    if not isinstance(content, list):
+        raise ValueError(f"{path}: expected a list of results, got {shorten(content)}")
+    return content
+
+
+def _first(content: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = content.get("annotations")
+    return [row for row in rows[:1] if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _read_row(
+    row: Any, images: IdTable, categories: IdTable, sizes: Mapping[Id, tuple[int, int]]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The box of a result and, where it has one, its mask."""
+    if not isinstance(row, dict):
+        raise _BadRow(f"another type than an object: {shorten(row)}")
+    image_id = _find_id(row, "image_id", images)
+    category_id = _find_id(row, "category_id", categories)
+    score = row.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        raise _BadRow(f"no finite score: {shorten(score)}")
+    common = {"image_id": image_id, "category_id": category_id, "score": float(score)}
+    mask = None
+    if row.get("segmentation"):
+        mask = {**common, "segmentation": _run_lengths(row["segmentation"], *sizes[image_id])}
+    box = row.get("bbox")
+    if box is None and mask is not None:
+        box = rle.toBbox(mask["segmentation"]).tolist()
+    if not isinstance(box, list) or not _is_box(box):
+        raise _BadRow(f"neither a mask nor a box [x, y, width, height]: {shorten(box)}")
+    return {**common, "bbox": [float(number) for number in box]}, mask
+
+
+def _find_id(row: dict[str, Any], field: str, table: IdTable) -> Id:
+    reference = read_id(row.get(field))
+    value = None if reference is None else table.find(reference)
+    if value is None:
+        article = "an" if field[0] in "aeiou" else "a"
+        raise _BadRow(f"{article} {field} that the data does not have: {shorten(row.get(field))}")
+    return value
+
+
+def _run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    mask = read_mask(segmentation, height, width)
+    if mask.problem is not None and not mask.is_empty:
+        raise _BadRow(f"a bad segmentation: {mask.problem[1].removeprefix('bad segmentation: ')}")
+    return mask.rle(height, width)
+
+
+def _is_box(box: list[Any]) -> bool:
+    return len(box) == 4 and all(isinstance(number, int | float) and math.isfinite(number) for number in box)
