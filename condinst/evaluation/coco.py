@@ -191,8 +191,9 @@ class InstanceEvaluator:
             raise ValueError(nothing_usable(self.data, surveyed))
         left_out = surveyed.num_objects - surveyed.num_usable - surveyed.num_empty + surveyed.num_left_out
         if str(surveyed) and not self._has_warned and rank() == 0:
+            without = f"; the score is without {left_out} objects" if left_out else ""
             missed = f"; {surveyed.num_empty} objects without pixels count as missed" if surveyed.num_empty else ""
-            warnings.warn(f"{surveyed}; the score is without {left_out} objects{missed}", stacklevel=3)
+            warnings.warn(f"{surveyed}{without}{missed}", stacklevel=3)
             self._has_warned = True
         if need_images:
             check_images(self.data, count)

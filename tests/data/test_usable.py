@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -117,19 +116,17 @@ def test_a_box_that_contradicts_its_mask_is_counted(tmp_path: Path) -> None:
 def test_plain_objects_have_no_findings(tmp_path: Path) -> None:
     """The quick test says yes only where the slow one finds nothing; and mostly where it does."""
     random = np.random.default_rng(0)
-    entries = []
+    entries: list[dict[str, Any]] = []
     for number in range(600):
-        x, y, w, h = random.uniform(-5, 60, 4).tolist()
-        outline = polygon((x, y, w, h))  # type: ignore[arg-type]
+        x, y, w, h = random.integers(-5, 60, 4).tolist()
+        outline: list[list[Any]] = polygon((x, y, w, h))
         if number % 3 == 0:
             outline.append(random.uniform(-2, 70, 2 * int(random.integers(1, 5))).tolist())
-        box = [x, y, w, h] if number % 5 else [x, y, x + w, y + h]
-        entry = annotation(number, 1, (0, 0, 0, 0), outline) | {"bbox": box, "area": 5.0}
-        entries.append(entry)
-    bad_masks: list[Any] = [None, [], {}, "x", [3], [[math.nan] * 6], [[10**400] * 6], [["1"] * 6], [[True] * 6]]
-    bad_boxes: list[Any] = [None, [], [1, 2, 3, "4"], [10**400, 1, 1, 1]]
-    entries += [{**entries[1], "segmentation": value} for value in bad_masks]
-    entries += [{**entries[1], "bbox": value} for value in bad_boxes]
+        boxes: list[Any] = [[x, y, w, h], [x, y, w, h], [x, y, x + w, y + h], None, [1, 2], [x, y, 0, h]]
+        entries.append(annotation(number, 1, (0, 0, 0, 0), outline) | {"bbox": boxes[number % 6], "area": 5.0})
+    strange: list[Any] = [None, [], {}, "x", [3], [[float("nan")] * 6], [[10**400] * 6], [["1"] * 6], [[True] * 6]]
+    entries += [{**entries[1], "segmentation": value} for value in strange]
+    entries += [{**entries[1], "bbox": value} for value in (None, [], [1, 2, 3, "4"], [10**400, 1, 1, 1])]
     entries += [{**entries[1], "area": value} for value in (None, "5", float("nan"), 0, 10**400)]
     content = {
         "images": [{"id": 1, "file_name": "a.png", "height": 64, "width": 64}],
