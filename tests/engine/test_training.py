@@ -85,7 +85,7 @@ class Stop(Exception):
 class Interrupted(CocoInstances):
     """Raises when the image after the first `limit` ones is asked for."""
 
-    limit = 6
+    limit = 7  # one for the check before the first step, and three steps of two
 
     def image(self, index: int) -> torch.Tensor:
         if self.limit == 0:
