@@ -37,8 +37,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         expected = isinstance(error, (ValueError, OSError, FloatingPointError))
         hint = "" if expected else f" ({type(error).__name__}; CONDINST_DEBUG=1 shows where)"
-        print(f"error: {error}{hint}", file=sys.stderr)
+        print(f"error: {_describe(error)}{hint}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _describe(error: Exception) -> str:
+    """What went wrong; an error of the system without its number, and with its file in front."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

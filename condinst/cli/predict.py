@@ -15,7 +15,11 @@ from .app import Device, MaxPixels, Weights, app, choose_device, limit_pixels
 def predict_command(
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGES_OR_FOLDERS...", help='Files, folders, and patterns such as "scans/**/*.tif".'),
+        typer.Argument(
+            metavar="IMAGES_OR_FOLDERS...",
+            help='Files, folders, and patterns such as "scans/**/*.tif".',
+            readable=False,  # otherwise one file without permission would end the command
+        ),
     ],
     weights: Weights = "condinst_nano",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("outputs"),

@@ -48,7 +48,8 @@ def read_json(path: Path) -> Any:
     except RecursionError:
         raise ValueError(f"{path}: not a JSON file that can be read: lists in lists, or objects, too deep") from None
     except ValueError as error:  # no JSON, or a number of thousands of digits
-        hint = "; one JSON object per line is another format" if str(error).startswith("Extra data: line") else ""
+        has_lines = isinstance(error, json.JSONDecodeError) and text[error.pos :].startswith("{") and error.lineno > 1
+        hint = "; one JSON object per line is another format" if has_lines else ""
         raise ValueError(f"{path}: not a JSON file: {error}{hint}") from error
 
 
