@@ -92,6 +92,10 @@ READ = {
     "other keys": (change("licenses", value=None), {}),
     "objects in place of lists": (as_objects, {}),
     "coco_url only": (with_urls_only, {OTHER_PATHS: 2}),
+    "coco_url beside an empty file_name": (
+        lambda content: content["images"][0].update(file_name="", coco_url="https://x.org/u/a.png"),
+        {OTHER_PATHS: 1},
+    ),
     "file_name is a URL": (change("images", 0, "file_name", value="https://x.org/u/a.png"), {OTHER_PATHS: 1}),
     "iscrowd null": (change("annotations", 0, "iscrowd", value=None), {OTHER_FLAGS: 1}),
     "iscrowd false": (change("annotations", 0, "iscrowd", value=False), {}),
@@ -201,6 +205,10 @@ def test_the_examples_show_types(tmp_path: Path, content: dict[str, Any]) -> Non
                 image.update(coco_url=f"http://x/{image['id']}/0.png", file_name=None) for image in content["images"]
             ],
             "image 1: expected a file_name, as several images have URLs or paths that end in '0.png'",
+        ),
+        (
+            lambda content: [entry.update(category_id=99) for entry in content["annotations"]],
+            r"annotation 1: category_id 99 .*; none of \d annotations can be used \(annotations whose .*: \d\)",
         ),
         (change("annotations", value=None), "expected a list under 'annotations'"),
         (change("images", value=[{"id": 1}]), r"images\[0\]: missing file_name of a COCO instances file"),
