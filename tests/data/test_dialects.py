@@ -279,6 +279,7 @@ def test_panoptic_files(tmp_path: Path) -> None:
     assert content == before and data.image_ids == [0, 1]
     counts = {finding.kind: finding.count for finding in data.findings.worst_first()}
     assert counts == {
+        OTHER_ID_TYPES: 2,
         IMAGES_LEFT_OUT: 2,  # that of the third annotation, and the one that has none
         ANNOTATIONS_LEFT_OUT: 1,
         ORPHANS: 1,
