@@ -160,4 +160,13 @@ def _unique_places(names: Iterable[str]) -> dict[str, int]:
 def distinct_names(names: Sequence[str], ids: Sequence[int | str]) -> list[str]:
     """The name of each class; with its id where several classes have one name, so that each keeps its row."""
     counts = Counter(names)
-    return [name if counts[name] == 1 else f"{name} ({number})" for name, number in zip(names, ids, strict=True)]
+    taken = {name for name in names if counts[name] == 1}
+    distinct = []
+    for name, number in zip(names, ids, strict=True):
+        if counts[name] > 1:
+            name = f"{name} ({number})"
+            while name in taken:
+                name = f"{name} ({number})"
+            taken.add(name)
+        distinct.append(name)
+    return distinct

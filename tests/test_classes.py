@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from condinst import Classes, CondInstConfig
+from condinst.classes import distinct_names
 
 COCO_CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}], [{"id": 200, "name": "sky"}]
 
@@ -65,3 +66,8 @@ def test_a_config_takes_classes_or_their_fields() -> None:
         config.replace(classes=classes, num_classes=3)
     with pytest.raises(ValueError, match="num_classes: expected at least 1, got 0"):
         config.replace(num_classes=0)
+
+
+def test_distinct_names_are_distinct() -> None:
+    assert distinct_names(["cat", "cat", "dog"], [1, 2, 3]) == ["cat (1)", "cat (2)", "dog"]
+    assert distinct_names(["cat", "cat", "cat (1)"], [1, 2, 3]) == ["cat (1) (1)", "cat (2)", "cat (1)"]

@@ -125,29 +125,23 @@ def _score_results(
     progress: bool,
 ) -> dict[str, Any]:
     """The scores of a file of results; it says by itself whether they are panoptic."""
-    from condinst.data.open import open_instances, open_panoptic
+    from condinst.data.json_files import read_json
+    from condinst.data.open import is_panoptic, open_instances, open_panoptic
     from condinst.evaluation.coco import InstanceEvaluator
     from condinst.evaluation.panoptic import PanopticEvaluator
 
-    if task == "panoptic" or (task is None and (segments is not None or _has_segments(results))):
+    content = read_json(results)
+    if task == "panoptic" or (task is None and (segments is not None or is_panoptic(content))):
         if max_dets is not None:
             raise ValueError("max-dets: expected none with panoptic results")
         panoptic = open_panoptic(data, images, segments, split, progress=progress, need_images=False)
         _prepare_out(out, [panoptic.annotations, results])
-        return PanopticEvaluator(panoptic).evaluate_results(results, max_images=limit, progress=progress)
-    instances = open_instances(data, images, split, progress=progress)
+        scorer = PanopticEvaluator(panoptic)
+        return scorer.evaluate_results(results, content=content, max_images=limit, progress=progress)
+    instances = open_instances(data, images, split, progress=progress, need_images=False)
     _prepare_out(out, [instances.annotations, results])
     evaluator = InstanceEvaluator(instances, max_detections=max_dets or 100)
-    return evaluator.evaluate_results(results, max_images=limit)
-
-
-def _has_segments(results: Path) -> bool:
-    """Whether results are panoptic ones: an object whose annotations have `segments_info`."""
-    try:
-        content = json.loads(results.read_text(encoding="utf-8-sig"))
-        return "segments_info" in content["annotations"][0]
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
+    return evaluator.evaluate_results(results, content=content, max_images=limit)
 
 
 def _is_panoptic(task: str | None, config: CondInstConfig, segments: Path | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from condinst.classes import Classes
+from condinst.data.entry_reader import Content
 from condinst.data.file_names import missing_file_hint
 from condinst.data.findings import Findings
 from condinst.data.ids import Id, sort_key
@@ -33,6 +35,8 @@ class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
         images_dir: the folder that file names are relative to.
         image_ids: sorted, numbers before text; item `index` is image `image_ids[index]`.
         images: the entry of each image id, with `file_name`, `height` and `width`.
+        objects_left_out: the number of objects that were left out then, by the id of their image; None for no image
+            that is there.
         findings: what was left out or read in another way when the file was opened.
         classes: things, and the stuff of panoptic data, each sorted by category id.
     """
@@ -42,16 +46,16 @@ class AnnotatedImages(Dataset[tuple[Tensor, Target]]):
     image_ids: list[Id]
     images: dict[Id, dict[str, Any]]
     findings: Findings
+    objects_left_out: Counter[Id | None]
     classes: Classes
 
-    def _set_images(
-        self, entries: list[dict[str, Any]], findings: Findings, annotations: Path, images_dir: Path
-    ) -> None:
+    def _set_images(self, content: Content, annotations: Path, images_dir: Path) -> None:
         self.annotations = annotations
         self.images_dir = images_dir
-        self.images = {entry["id"]: entry for entry in entries}
+        self.images = {entry["id"]: entry for entry in content.images}
         self.image_ids = sorted(self.images, key=sort_key)
-        self.findings = findings
+        self.findings = content.findings
+        self.objects_left_out = content.objects_left_out
 
     def __len__(self) -> int:
         return len(self.image_ids)

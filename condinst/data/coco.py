@@ -63,7 +63,7 @@ class CocoInstances(AnnotatedImages):
     def _set_up(self, content: Any, annotations: Path, images_dir: Path) -> None:
         entries = read_instances(content, annotations, images_dir)
         self.coco = _index(entries)
-        self._set_images(entries.images, entries.findings, annotations, images_dir)
+        self._set_images(entries, annotations, images_dir)
         self.classes = Classes.from_categories(sorted(entries.categories, key=lambda entry: sort_key(entry["id"])))
         self._label_of = {category: label for label, category in enumerate(self.classes.category_ids)}
 

@@ -55,7 +55,7 @@ def read_instances(content: Any, path: Path, images_dir: Path) -> Content:
     annotations = read_annotations(
         reader, reader.entries(content, "annotations"), images, categories, image_entries.left_out
     )
-    return Content(images, categories, annotations, reader.findings)
+    return Content(images, categories, annotations, reader.findings, reader.objects_left_out)
 
 
 def read_categories(reader: EntryReader, content: Mapping[str, Any], annotations: Sequence[Any] = ()) -> list[Entry]:
@@ -125,9 +125,15 @@ def read_annotations(
         annotation = entry if usual else _read_annotation(reader, position, entry, known)
         if annotation is not None:
             annotations.append(annotation)
+            continue
+        reference = read_id(entry.get("image_id")) if isinstance(entry, dict) else None
+        reader.objects_left_out[None if reference is None else known.images.find(reference)] += 1
     if entries and not annotations:
-        example = reader.findings.with_effect("left out")[-1].examples[0]
-        raise ValueError(f"{reader.path}: {example}")
+        problems = reader.findings.with_effect("left out")
+        counts = ", ".join(f"{finding.kind}: {finding.count}" for finding in problems)
+        raise ValueError(
+            f"{reader.path}: {problems[-1].examples[0]}; none of {len(entries)} annotations can be used ({counts})"
+        )
     return annotations
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from condinst.data.findings import Findings
+from condinst.data.ids import Id
 
 Entry = dict[str, Any]
 
@@ -46,12 +48,15 @@ class Content:
         annotations: each with the id of an image and of a category. `iscrowd` is 0 or 1, or is not there. `id`, `bbox`
             and `segmentation` are as in the file, or None.
         findings: what was left out and what was read in another way.
+        objects_left_out: the number of objects that were left out, by the id of their image; None for no image that
+            is there.
     """
 
     images: list[Entry]
     categories: list[Entry]
     annotations: list[Entry]
     findings: Findings
+    objects_left_out: Counter[Id | None]
 
 
 def entries_of(value: Any) -> list[Any] | None:
@@ -83,6 +88,7 @@ class EntryReader:
         self.path = path
         self.kind = kind
         self.findings = Findings()
+        self.objects_left_out: Counter[Id | None] = Counter()
 
     def check_kind(self, content: Any, keys: Sequence[str]) -> None:
         """Raises a ValueError unless the content is an object; the message says which other format it seems to have."""

@@ -74,10 +74,11 @@ class ImageEntries:
             self._leave_out(f"{place}: id: expected {ID}, got {shorten(entry['id'])}")
             return None
         name = entry.get("file_name")
-        if name is None:
+        if name is None or name == "":
+            stated = shorten(name)
             name = name_from_urls(entry)
             if name is None:
-                problem = "file_name: expected " + FILE_NAME + ", got None" if "file_name" in entry else ""
+                problem = f"file_name: expected {FILE_NAME}, got {stated}" if "file_name" in entry else ""
                 problem = problem or f"missing file_name of a COCO {self._reader.kind} file"
                 self._leave_out(f"{place}: {problem}", number)
                 return None

@@ -13,6 +13,9 @@ from condinst.data.segmentations import Mask, bounds, is_plainly_inside
 Box = tuple[float, float, float, float]
 
 LARGEST_BOX = 1_000_000_000  # of the numbers of a box
+BOX_TOLERANCE = 1.5
+"""Pixels that rounding, and counting the last pixel or not, put between the box of an annotation and its mask's."""
+
 _ROUNDING = 1.5
 """By what factor the area of a polygon may be above the pixels of the whole image."""
 
@@ -46,13 +49,13 @@ def mask_box(mask: Mask, height: int, width: int) -> Box:
 
 
 def is_far(box: Box, mask_box: Box, height: int, width: int) -> bool:
-    """Whether a side of a box, within the image, is more than 5 px and a tenth of the mask away from the mask's.
+    """Whether a side of a box, within the image, is more than rounding and a tenth of the mask away from the mask's.
 
     Args:
         box, mask_box: (x1, y1, x2, y2) px.
         height, width: of the image.
     """
-    tolerance = max(5.0, 0.1 * max(mask_box[2] - mask_box[0], mask_box[3] - mask_box[1]))
+    tolerance = max(BOX_TOLERANCE, 0.1 * max(mask_box[2] - mask_box[0], mask_box[3] - mask_box[1]))
     limits = (width, height, width, height)
     inside = [min(max(side, 0), limit) for side, limit in zip(box, limits, strict=True)]
     return any(abs(side - other) > tolerance for side, other in zip(inside, mask_box, strict=True))

@@ -13,7 +13,12 @@ from condinst.data.panoptic import CocoPanoptic
 
 
 def open_instances(
-    data: str | Path, images: str | Path | None = None, split: str = "train", *, progress: bool = False
+    data: str | Path,
+    images: str | Path | None = None,
+    split: str = "train",
+    *,
+    progress: bool = False,
+    need_images: bool = True,
 ) -> CocoInstances:
     """Opens annotated images.
 
@@ -25,6 +30,7 @@ def open_instances(
             JSON file itself, or the one of COCO's layout.
         split: which part of a folder: "train", "val", or a longer name such as "train2017".
         progress: show a progress bar where reading takes minutes, as for Cityscapes.
+        need_images: as for `open_panoptic`.
 
     Raises:
         ValueError: no such data; the message says what was looked for.
@@ -33,7 +39,7 @@ def open_instances(
     if _is_cityscapes(data, images=images):
         content = cityscapes_content(data, split, progress=progress)
         return CocoInstances.from_content(content, data, data / "gtFine" / split)
-    return CocoInstances(*_coco_files(data, images, "instances", split))
+    return CocoInstances(*_coco_files(data, images, "instances", split, need_images=need_images))
 
 
 def open_panoptic(

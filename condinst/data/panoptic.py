@@ -72,7 +72,7 @@ class CocoPanoptic(AnnotatedImages):
     def _set_up(self, content: Any, annotations: Path, images_dir: Path, segments_dir: str | Path | None) -> None:
         self.segments_dir = annotations.with_suffix("") if segments_dir is None else Path(segments_dir)
         entries = read_panoptic(content, annotations, images_dir, self.segments_dir)
-        self._set_images(entries.images, entries.findings, annotations, images_dir)
+        self._set_images(entries, annotations, images_dir)
         categories = sorted(entries.categories, key=lambda category: sort_key(category["id"]))
         things = [category for category in categories if category["isthing"]]
         stuff = [category for category in categories if not category["isthing"]]
@@ -93,32 +93,35 @@ class CocoPanoptic(AnnotatedImages):
         """The PNG file with the segments of image `index`."""
         return self.segments_dir / self._annotation_of[self.image_ids[index]]["file_name"]
 
-    def check_segments(self, count: int, *, progress: bool = False) -> None:
+    def check_segments(self, count: int, *, progress: bool = False) -> dict[int, str]:
         """Reads the PNG files of the first `count` images; those that were right once are not read again.
 
         Args:
             count: how many images.
             progress: show a progress bar on stderr, if that is a terminal.
 
+        Returns:
+            By the index of each image whose file `segments` would refuse: why, with the name of the file.
+
         Raises:
-            ValueError: files that `segments` would refuse; the message names the first and says how many they are.
+            ValueError: no file can be used; the message names the first.
         """
-        missing = [path for path in map(self.segments_path, range(count)) if not path.is_file()]
-        if missing:
-            raise ValueError(f"{missing[0]}: no such file; {len(missing)} of {count} images have no PNG with segments")
-        unread = [index for index in range(count) if index not in self._right]
+        unread = [
+            index for index in range(count) if index not in self._right or not self.segments_path(index).is_file()
+        ]
         if not unread:
-            return
-        problems = []
+            return {}
+        problems: dict[int, str] = {}
         with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
             checked = zip(unread, pool.map(self._segments_problem, unread), strict=True)
             for index, problem in track(checked, "Reading segments", len(unread), shown=progress):
                 if problem is None:
                     self._right.add(index)
                 else:
-                    problems.append(problem)
-        if problems:
-            raise ValueError(f"{problems[0]}; {len(problems)} of {count} images have a bad PNG with segments")
+                    problems[index] = problem
+        if len(problems) == count:
+            raise ValueError(f"{problems[0]}; {count} of {count} images have no PNG with segments that can be used")
+        return problems
 
     def _segments_problem(self, index: int) -> str | None:
         """Why the PNG file of an image cannot be used, if so."""

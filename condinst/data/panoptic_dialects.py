@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from condinst.data.dialects import ANNOTATIONS_LEFT_OUT, ORPHANS, OTHER_FLAGS, read_categories
+from condinst.data.dialects import ANNOTATIONS_LEFT_OUT, ORPHANS, OTHER_FLAGS, OTHER_ID_TYPES, read_categories
 from condinst.data.entry_checks import LARGEST_SEGMENT_ID
 from condinst.data.entry_reader import ID, Content, Entry, EntryReader, read_flag
 from condinst.data.file_names import FILE_NAME, read_file_name
@@ -50,7 +50,7 @@ def read_panoptic(content: Any, path: Path, images_dir: Path, segments_dir: Path
     for number in (image["id"] for image in images if image["id"] in bare):
         reader.leave_out(IMAGES_LEFT_OUT, f"image {shorten(number)}: no annotation")
     images = [image for image in images if image["id"] in annotated]
-    return Content(images, categories, annotations, reader.findings)
+    return Content(images, categories, annotations, reader.findings, reader.objects_left_out)
 
 
 def _with_isthing(path: Path, category: Entry, position: int) -> Entry:
@@ -92,17 +92,28 @@ def _read_annotations(
             if isinstance(entry, dict):
                 problem = f"image_id: expected {ID}, got {shorten(entry.get('image_id'))}"
             reader.leave_out(ANNOTATIONS_LEFT_OUT, f"{place}: {problem}")
+            reader.objects_left_out[None] += _count_segments(entry)
             continue
         number = image_ids.find(reference)
         if number is None:
             reader.leave_out(ORPHANS, f"{place}: image_id {shorten(reference)} is not among the images")
+            reader.objects_left_out[None] += _count_segments(entry)
             continue
+        if type(reference) is not type(number):
+            reader.repair(OTHER_ID_TYPES, f"{place}: image_id {shorten(reference)} is read as {shorten(number)}")
         try:
             annotations.append(_read_annotation(reader, entry, place, number, category_ids, segments_dir))
         except ValueError as error:
             reader.leave_out(ANNOTATIONS_LEFT_OUT, str(error))
+            reader.objects_left_out[None] += _count_segments(entry)  # the image is left out, too
     check_unique(reader.path, "annotations", "image_id", (annotation["image_id"] for annotation in annotations))
     return annotations
+
+
+def _count_segments(entry: Any) -> int:
+    """How many segments an annotation seems to have."""
+    infos = entry.get("segments_info") if isinstance(entry, dict) else None
+    return len(infos) if isinstance(infos, list) else 0
 
 
 def _read_annotation(
@@ -153,6 +164,8 @@ def _read_segment(reader: EntryReader, info: Any, where: str, position: int, cat
         raise ValueError(
             f"{where}: id {number}: category_id {shorten(info['category_id'])} is not among the categories"
         )
+    if type(reference) is not type(category):
+        reader.repair(OTHER_ID_TYPES, f"{place}: category_id {shorten(reference)} is read as {shorten(category)}")
     flag = read_flag(info.get("iscrowd"))
     if flag is None:
         raise ValueError(f"{place}: iscrowd: expected 0 or 1, got {shorten(info['iscrowd'])}")

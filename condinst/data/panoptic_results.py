@@ -10,7 +10,9 @@ from urllib.parse import quote
 import torch
 from torch import Tensor
 
+from condinst.data.annotated import AnnotatedImages
 from condinst.data.entry_checks import check_entries, check_segments_info
+from condinst.data.ids import Id, IdTable
 from condinst.data.json_files import read_json
 from condinst.data.panoptic_png import write_segment_ids
 
@@ -91,15 +93,17 @@ def write_panoptic_result(
 
 
 def read_panoptic_results(
-    path: str | Path, images: Mapping[Any, dict[str, Any]] | None = None
+    path: str | Path, data: AnnotatedImages | None = None, content: Any = None
 ) -> dict[int | str, tuple[Path, Segments]]:
     """What a results file says of each image.
 
     Args:
         path: the JSON file. Its PNGs are in the folder beside it with its stem, or where their `file_name` leads from
             the JSON file.
-        images: the data's entry of each image id. Where the results list `images`, too, their file names must be the
-            same but for the folder, or they are of other images.
+        data: the annotated images. Ids that differ from theirs in their type only, such as '7' and 7, are theirs. Where
+            the results list `images`, too, their file names must be the same but for the folder, or they are of other
+            images.
+        content: what the file holds, where it is read already.
 
     Returns:
         Image id -> path of the PNG, and `id` and `category_id` of each segment.
@@ -109,28 +113,41 @@ def read_panoptic_results(
             or other file names; the message names them.
     """
     path = Path(path)
-    content = read_json(path)
+    content = read_json(path) if content is None else content
     entries = content.get("annotations") if isinstance(content, dict) else None
     check_entries(path, entries, "annotations", ("image_id", "file_name", "segments_info"), "panoptic results")
+    images = IdTable(() if data is None else data.image_ids)
+    categories = IdTable(() if data is None else data.classes.panoptic_category_ids)
     results: dict[int | str, tuple[Path, Segments]] = {}
     for position, entry in enumerate(entries or ()):
         key = f"annotations[{position}].segments_info"
         check_segments_info(path, entry["segments_info"], key, "panoptic results")
-        if entry["image_id"] in results:
-            raise ValueError(f"{path}: expected one entry for each image, got two for image {entry['image_id']}")
+        image_id = _known_id(entry["image_id"], images)
+        if image_id in results:
+            raise ValueError(f"{path}: expected one entry for each image, got two for image {image_id}")
         beside = path.with_suffix("") / entry["file_name"]
         png = beside if beside.is_file() else path.parent / entry["file_name"]
-        results[entry["image_id"]] = (png if png.is_file() else beside, entry["segments_info"])
-    if images is not None and "images" in content:
-        _check_names(path, content["images"], images)
+        segments = [
+            {**info, "category_id": _known_id(info["category_id"], categories)} for info in entry["segments_info"]
+        ]
+        results[image_id] = (png if png.is_file() else beside, segments)
+    if data is not None and "images" in content:
+        _check_names(path, content["images"], data.images, images)
     return results
 
 
-def _check_names(path: Path, entries: Any, images: Mapping[Any, dict[str, Any]]) -> None:
+def _known_id(reference: Id, table: IdTable) -> Id:
+    """The id of the data that a reference means; the reference itself where there is none."""
+    known = table.find(reference)
+    return reference if known is None else known
+
+
+def _check_names(path: Path, entries: Any, images: Mapping[Any, dict[str, Any]], table: IdTable) -> None:
     """Raises where the file name of an image is another in the data."""
     check_entries(path, entries, "images", ("id", "file_name"), "panoptic results")
     for entry in entries:
-        name = images[entry["id"]]["file_name"] if entry["id"] in images else entry["file_name"]
+        image = images.get(_known_id(entry["id"], table), entry)
+        name = image["file_name"]
         if Path(entry["file_name"]).name != Path(name).name:
             raise ValueError(
                 f"{path}: image {entry['id']}: expected results of {Path(name).name!r} as in the data, got"

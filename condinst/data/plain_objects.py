@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from condinst.data.object_fields import BOX_TOLERANCE
 from condinst.data.rles import LONGEST_OUTLINE
 
 _NUMBERS = {int, float}
-_TOLERANCE = 5.0
-"""Pixels between the box of an annotation and that of its polygons; see `is_far`."""
 
 
 def plain_objects(annotations: Sequence[dict[str, Any]], sizes: Sequence[tuple[int, int]]) -> list[bool]:
@@ -96,6 +95,6 @@ def _are_sure(
     inside = (low >= 0).all(1) & (high <= limits).all(1)
     short = np.add.reduceat(perimeters, first) <= LONGEST_OUTLINE
     ends = boxes[:, :2] + boxes[:, 2:]
-    agree = (np.abs(boxes[:, :2] - low) <= _TOLERANCE).all(1) & (np.abs(ends - high) <= _TOLERANCE).all(1)
+    agree = (np.abs(boxes[:, :2] - low) <= BOX_TOLERANCE).all(1) & (np.abs(ends - high) <= BOX_TOLERANCE).all(1)
     in_image = (boxes[:, :2] >= -1).all(1) & (ends <= limits + 1).all(1) & (boxes[:, 2:] > 0).all(1)
     return has_pixels & inside & short & agree & in_image  # False wherever there is NaN

@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
 from condinst.data.objects import Polygons, Segmentation
 from condinst.data.rles import check_outlines, largest_number, mass_centers
-from condinst.messages import shorten
+from condinst.messages import shorten, shorten_text
 
 LARGEST_COORDINATE = 1_000_000  # of a polygon in a file, in pixels; far outside of any image
 NO_MASK = "annotations without a mask"
@@ -22,6 +23,9 @@ BAD_PARTS = "polygons with parts that are left out"
 FLOAT_RUNS = "run lengths that are floats"
 OTHER_LISTS = "polygons in other lists than COCO's [[x1, y1, x2, y2, ...]]"
 
+FILLED_HOLES = "polygons inside of another one, which are filled and may be holes as in GeoJSON"
+
+_RINGS = "rings in rings, as for the holes of GeoJSON"
 _NUMBERS = (int, float)
 _DEEPEST = 4  # lists in lists
 
@@ -170,7 +174,21 @@ def _read_polygons(value: list[Any], notes: list[tuple[str, str]]) -> Polygons |
         notes.append((BAD_PARTS, f"{len(problems)} of {len(problems) + len(polygons)} parts: {problems[0]}"))
     if any(polygon is not part for polygon, part in zip(polygons, value, strict=False)) and not problems:
         notes.append((OTHER_LISTS, shorten(value)))
+    if _has_rings(value) and any(_is_inside(polygon, polygons[0]) for polygon in polygons[1:]):
+        notes.append((FILLED_HOLES, shorten(value)))
     return polygons
+
+
+def _is_inside(polygon: list[float], outer: list[float]) -> bool:
+    """Whether all points of a polygon lie inside of another one."""
+    xs, ys = np.array(polygon[::2]), np.array(polygon[1::2])
+    inside = np.zeros(len(xs), bool)
+    x0, y0 = outer[-2:]
+    for x1, y1 in zip(outer[::2], outer[1::2], strict=True):
+        if y0 != y1:
+            inside ^= ((y0 > ys) != (y1 > ys)) & (xs < (x1 - x0) * (ys - y0) / (y1 - y0) + x0)
+        x0, y0 = x1, y1
+    return bool(inside.all())
 
 
 def _parts(value: list[Any], depth: int) -> Iterator[Any]:
@@ -188,7 +206,7 @@ def _parts(value: list[Any], depth: int) -> Iterator[Any]:
         if not isinstance(element, list) or depth == 0:
             yield element
         elif _has_rings(element):
-            yield "rings in rings, as for the holes of GeoJSON"
+            yield _RINGS
         else:
             yield from _parts(element, depth - 1)
 
@@ -212,7 +230,7 @@ def _point(value: Any) -> tuple[float, float] | None:
 def _part_problem(part: Any) -> str:
     """Why a part of a segmentation is no polygon; empty for one that is."""
     if not isinstance(part, list):
-        kind = part if isinstance(part, str) and " " in part else shorten(part)
+        kind = part if part is _RINGS else shorten(part)
         return f"expected polygons of three points or more, [x1, y1, x2, y2, x3, y3, ...] each, got {kind}"
     others = [number for number in part if type(number) not in _NUMBERS]
     if others:
@@ -245,7 +263,7 @@ def _read_run_lengths(
         ValueError: no run lengths of this size.
     """
     if "counts" not in value or "size" not in value:
-        keys = ", ".join(sorted(map(shorten, value)))
+        keys = shorten_text(", ".join(sorted(map(shorten, value))))
         raise ValueError(f"expected a list of polygons, or run lengths with size and counts, got an object of {keys}")
     size = value["size"]
     if not isinstance(size, (list, tuple)) or list(size) != [height, width]:

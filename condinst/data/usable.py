@@ -8,12 +8,11 @@ from typing import Any
 
 from condinst.data.annotated import AnnotatedImages
 from condinst.data.coco import CocoInstances
-from condinst.data.dialects import ANNOTATIONS_LEFT_OUT, ORPHANS
 from condinst.data.findings import Effect, Finding, Findings
 from condinst.data.object_fields import Box, agrees, mask_box, read_area, read_box
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.plain_objects import plain_objects
-from condinst.data.segmentations import FLOAT_RUNS, OTHER_LISTS, Mask
+from condinst.data.segmentations import FILLED_HOLES, FLOAT_RUNS, OTHER_LISTS, Mask
 from condinst.messages import shorten, shorten_text
 
 NO_BOX = "boxes that are missing or no four numbers"
@@ -23,7 +22,7 @@ BOX_FAR = "boxes far from that of their mask"
 BAD_AREA = "areas that are no positive number of pixels"
 
 _EFFECTS = {"left out": "left out", "repaired": "read all the same"}
-_REPAIRED = (FLOAT_RUNS, OTHER_LISTS)
+_REPAIRED = (FILLED_HOLES, FLOAT_RUNS, OTHER_LISTS)
 _BATCH = 100  # images whose objects are tested together
 
 
@@ -50,7 +49,8 @@ class Survey:
         num_objects: annotations that are no crowd regions.
         num_usable: those that have a mask with pixels in the image.
         num_empty: those whose mask has no pixel in the image. COCO's evaluation counts them as missed.
-        num_left_out: annotations that were left out when the file was opened.
+        num_left_out: objects of these images that were left out when the file was opened; of all images also those of
+            no image that is there.
         num_crowds: crowd regions.
         findings: what is left out, and what is read in another way than it is written.
         images_with_objects: the indices of the images with usable objects.
@@ -124,10 +124,11 @@ def _examine_box(
 
 def survey_instances(data: CocoInstances, count: int | None = None) -> Survey:
     """Looks at all annotations of the first `count` images, by default of all, without drawing most of them."""
+    count = len(data) if count is None else count
     findings = Findings(data.findings.worst_first())
     num_objects = num_usable = num_empty = num_crowds = 0
     images_with_objects: dict[int, None] = {}
-    for batch in _batches(range(len(data) if count is None else count)):
+    for batch in _batches(range(count)):
         entries = [(index, annotation) for index in batch for annotation in data.annotations_of(index)]
         sizes = [data.image_size(index) for index, _ in entries]
         plain = plain_objects([annotation for _, annotation in entries], sizes)
@@ -151,7 +152,7 @@ def survey_instances(data: CocoInstances, count: int | None = None) -> Survey:
         num_objects=num_objects,
         num_usable=num_usable,
         num_empty=num_empty,
-        num_left_out=_count_left_out(data.findings),
+        num_left_out=_count_left_out(data, count),
         num_crowds=num_crowds,
         findings=findings.worst_first(),
         images_with_objects=list(images_with_objects),
@@ -174,16 +175,18 @@ def survey_panoptic(data: CocoPanoptic) -> Survey:
         num_objects=sum(things),
         num_usable=sum(things),
         num_empty=0,
-        num_left_out=_count_left_out(data.findings),
+        num_left_out=_count_left_out(data, len(data)),
         num_crowds=data.num_annotations - sum(things) - num_stuff,
         findings=data.findings.worst_first(),
         images_with_objects=[index for index, number in enumerate(things) if number],
     )
 
 
-def _count_left_out(findings: Findings) -> int:
-    """Annotations that were left out when the file was opened."""
-    return sum(finding.count for finding in findings.worst_first() if finding.kind in (ANNOTATIONS_LEFT_OUT, ORPHANS))
+def _count_left_out(data: AnnotatedImages, count: int) -> int:
+    """Objects of the first `count` images that were left out when the file was opened."""
+    if count == len(data):
+        return data.objects_left_out.total()
+    return sum(data.objects_left_out[image_id] for image_id in data.image_ids[:count])
 
 
 def survey(data: AnnotatedImages) -> Survey:

@@ -105,14 +105,18 @@ def _match_by_order(
             stacklevel=3,
         )
         return list(category_ids)
-    order = match_order(model_names, category_names)
+    order, by_name = match_order(model_names, category_names), match_names(model_names, category_names)
     pairs = [
         f"{model_names[label]!r} is {category_names[place]!r}"
-        for label, place in enumerate(order)
         if model_names[label] != category_names[place]
+        else f"class {label} of the name {model_names[label]!r} is category {category_ids[place]}"
+        for label, place in enumerate(order)
+        if label not in by_name or model_names[label] != category_names[place]
     ]
     if pairs:
-        rest = " where their names differ" if len(pairs) < len(order) else ""
+        are_twice = any(len(set(names)) < len(names) for names in (model_names, category_names))
+        reason = " or are there twice" if are_twice else ""
+        rest = f" where their names differ{reason}" if len(pairs) < len(order) or reason else ""
         warnings.warn(f"{kind} are matched by their order{rest}: {few(pairs)}", stacklevel=3)
     return [category_ids[place] for place in order]
 

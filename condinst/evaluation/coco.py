@@ -144,7 +144,7 @@ class InstanceEvaluator:
         outcomes = run_model(
             model,
             self.data,
-            len(image_ids),
+            range(len(image_ids)),
             to_result,
             options=run_lengths_option(model),
             device=torch.device(device),
@@ -153,13 +153,18 @@ class InstanceEvaluator:
         per_image = [outcome.result for outcome in outcomes]
         if self.results_path is not None and rank() == 0:
             write_json(self.results_path, _merged(per_image))
-        return {**self._scores(per_image, truth.coco, image_ids), **truth.about(), **report(self.data, outcomes)}
+        return {
+            **self._scores(per_image, truth.coco, image_ids),
+            **truth.about(),
+            **report(self.data, range(len(image_ids)), outcomes),
+        }
 
-    def evaluate_results(self, results: str | Path, *, max_images: int = 0) -> dict[str, Any]:
+    def evaluate_results(self, results: str | Path, *, content: Any = None, max_images: int = 0) -> dict[str, Any]:
         """The scores of results in COCO's format, of any tool, without a model and without the images.
 
         Args:
             results: the JSON file, see `read_instance_results`.
+            content: what it holds, where it is read already.
             max_images: only so many of the first images; 0 for all.
 
         Returns:
@@ -170,7 +175,7 @@ class InstanceEvaluator:
             ValueError: a negative `max_images`, annotations that cannot be scored, or results of another data set.
         """
         truth = self._read_truth(max_images, need_images=False)
-        detections, left_out = read_instance_results(results, self.data)
+        detections, left_out = read_instance_results(results, self.data, content)
         per_image = [_Results(*detections.get(image_id, ([], []))) for image_id in truth.image_ids]
         scores = self._scores(per_image, truth.coco, truth.image_ids)
         if any(boxes for boxes, _ in detections.values()) and not any(masks for _, masks in detections.values()):

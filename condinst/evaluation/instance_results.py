@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -13,6 +12,9 @@ from pycocotools import mask as rle
 
 from condinst.data.coco import CocoInstances
 from condinst.data.ids import Id, IdTable, read_id
+from condinst.data.json_files import read_json
+from condinst.data.object_fields import read_box
+from condinst.data.rles import largest_number
 from condinst.data.segmentations import read_mask
 from condinst.messages import shorten
 
@@ -26,7 +28,7 @@ class _BadRow(ValueError):
     """A result that cannot be scored; the text says why."""
 
 
-def read_instance_results(path: str | Path, data: CocoInstances) -> tuple[Rows, dict[str, int]]:
+def read_instance_results(path: str | Path, data: CocoInstances, content: Any = None) -> tuple[Rows, dict[str, int]]:
     """Reads results, boxes and masks apart: pycocotools takes the area of a result that has both from its box.
 
     A result that cannot be scored is left out. The kinds of faults are counted, and the first of each is logged.
@@ -35,6 +37,7 @@ def read_instance_results(path: str | Path, data: CocoInstances) -> tuple[Rows, 
         path: a JSON file, a list of {"image_id", "category_id", "score", "segmentation" and/or "bbox"}; or an object
             with such a list under "annotations" or "predictions". Without "bbox" the box is that of the mask.
         data: the annotated images, whose ids the results must have.
+        content: what the file holds, where it is read already.
 
     Returns:
         The results, and the number of results that are left out, by the reason.
@@ -42,7 +45,7 @@ def read_instance_results(path: str | Path, data: CocoInstances) -> tuple[Rows, 
     Raises:
         ValueError: no such file, or none of its results can be scored.
     """
-    rows = _read_list(Path(path))
+    rows = _rows(Path(path), content)
     sizes = {image_id: data.image_size(index) for index, image_id in enumerate(data.image_ids)}
     images, categories = IdTable(sizes), IdTable(data.classes.category_ids)
     results: Rows = {}
@@ -67,13 +70,9 @@ def read_instance_results(path: str | Path, data: CocoInstances) -> tuple[Rows, 
     return results, left_out
 
 
-def _read_list(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected a JSON file of results: {error}") from error
+def _rows(path: Path, content: Any) -> list[Any]:
+    if content is None:
+        content = read_json(path)
     if isinstance(content, dict):
         if "images" in content and "categories" in content and not any("score" in row for row in _first(content)):
             raise ValueError(f"{path}: expected results with scores, got annotations")
@@ -97,17 +96,17 @@ def _read_row(
     image_id = _find_id(row, "image_id", images)
     category_id = _find_id(row, "category_id", categories)
     score = row.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+    if type(score) not in (int, float) or not math.isfinite(largest_number([score])):
         raise _BadRow(f"no finite score: {shorten(score)}")
     common = {"image_id": image_id, "category_id": category_id, "score": float(score)}
     mask = None
     if row.get("segmentation"):
         mask = {**common, "segmentation": _run_lengths(row["segmentation"], *sizes[image_id])}
-    box = row.get("bbox")
-    if box is None and mask is not None:
-        box = rle.toBbox(mask["segmentation"]).tolist()
-    if not isinstance(box, list) or not _is_box(box):
-        raise _BadRow(f"neither a mask nor a box [x, y, width, height]: {shorten(box)}")
+    if row.get("bbox") is None and mask is not None:
+        return {**common, "bbox": rle.toBbox(mask["segmentation"]).tolist()}, mask
+    box = read_box(row)
+    if box is None:
+        raise _BadRow(f"neither a mask nor a box [x, y, width, height]: {shorten(row.get('bbox'))}")
     return {**common, "bbox": [float(number) for number in box]}, mask
 
 
@@ -125,7 +124,3 @@ def _run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     if mask.problem is not None and not mask.is_empty:
         raise _BadRow(f"a bad segmentation: {mask.problem[1].removeprefix('bad segmentation: ')}")
     return mask.rle(height, width)
-
-
-def _is_box(box: list[Any]) -> bool:
-    return len(box) == 4 and all(isinstance(number, int | float) and math.isfinite(number) for number in box)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from condinst.data.findings import Finding, Findings
 from condinst.data.panoptic import CocoPanoptic
 from condinst.data.panoptic_png import read_segment_ids
 from condinst.data.panoptic_results import known_segments, png_name, read_panoptic_results, write_panoptic_result
+from condinst.data.usable import survey_panoptic
 from condinst.distributed import rank
 from condinst.evaluation.categories import few
 from condinst.evaluation.panoptic_quality import Counts, Segments, compare_segments, summarize
@@ -25,7 +30,32 @@ from condinst.evaluation.runner import (
     run_model,
 )
 from condinst.files import write_json
+from condinst.messages import shorten_text
 from condinst.progress import track
+
+BAD_SEGMENTS = "images without a PNG of segments that can be used"
+
+
+@dataclass
+class _Truth:
+    """What predictions are compared with.
+
+    Args:
+        indices: of the images that count.
+        objects_left_out: segments that are not in them.
+        findings: what is unusual in the annotations.
+    """
+
+    indices: list[int]
+    objects_left_out: int
+    findings: list[Finding]
+
+    def about(self) -> dict[str, Any]:
+        """What the scores say of it."""
+        return {
+            "objects_left_out": self.objects_left_out,
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+        }
 
 
 class PanopticEvaluator:
@@ -55,6 +85,7 @@ class PanopticEvaluator:
         self.data = data
         self.category_ids = data.classes.panoptic_category_ids if category_ids is None else category_ids
         self.results_dir = None if results_dir is None else Path(results_dir)
+        self._has_warned = False
         self._written: list[dict[str, Any] | None] = []  # entries of panoptic.json, in the order of the run
         if self.results_dir is not None:
             check_output(self.results_dir / "panoptic.json", [data.annotations])
@@ -62,13 +93,29 @@ class PanopticEvaluator:
 
     def check(self, max_images: int = 0) -> None:
         """See `Evaluator.check`."""
-        self._check(max_images, progress=False)
+        self._read_truth(max_images, progress=False)
 
-    def _check(self, max_images: int, *, progress: bool) -> int:
-        count = image_count(self.data, max_images)
-        check_images(self.data, count)
-        self.data.check_segments(count, progress=progress)
-        return count
+    def _read_truth(self, max_images: int, *, progress: bool, need_images: bool = True) -> _Truth:
+        """The images that can be compared with. What is left out of them is a warning, once."""
+        data, count = self.data, image_count(self.data, max_images)
+        if need_images:
+            check_images(data, count)
+        problems = data.check_segments(count, progress=progress)
+        surveyed = survey_panoptic(data)
+        findings = Findings(surveyed.findings)
+        for problem in problems.values():
+            findings.note(BAD_SEGMENTS, problem, "left out")
+        left_out = sum(len(data.segments_info(index)) for index in problems)
+        if count == len(data):  # the images of the others are not among those of the data
+            left_out += surveyed.num_left_out
+        truth = _Truth([index for index in range(count) if index not in problems], left_out, findings.worst_first())
+        texts = [shorten_text(str(finding)) for finding in findings.with_effect("left out", "repaired")]
+        if texts and not self._has_warned and rank() == 0:
+            without = f"; the score is without {left_out} segments" if left_out else ""
+            message = f"{data.annotations}: {len(truth.indices)} of {count} images can be used; {'; '.join(texts)}"
+            warnings.warn(message + without, stacklevel=3)
+            self._has_warned = True
+        return truth
 
     def evaluate(
         self, model: nn.Module, *, max_images: int = 0, device: torch.device | str = "cpu", progress: bool = False
@@ -79,18 +126,20 @@ class PanopticEvaluator:
             model: called as `model([image], panoptic=True)`; see `CondInst.forward` for the `panoptic` that it gives.
 
         Returns:
-            Also `all`, `things`, `stuff` and `per_class`, see `summarize`.
+            Also `all`, `things`, `stuff` and `per_class`, see `summarize`; `objects_left_out`, the number of segments
+            that the scores are without, and `findings`, what is unusual in the annotations. Images whose PNG file is
+            missing or bad are left out.
 
         Raises:
             ValueError: when its image comes, segments of the model that do not fit their map.
         """
-        count = self._check(max_images, progress=progress and rank() == 0)
+        truth = self._read_truth(max_images, progress=progress and rank() == 0)
         self._written = []
         try:
             outcomes = run_model(
                 model,
                 self.data,
-                count,
+                truth.indices,
                 self._result,
                 options={"panoptic": True} | run_lengths_option(model),
                 device=torch.device(device),
@@ -104,7 +153,8 @@ class PanopticEvaluator:
             self._write_results([outcome.result[1] for outcome in outcomes])
         return {
             **summarize([outcome.result[0] for outcome in outcomes], self.data.classes),
-            **report(self.data, outcomes),
+            **truth.about(),
+            **report(self.data, truth.indices, outcomes),
         }
 
     def _result(self, index: int, detections: dict[str, Any] | None) -> tuple[dict[int, Counts], dict[str, Any] | None]:
@@ -124,11 +174,14 @@ class PanopticEvaluator:
         if self.results_dir is not None:
             write_json(self.results_dir / "panoptic.json", {"annotations": annotations})
 
-    def evaluate_results(self, results: str | Path, *, max_images: int = 0, progress: bool = False) -> dict[str, Any]:
+    def evaluate_results(
+        self, results: str | Path, *, content: Any = None, max_images: int = 0, progress: bool = False
+    ) -> dict[str, Any]:
         """The scores of results in COCO's form, without a model and without the images.
 
         Args:
             results: the JSON file, see `read_panoptic_results`.
+            content: what it holds, where it is read already.
             max_images: only so many of the first images; 0 for all.
             progress: show a progress bar on stderr, if that is a terminal.
 
@@ -136,25 +189,27 @@ class PanopticEvaluator:
             As `evaluate`, without `timing`.
 
         Raises:
-            ValueError: a negative `max_images`; bad segments in the data; an image without results or with those of
-                another file, damaged PNGs, segments that do not fit their map, unknown categories.
+            ValueError: a negative `max_images`; no image of the data with sound segments; an image without results or
+                with those of another file, damaged PNGs, segments that do not fit their map, unknown categories.
         """
-        data, count = self.data, image_count(self.data, max_images)
-        segments_of = read_panoptic_results(results, data.images)
-        missing = [image_id for image_id in data.image_ids[:count] if image_id not in segments_of]
+        data = self.data
+        segments_of = read_panoptic_results(results, data, content)
+        truth = self._read_truth(max_images, progress=progress, need_images=False)
+        missing = [
+            image_id for image_id in (data.image_ids[index] for index in truth.indices) if image_id not in segments_of
+        ]
         if missing:
             raise ValueError(f"{results}: expected results of each image, got none of {few(missing)}")
-        data.check_segments(count, progress=progress)
 
         def compare(index: int) -> dict[int, Counts]:
             path, segments = segments_of[data.image_ids[index]]
             return _compare(data, index, read_segment_ids(path), segments)
 
         with ThreadPoolExecutor() as pool:  # decoding PNG files leaves Python's lock alone
-            compared = pool.map(compare, range(count))
-            per_image = list(track(compared, "Comparing", count, shown=progress))
-        about = {"data": str(data.annotations), "images": count, "failed": [], "results": str(results)}
-        return {**summarize(per_image, data.classes), **about}
+            compared = pool.map(compare, truth.indices)
+            per_image = list(track(compared, "Comparing", len(truth.indices), shown=progress))
+        about = {"data": str(data.annotations), "images": len(truth.indices), "failed": [], "results": str(results)}
+        return {**summarize(per_image, data.classes), **truth.about(), **about}
 
     def columns(self, scores: dict[str, Any]) -> dict[str, float]:
         """See `Evaluator.columns`: `PQ`, `SQ` and `RQ`, and `PQ_things` and `PQ_stuff`."""

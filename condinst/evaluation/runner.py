@@ -36,21 +36,21 @@ class Outcome(Generic[T]):
 def run_model(
     model: nn.Module,
     data: AnnotatedImages,
-    count: int,
+    indices: Sequence[int],
     to_result: Callable[[int, dict[str, Any] | None], T],
     *,
     options: dict[str, Any],
     device: torch.device,
     progress: bool,
 ) -> list[Outcome[T]]:
-    """Runs a model over the first `count` images, this process's share of them, and gathers those of the others.
+    """Runs a model over images, this process's share of them, and gathers those of the others.
 
     An image that cannot be read or does not fit in the GPU's memory is named in the log and skipped.
 
     Args:
         model: takes a list of images; it is put into eval mode and back.
         data: the images.
-        count: how many of them.
+        indices: which of them.
         to_result: makes, of the index of an image and what the model gave for it, what is kept; of None where the
             image was skipped.
         options: further arguments of the model.
@@ -58,7 +58,7 @@ def run_model(
         progress: show a progress bar on stderr, if that is a terminal.
 
     Returns:
-        The outcomes in the order of the images, so that several processes give what one does.
+        The outcomes in the order of `indices`, so that several processes give what one does.
     """
 
     def detect(image: Tensor) -> dict[str, Any]:
@@ -68,14 +68,14 @@ def run_model(
         return detections
 
     first, step = rank(), world_size()
-    indices = range(first, count, step)
+    share = indices[first::step]
     modes = {part: part.training for part in model.modules()}  # parts may differ, such as norms that are kept in eval
     model.eval().to(device)
     try:
         with torch.inference_mode():
             outcomes = [
                 _run_image(detect, data, index, to_result)
-                for index in track(indices, "Evaluating", len(indices), shown=progress and first == 0)
+                for index in track(share, "Evaluating", len(share), shown=progress and first == 0)
             ]
     finally:
         for part, training in modes.items():
@@ -84,7 +84,7 @@ def run_model(
         return outcomes
     shares: list[list[Outcome[T]]] = [[] for _ in range(step)]
     distributed.all_gather_object(shares, outcomes)
-    return [shares[index % step][index // step] for index in range(count)]
+    return [shares[place % step][place // step] for place in range(len(indices))]
 
 
 def _run_image(
@@ -145,15 +145,15 @@ def check_images(data: AnnotatedImages, count: int) -> None:
         raise ValueError(f"images: expected the folder of the images of {data.annotations}{example}")
 
 
-def report(data: AnnotatedImages, outcomes: Sequence[Outcome[Any]]) -> dict[str, Any]:
-    """What all evaluators report, see `Evaluator.evaluate`."""
+def report(data: AnnotatedImages, indices: Sequence[int], outcomes: Sequence[Outcome[Any]]) -> dict[str, Any]:
+    """What all evaluators report of the outcomes of these images, see `Evaluator.evaluate`."""
     done = [outcome for outcome in outcomes if not outcome.problem]
     return {
         "data": str(data.annotations),
         "images": len(outcomes),
         "failed": [
             {"image_id": data.image_ids[index], "path": str(data.image_path(index)), "reason": outcome.problem}
-            for index, outcome in enumerate(outcomes)
+            for index, outcome in zip(indices, outcomes, strict=True)
             if outcome.problem
         ],
         "timing": {

@@ -92,6 +92,10 @@ READ = {
     "other keys": (change("licenses", value=None), {}),
     "objects in place of lists": (as_objects, {}),
     "coco_url only": (with_urls_only, {OTHER_PATHS: 2}),
+    "coco_url beside an empty file_name": (
+        lambda content: content["images"][0].update(file_name="", coco_url="https://x.org/u/a.png"),
+        {OTHER_PATHS: 1},
+    ),
     "file_name is a URL": (change("images", 0, "file_name", value="https://x.org/u/a.png"), {OTHER_PATHS: 1}),
     "iscrowd null": (change("annotations", 0, "iscrowd", value=None), {OTHER_FLAGS: 1}),
     "iscrowd false": (change("annotations", 0, "iscrowd", value=False), {}),
@@ -202,6 +206,10 @@ def test_the_examples_show_types(tmp_path: Path, content: dict[str, Any]) -> Non
             ],
             "image 1: expected a file_name, as several images have URLs or paths that end in '0.png'",
         ),
+        (
+            lambda content: [entry.update(category_id=99) for entry in content["annotations"]],
+            r"annotation 1: category_id 99 .*; none of \d annotations can be used \(annotations whose .*: \d\)",
+        ),
         (change("annotations", value=None), "expected a list under 'annotations'"),
         (change("images", value=[{"id": 1}]), r"images\[0\]: missing file_name of a COCO instances file"),
         (change("categories", value=["cat", "dog"]), r"categories\[0\]: expected an object with id, name"),
@@ -271,6 +279,7 @@ def test_panoptic_files(tmp_path: Path) -> None:
     assert content == before and data.image_ids == [0, 1]
     counts = {finding.kind: finding.count for finding in data.findings.worst_first()}
     assert counts == {
+        OTHER_ID_TYPES: 2,
         IMAGES_LEFT_OUT: 2,  # that of the third annotation, and the one that has none
         ANNOTATIONS_LEFT_OUT: 1,
         ORPHANS: 1,

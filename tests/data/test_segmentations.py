@@ -10,6 +10,7 @@ from condinst.data.object_fields import mask_box
 from condinst.data.segmentations import (
     BAD_PARTS,
     BAD_SEGMENTATION,
+    FILLED_HOLES,
     FLOAT_RUNS,
     NO_MASK,
     NO_PIXEL,
@@ -108,3 +109,15 @@ def test_the_box_of_a_polygon_that_leaves_the_image_is_that_of_its_pixels() -> N
     assert mask_box(mask, HEIGHT, WIDTH) == tuple(
         float(side) for side in (0, 5, *np.array(coco_mask.toBbox(mask.rle(HEIGHT, WIDTH)))[2:] + (0, 5))
     )
+
+
+def test_a_ring_inside_of_another_is_noted() -> None:
+    outer, inner, beside = [[3, 4], [15, 16], [3, 16]], [[4, 8], [6, 12], [4, 12]], [[16, 4], [20, 8], [16, 8]]
+    assert FILLED_HOLES in [kind for kind, _ in read_mask([outer, inner], HEIGHT, WIDTH).notes]
+    assert FILLED_HOLES not in [kind for kind, _ in read_mask([outer, beside], HEIGHT, WIDTH).notes]
+
+
+def test_values_in_messages_are_short() -> None:
+    for value in (["two words" * 1000], {f"key {number}": 0 for number in range(1000)}):
+        problem = read_mask(value, HEIGHT, WIDTH).problem
+        assert problem is not None and len(problem[1]) < 400

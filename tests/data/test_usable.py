@@ -138,3 +138,15 @@ def test_plain_objects_have_no_findings(tmp_path: Path) -> None:
     quiet = [not examine(data, entry, 64, 64).findings for entry in entries]
     assert all(is_quiet for is_plain, is_quiet in zip(plain, quiet, strict=True) if is_plain)
     assert 0.3 * sum(quiet) < sum(plain) < len(entries) - 18
+
+
+def test_a_box_of_corners_contradicts_a_small_mask(tmp_path: Path) -> None:
+    content = json.loads(write_rectangles(tmp_path, images=1).read_text())
+    square = {"segmentation": [[3, 3, 7, 3, 7, 7, 3, 7]], "area": 16}
+    content["annotations"] = [{**content["annotations"][0], **square, "bbox": [3, 3, 7, 7]}]
+    data = CocoInstances(write_json(tmp_path, content), tmp_path / "images")
+    assert not plain_objects(data.annotations_of(0), [data.image_size(0)])[0]
+    (finding,) = survey(data).findings
+    assert finding.kind == "boxes far from that of their mask" and "read as (x1, y1, x2, y2)" in finding.examples[0]
+    content["annotations"][0]["bbox"] = [3, 3, 3, 3]  # the last pixel is not counted
+    assert not survey(CocoInstances(write_json(tmp_path, content), tmp_path / "images")).findings

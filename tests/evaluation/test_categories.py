@@ -64,6 +64,9 @@ def test_names_that_are_spelled_in_two_ways() -> None:
 def test_categories_of_one_name_stay_two() -> None:
     found = match_categories([4, 5], ["cat", "cat"], num_classes=2, model_ids=[4, 5], model_names=["cat", "cat"])
     assert found == [4, 5]
+    with pytest.warns(UserWarning, match=r"or are there twice: class 0 of the name 'cat' is category 4, class 1 .* 5$"):
+        found = match_categories([4, 5], ["cat", "cat"], num_classes=2, model_ids=[1, 2], model_names=["cat", "cat"])
+    assert found == [4, 5]
 
 
 def test_unknown_categories() -> None:

@@ -11,9 +11,10 @@ import pytest
 from pycocotools import mask as rle
 
 from condinst.data.coco import CocoInstances
+from condinst.data.open import open_instances
 from condinst.evaluation.coco import InstanceEvaluator
 from condinst.evaluation.instance_results import read_instance_results
-from tests.command import run_command
+from tests.command import error_line, run_command
 
 SQUARE = [4, 4, 14, 4, 14, 14, 4, 14]
 TRUTH: dict[str, Any] = {
@@ -89,7 +90,7 @@ def test_other_files_are_named_for_what_they_are(data: CocoInstances) -> None:
         read_instance_results(data.annotations, data)
     with pytest.raises(ValueError, match="expected a list of results, got 5"):
         read_instance_results(write(data, 5), data)
-    with pytest.raises(ValueError, match="none.json: cannot be read: No such file"):
+    with pytest.raises(ValueError, match="none.json: no such file"):
         read_instance_results(data.annotations.with_name("none.json"), data)
 
 
@@ -106,3 +107,40 @@ def test_command(data: CocoInstances, tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["mask"]["AP"] == pytest.approx(1)
     assert run_command(*words, "--weights", "condinst_nano") == 1
     assert run_command(*words, "--out", tmp_path, "--json") == 0
+
+
+@pytest.mark.parametrize("field", [{"score": 10**400}, {"bbox": [1, 1, 10**400, 2]}, {"bbox": [True, 1, 5, 5]}])
+def test_numbers_that_are_none_cost_one_result(data: CocoInstances, field: dict[str, Any]) -> None:
+    row = {"image_id": 7, "category_id": 3, "score": 0.9, "bbox": [4, 4, 10, 10]}
+    results, left_out = read_instance_results(write(data, [row, {**row, **field}]), data)
+    assert len(results[7][0]) == 1 and sum(left_out.values()) == 1
+
+
+def test_other_encodings_and_depth_are_named(data: CocoInstances, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(data, [])
+    for content, message in (
+        (json.dumps([GOOD]).encode("utf-16"), "text in UTF-16"),
+        (b"\x1f\x8b\x08", "a gzip archive"),
+        (b"[" * 200_000, "too deep"),
+    ):
+        path.write_bytes(content)
+        assert run_command("evaluate", "--data", data.annotations, "--results", path) == 1
+        assert message in error_line(capsys)
+
+
+def test_results_need_no_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(TRUTH))
+    data = open_instances(tmp_path, split="val", need_images=False)
+    assert InstanceEvaluator(data).evaluate_results(write(data, [GOOD]))["mask"]["AP"] == pytest.approx(1)
+
+
+def test_objects_of_other_images_are_not_left_out_of_the_first(tmp_path: Path) -> None:
+    content = json.loads(json.dumps(TRUTH))
+    content["images"].append({"id": 8, "file_name": "b.png", "height": 20, "width": 30})
+    content["annotations"].append({**content["annotations"][0], "id": 2, "image_id": 8, "category_id": 99})
+    data = CocoInstances.from_content(content, tmp_path, tmp_path / "truth.json")
+    for limit, left_out in ((1, 0), (2, 1)):
+        with pytest.warns(UserWarning):
+            scores = InstanceEvaluator(data).evaluate_results(write(data, [GOOD]), max_images=limit)
+        assert scores["objects_left_out"] == left_out

@@ -149,22 +149,52 @@ def test_bad_truth(data: CocoPanoptic) -> None:
     ids = read_segment_ids(path).numpy().astype(np.int64)
     save_ids(path, np.where(ids == 5, 77, ids))
     save_ids(data.segments_path(4), ids[1:])
-    results = data.segments_path(0).with_name("results.json")  # for themselves
-    results.write_text(
-        json.dumps({"annotations": [{"image_id": i, "file_name": f"{i}.png", "segments_info": []} for i in range(5)]})
-    )
-    for evaluate in (
-        lambda: PanopticEvaluator(data).evaluate(nn.Identity()),
-        lambda: PanopticEvaluator(data).evaluate_results(results),
-    ):
-        with pytest.raises(
-            ValueError, match=r"3\.png: .*: 77; no pixel .* ids 5 of .*; 2 of 5 images"
-        ):  # nothing was run or compared before
-            evaluate()
-    path.unlink()
-    with pytest.raises(ValueError, match=r"3\.png: no such file; 1 of 5 images"):
+    left_out = len(data.segments_info(3)) + len(data.segments_info(4))
+    evaluator = PanopticEvaluator(data, results_dir=data.annotations.parent / "out")
+    with pytest.warns(UserWarning, match=rf"3 of 5 images can be used; .*3\.png.* without {left_out} segments") as told:
+        scores = evaluator.evaluate(Oracle(data))
+        evaluator.check()
+    assert len(told) == 1
+    assert scores["all"]["PQ"] == 1 and scores["images"] == 3 and scores["objects_left_out"] == left_out
+    (finding,) = scores["findings"]
+    assert finding["count"] == 2 and finding["effect"] == "left out"
+    with pytest.warns(UserWarning, match="3 of 5 images"):
+        again = PanopticEvaluator(data).evaluate_results(data.annotations.parent / "out" / "panoptic.json")
+    assert {**again, "results": None} == {**{key: scores[key] for key in again if key != "results"}, "results": None}
+    assert PanopticEvaluator(data).evaluate(Oracle(data), max_images=3)["objects_left_out"] == 0
+    for index in range(5):
+        data.segments_path(index).unlink()
+    with pytest.raises(ValueError, match=r"0\.png: no such file; 5 of 5 images"):
         PanopticEvaluator(data).evaluate(nn.Identity())
-    assert PanopticEvaluator(data).evaluate(Oracle(data), max_images=3)["all"]["PQ"] == 1
+
+
+def test_images_of_unknown_categories_are_counted(tmp_path: Path) -> None:
+    path = write_panoptic(tmp_path, images=3)
+    content = json.loads(path.read_text())
+    segments = content["annotations"][1]["segments_info"]
+    segments[0]["category_id"] = 999
+    path.write_text(json.dumps(content))
+    data = CocoPanoptic(path, tmp_path / "images")
+    with pytest.warns(UserWarning, match="annotations that are left out: 1 .*999 is not among"):
+        scores = PanopticEvaluator(data).evaluate(Oracle(data))
+    assert scores["images"] == 2 and scores["objects_left_out"] == len(segments) and scores["findings"]
+
+
+def test_ids_of_another_type_are_those_of_the_data(tmp_path: Path) -> None:
+    path = write_panoptic(tmp_path, images=2)
+    content = json.loads(path.read_text())
+    for entry in content["annotations"]:
+        entry["image_id"] = str(entry["image_id"])
+        for info in entry["segments_info"]:
+            info["category_id"] = str(info["category_id"])
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"annotations": content["annotations"]}))
+    (tmp_path / "results").symlink_to(path.with_suffix(""))
+    data = CocoPanoptic(path, tmp_path / "images")
+    assert PanopticEvaluator(data).evaluate_results(results)["all"]["PQ"] == 1
+    text = CocoPanoptic.from_content(content, tmp_path / "images", path)
+    (finding,) = text.findings.worst_first()
+    assert finding.effect == "repaired" and finding.count == 2 + data.num_annotations
 
 
 def test_bad_results(data: CocoPanoptic, tmp_path: Path) -> None:

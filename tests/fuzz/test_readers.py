@@ -133,11 +133,16 @@ RESULTS = {
 
 def test_panoptic_results(tmp_path: Path, fuzz: Fuzz) -> None:
     path = tmp_path / "results.json"
-    images: dict[Any, dict[str, Any]] = {1: {"file_name": "a.jpg"}, 2: {"file_name": "b.jpg"}}
+    truth = {
+        "images": [{"id": 1 + at, "file_name": f"{'ab'[at]}.jpg", "height": 2, "width": 2} for at in range(2)],
+        "annotations": [{"image_id": number, "file_name": "a.png", "segments_info": []} for number in (1, 2)],
+        "categories": [{"id": 1, "name": "a", "isthing": 1}],
+    }
+    data = CocoPanoptic.from_content(truth, tmp_path, tmp_path / "truth.json")
 
     def check(content: Any) -> None:
         path.write_text(json.dumps(content))
-        _ends_as_documented(path, lambda: read_panoptic_results(path, images))
+        _ends_as_documented(path, lambda: read_panoptic_results(path, data))
 
     check(RESULTS)
     fuzz(damaged_json(RESULTS), check)
