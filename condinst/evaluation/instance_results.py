@@ -96,7 +96,7 @@ def _read_row(
     image_id = _find_id(row, "image_id", images)
     category_id = _find_id(row, "category_id", categories)
     score = row.get("score")
-    if type(score) not in (int, float) or not math.isfinite(largest_number([score])):
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(largest_number([score])):
         raise _BadRow(f"no finite score: {shorten(score)}")
     common = {"image_id": image_id, "category_id": category_id, "score": float(score)}
     mask = None
