@@ -27,6 +27,12 @@ def world_size() -> int:
     return distributed.get_world_size() if _has_joined() else 1
 
 
+def wait_for_all() -> None:
+    """Returns once all processes have come here; at once in a single process."""
+    if world_size() > 1:
+        distributed.barrier()
+
+
 def mean_over_processes(value: Tensor) -> Tensor:
     """The mean of a tensor over the processes, elementwise; the tensor itself in a single process."""
     if world_size() == 1:

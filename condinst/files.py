@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,23 @@ def write_json(path: str | Path, content: Any) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as partial:
         partial.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def check_replaceable(path: Path, *, ours: bool, inputs: Iterable[Path] = ()) -> None:
+    """Checks that a file, or a folder, of results may be written.
+
+    Args:
+        path: where it will be written.
+        ours: whether what is there now is the result of an earlier run.
+        inputs: files that are read.
+
+    Raises:
+        FileExistsError: something is there that is no such result, or that is an input.
+    """
+    if os.path.lexists(path) and (not ours or os.path.realpath(path) in map(os.path.realpath, inputs)):
+        raise FileExistsError(
+            f"{path}: expected no file, or that of an earlier run, which would be replaced; choose another --out"
+        )
 
 
 def plain_number(value: Any) -> Any:

@@ -91,7 +91,7 @@ def _print_counts(console: Console, report: DataReport | PanopticReport) -> None
     from condinst.data.check_panoptic import PanopticReport
 
     sizes = {f"{name}, height x width": f"{size[0]} x {size[1]}" for name, size in report.image_sizes.items()}
-    rows, categories = _of_panoptic(report) if isinstance(report, PanopticReport) else _of_instances(report)
+    rows, categories = _panoptic_counts(report) if isinstance(report, PanopticReport) else _instance_counts(report)
     counts = Table("", "", show_header=False)
     for name, value in {"images": report.num_images, **sizes, **rows}.items():
         counts.add_row(name, str(value))
@@ -99,7 +99,7 @@ def _print_counts(console: Console, report: DataReport | PanopticReport) -> None
     console.print(categories)
 
 
-def _of_instances(report: DataReport) -> tuple[dict[str, Any], Table]:
+def _instance_counts(report: DataReport) -> tuple[dict[str, Any], Table]:
     """Counts and the table of categories."""
     rows = {
         "images without objects": report.num_images_without_objects,
@@ -110,12 +110,12 @@ def _of_instances(report: DataReport) -> tuple[dict[str, Any], Table]:
         "crowd regions": report.num_crowds,
     }
     categories = Table("id", "category", "objects")
-    for one in report.categories:
-        categories.add_row(str(one["id"]), escape(one["name"]), str(one["objects"]))
+    for category in report.categories:
+        categories.add_row(str(category["id"]), escape(category["name"]), str(category["objects"]))
     return rows, categories
 
 
-def _of_panoptic(report: PanopticReport) -> tuple[dict[str, Any], Table]:
+def _panoptic_counts(report: PanopticReport) -> tuple[dict[str, Any], Table]:
     """Counts and the table of categories."""
     rows = {
         "things": report.num_things,
@@ -125,9 +125,11 @@ def _of_panoptic(report: PanopticReport) -> tuple[dict[str, Any], Table]:
         "void pixels": f"{report.void_share:.2%}",
     }
     categories = Table("id", "category", "", "segments", "pixels")
-    for one in report.categories:
-        kind = "thing" if one["isthing"] else "stuff"
-        categories.add_row(str(one["id"]), escape(one["name"]), kind, str(one["segments"]), f"{one['share']:.2%}")
+    for category in report.categories:
+        kind = "thing" if category["isthing"] else "stuff"
+        categories.add_row(
+            str(category["id"]), escape(category["name"]), kind, str(category["segments"]), f"{category['share']:.2%}"
+        )
     return rows, categories
 
 

@@ -19,7 +19,6 @@ from .tables import print_average_precision, print_panoptic_quality
 
 if TYPE_CHECKING:
     from condinst.data.coco import CocoInstances
-    from condinst.data.panoptic import CocoPanoptic
     from condinst.models.condinst import CondInst
     from condinst.models.config import CondInstConfig
 
@@ -75,9 +74,11 @@ def evaluate_command(
     torchrun the processes share the images.
     """
     from condinst.data.open import open_instances, open_panoptic
+    from condinst.data.panoptic import CocoPanoptic
     from condinst.distributed import launched_rank
     from condinst.evaluation.curves import check_can_plot, save_curves
     from condinst.evaluation.evaluator import make_evaluator
+    from condinst.evaluation.result_files import CURVES, INSTANCES, PANOPTIC
 
     limit_pixels(max_pixels)
     progress = not as_json and launched_rank() == 0
@@ -96,12 +97,13 @@ def evaluate_command(
             picture = None
             dataset: CocoInstances | CocoPanoptic = open_panoptic(data, images, segments, split, progress=progress)
         else:
-            picture = out / "precision_recall.png" if out is not None and plot else None
+            picture = out / CURVES if out is not None and plot else None
             if picture is not None:
                 check_can_plot(picture)
             dataset = open_instances(data, images, split, progress=progress)
-        _prepare_out(out, [dataset.annotations])
         evaluator = make_evaluator(dataset, model.config, results_dir=out, curves=picture is not None)
+        names = PANOPTIC if isinstance(dataset, CocoPanoptic) else INSTANCES
+        _prepare_out(out, [*names, *[CURVES] * (picture is not None)], [dataset.annotations])
         scores = evaluator.evaluate(model, max_images=limit, device=chosen_device, progress=progress)
     if launched_rank() == 0:
         about = {"model": model.config.name, "weights": weights, "device": chosen_device}
@@ -135,11 +137,11 @@ def _score_results(
         if max_dets is not None:
             raise ValueError("max-dets: expected none with panoptic results")
         panoptic = open_panoptic(data, images, segments, split, progress=progress, need_images=False)
-        _prepare_out(out, [panoptic.annotations, results])
+        _prepare_out(out, [], [panoptic.annotations, results])
         scorer = PanopticEvaluator(panoptic)
         return scorer.evaluate_results(results, content=content, max_images=limit, progress=progress)
     instances = open_instances(data, images, split, progress=progress, need_images=False)
-    _prepare_out(out, [instances.annotations, results])
+    _prepare_out(out, [], [instances.annotations, results])
     evaluator = InstanceEvaluator(instances, max_detections=max_dets or 100)
     return evaluator.evaluate_results(results, content=content, max_images=limit)
 
@@ -154,21 +156,26 @@ def _is_panoptic(task: str | None, config: CondInstConfig, segments: Path | None
     return panoptic
 
 
-def _prepare_out(out: Path | None, inputs: list[Path]) -> None:
-    """Makes the folder, where metrics.json must not overwrite an input, before the long work begins."""
+def _prepare_out(out: Path | None, names: list[str], inputs: list[Path]) -> None:
+    """Makes the folder before the long work begins. Files are replaced there if they are of an earlier evaluation."""
+    from condinst.distributed import wait_for_all
+    from condinst.evaluation.result_files import METRICS, check_result_files
     from condinst.evaluation.runner import check_output
 
     if out is not None:
-        check_output(out / "metrics.json", inputs)
+        check_output(out / METRICS, inputs)
+        check_result_files(out, names)
+        wait_for_all()  # or this process would see what the others write
         out.mkdir(parents=True, exist_ok=True)
 
 
 def _report(scores: dict[str, Any], out: Path | None, as_json: bool) -> None:
     """Writes metrics.json, prints JSON or tables, and names the skipped images on stderr."""
+    from condinst.evaluation.result_files import METRICS
     from condinst.files import json_ready, write_json
 
     if out is not None:
-        write_json(out / "metrics.json", json_ready(scores))
+        write_json(out / METRICS, json_ready(scores))
     if as_json:
         print(json.dumps(json_ready({key: value for key, value in scores.items() if key != "curves"}), indent=1))
     elif "mask" in scores:

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from .app import Device, Weights, app, choose_device
+
+_SOFTWARE = "condinst explain"
+"""What the text "Software" of the PNG files says, by which they are known again."""
 
 
 @app.command("explain")
@@ -20,30 +25,44 @@ def explain_command(
 ) -> None:
     """Draw what the mask head of one object makes of coordinates only, features only and both, and its layers."""
     import condinst
+    from condinst.files import check_replaceable
     from condinst.models.explanations import INPUTS, explain_instance
     from condinst.visualization import draw_explanation
 
-    found = explain_instance(condinst.load(weights, device=choose_device(device)), image, instance)
-    last = len(found.activations) - 1
+    path = out / f"{image.stem}_object{instance}.png"
+    check_replaceable(path, ours=_is_explanation(path), inputs=[image])
+    explanation = explain_instance(condinst.load(weights, device=choose_device(device)), image, instance)
+    last = len(explanation.activations) - 1
     layers = [
         (f"layer {index + 1}" + (", logits" if index == last else ", after ReLU"), layer)
-        for index, layer in enumerate(found.activations)
+        for index, layer in enumerate(explanation.activations)
     ]
-    title = f"{found.class_name} {found.score:.2f}, object {instance} of 0..{found.num_instances - 1} in {image.name}"
+    name = f"{explanation.class_name} {explanation.score:.2f}"
+    title = f"{name}, object {instance} of 0..{explanation.num_instances - 1} in {image.name}"
     sheet = draw_explanation(
-        found.image,
+        explanation.image,
         title,
-        found.box,
-        found.location,
+        explanation.box,
+        explanation.location,
         [
             (name if name == "both" else f"{name} only", logits)
-            for name, logits in zip(INPUTS, found.logits, strict=True)
+            for name, logits in zip(INPUTS, explanation.logits, strict=True)
         ],
-        found.mask_stride,
-        [("coordinates (x, y)", found.inputs[:2]), ("mask features", found.inputs[2:]), *layers],
-        found.feature_stride,
+        explanation.mask_stride,
+        [("coordinates (x, y)", explanation.inputs[:2]), ("mask features", explanation.inputs[2:]), *layers],
+        explanation.feature_stride,
     )
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{image.stem}_object{instance}.png"
-    sheet.save(path)
+    about = PngInfo()
+    about.add_text("Software", _SOFTWARE)
+    sheet.save(path, pnginfo=about)
     print(f"{path}: {title}")
+
+
+def _is_explanation(path: Path) -> bool:
+    """Whether a file is a picture that this command has drawn."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == _SOFTWARE
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,13 +47,15 @@ def convert_command(
     target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store parameters in half precision.")] = False,
 ) -> None:
-    """Convert a checkpoint to our safetensors format."""
+    """Convert a checkpoint to our safetensors format. A file that is there is not replaced."""
     import condinst
 
     if target.suffix != ".safetensors":
         raise ValueError(f"target: expected a name ending in .safetensors, got {target}")
     if not source.is_file():
         raise ValueError(f"source: no such file: {source}")
+    if os.path.lexists(target):
+        raise FileExistsError(f"target: expected a new file, got {target}, which is there; choose another name")
     model = condinst.load(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     condinst.save_checkpoint(model, target, half=half)

@@ -203,7 +203,7 @@ class CocoPanoptic(AnnotatedImages):
         return Objects(
             boxes=boxes[near],
             labels=torch.tensor([label_of_id[number] for number in things], dtype=torch.int64)[near],
-            segmentations=[rle for rle, one in zip(rles, near.tolist(), strict=True) if one],
+            segmentations=[rle for rle, is_near in zip(rles, near.tolist(), strict=True) if is_near],
             size=runs.size,
             image_id=self.image_ids[index],
             semantic=runs.replaced(label_of_id, VOID, np.int16),
@@ -218,7 +218,7 @@ class CocoPanoptic(AnnotatedImages):
         objects = self.objects(index)
         height, width = objects.size
         self._check_masks(objects)
-        rles = [one for one in objects.segmentations if isinstance(one, dict)]
+        rles = [rle for rle in objects.segmentations if isinstance(rle, dict)]
         return {
             "boxes": objects.boxes,
             "labels": objects.labels,

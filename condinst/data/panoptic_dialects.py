@@ -57,7 +57,7 @@ def _with_isthing(path: Path, category: Entry, position: int) -> Entry:
     """A category whose `isthing` is 0 or 1.
 
     Raises:
-        ValueError: there is no such field, and no telling what a category is without.
+        ValueError: the category has no such field, without which it is neither a thing nor stuff.
     """
     if category.get("isthing") is None:
         raise ValueError(f"{path}: categories[{position}]: missing isthing of a COCO panoptic file")

@@ -18,7 +18,7 @@ _NUMBERS = {int, float}
 def plain_objects(annotations: Sequence[dict[str, Any]], sizes: Sequence[tuple[int, int]]) -> list[bool]:
     """For each annotation whether nothing in it is unusual: sound polygons inside the image, which surely have pixels.
 
-    False is no answer: `condinst.data.usable.examine` then says more, in many times the time.
+    False means: not decided. `condinst.data.usable.examine` then decides, in many times the time.
 
     Args:
         annotations: of any images; some hundred at once are fast.

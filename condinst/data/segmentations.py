@@ -113,7 +113,7 @@ def bounds(polygons: Polygons) -> tuple[float, float, float, float]:
 
 
 def is_plainly_inside(polygon: list[float], height: int, width: int) -> bool:
-    """Whether a polygon lies in the image and surely has pixels; False is no answer.
+    """Whether a polygon lies in the image and surely has pixels; False means: not decided.
 
     A circle of radius area / perimeter fits into it, and one of radius 1 holds the centre of a pixel.
     """

@@ -104,9 +104,11 @@ class View:
 
     def polygons(self, polygons: Polygons) -> Rle:
         """Draws the polygons of an object where they go."""
-        for one in polygons:
-            check_points(one)
-        moved = [self.points(np.array(one, dtype=np.float64).reshape(-1, 2)).ravel().tolist() for one in polygons]
+        for polygon in polygons:
+            check_points(polygon)
+        moved = [
+            self.points(np.array(polygon, dtype=np.float64).reshape(-1, 2)).ravel().tolist() for polygon in polygons
+        ]
         return draw_polygons(moved, *self.size)
 
     def masks(self, rles: Sequence[Rle]) -> list[Rle]:
@@ -245,10 +247,10 @@ def change_objects(objects: Objects, view: View) -> Target:
     left, top, right, bottom = view.part.box
     seen = (x1 < right) & (x2 > left) & (y1 < bottom) & (y2 > top)
     segmentations = [
-        segmentation for segmentation, one in zip(objects.segmentations, seen.tolist(), strict=True) if one
+        segmentation for segmentation, is_seen in zip(objects.segmentations, seen.tolist(), strict=True) if is_seen
     ]
     coded = iter(view.masks([segmentation for segmentation in segmentations if isinstance(segmentation, dict)]))
-    rles = [next(coded) if isinstance(one, dict) else view.polygons(one) for one in segmentations]
+    rles = [next(coded) if isinstance(entry, dict) else view.polygons(entry) for entry in segmentations]
     target: Target = {
         "boxes": view.boxes(objects.boxes[seen]) if view.whole else boxes_of_rles(rles),
         "labels": objects.labels[seen],
@@ -285,7 +287,7 @@ def paste(image: Tensor, target: Target, other_image: Tensor, other: Target) -> 
     image[:, :rows, :columns][:, inside] = other_image[:, :rows, :columns][:, inside]
 
     (free,) = encode_masks(~covered[None])
-    left = [coco_mask.merge([one, free], intersect=True) for one in target["rles"]]
+    left = [coco_mask.merge([rle, free], intersect=True) for rle in target["rles"]]
     areas, areas_left = mass_centers(target["rles"])[1], mass_centers(left)[1]
     whole = areas == areas_left
     boxes = torch.where(whole[:, None], target["boxes"], boxes_of_rles(left))
@@ -305,7 +307,7 @@ def paste(image: Tensor, target: Target, other_image: Tensor, other: Target) -> 
 
 def _select(target: Target, chosen: Tensor) -> Target:
     """The objects of a target that a mask bool [G] names."""
-    rles = [rle for rle, one in zip(target["rles"], chosen.tolist(), strict=True) if one]
+    rles = [rle for rle, is_chosen in zip(target["rles"], chosen.tolist(), strict=True) if is_chosen]
     return {**target, "boxes": target["boxes"][chosen], "labels": target["labels"][chosen], "rles": rles}
 
 

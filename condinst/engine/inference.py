@@ -59,7 +59,7 @@ def predict_files(
     score_threshold: float | None = None,
     progress: bool = True,
 ) -> InferenceSummary:
-    """Segments image files one after the other and writes what it found.
+    """Segments image files one after the other and writes the results.
 
     `out_dir` gets
 
@@ -116,26 +116,26 @@ def predict_files(
             bar_task = bar.add_task("Segmenting", total=len(paths), text="")
             for path, overlay, image_id in zip(paths, overlays, _image_ids(paths), strict=True):
                 bar.update(bar_task, text=path.name)
-                found = _segment(model, path, score_threshold, panoptic)
-                if isinstance(found, Predictions):
+                predictions = _segment(model, path, score_threshold, panoptic)
+                if isinstance(predictions, Predictions):
                     try:
-                        annotation = _write_pictures(found, image_id, overlay, folders)
+                        annotation = _write_pictures(predictions, image_id, overlay, folders)
                     except OSError as error:
                         if error.errno in _DISK_ERRORS:  # no other file could be written, either
                             raise
-                        found = f"its results cannot be written: {error.strerror or error}"
-                if isinstance(found, str):
-                    summary.failed.append((path, found))
+                        predictions = f"its results cannot be written: {error.strerror or error}"
+                if isinstance(predictions, str):
+                    summary.failed.append((path, predictions))
                     bar.advance(bar_task)
                     continue
-                if annotation is not None and found.panoptic is not None:
+                if annotation is not None and predictions.panoptic is not None:
                     annotations.append(annotation)
-                    summary.things += found.panoptic.num_things
-                    summary.stuff += len(found.panoptic) - found.panoptic.num_things
-                results += found.to_coco(image_id)
-                images.append(_image_entry(found, image_id, path, overlay))
+                    summary.things += predictions.panoptic.num_things
+                    summary.stuff += len(predictions.panoptic) - predictions.panoptic.num_things
+                results += predictions.to_coco(image_id)
+                images.append(_image_entry(predictions, image_id, path, overlay))
                 summary.images += 1
-                summary.detections += len(found)
+                summary.detections += len(predictions)
                 if (frames := count_frames(path)) > 1:
                     summary.notes.append((path, f"{frames} frames, of which the first was segmented"))
                 bar.advance(bar_task)
@@ -163,16 +163,18 @@ def _segment(model: CondInst, path: Path, score_threshold: float | None, panopti
         return str(error).partition("\n")[0] or "not enough memory"
 
 
-def _write_pictures(found: Predictions, image_id: int, name: str, folders: Sequence[Path]) -> dict[str, Any] | None:
+def _write_pictures(
+    predictions: Predictions, image_id: int, name: str, folders: Sequence[Path]
+) -> dict[str, Any] | None:
     """Writes the overlay of an image into the first folder, and its segment ids into the second, if there is one.
 
     Returns:
         The entry of the image in `panoptic.json`; None without panoptic results.
     """
-    shown = found if found.panoptic is None else found.panoptic
+    shown = predictions if predictions.panoptic is None else predictions.panoptic
     with atomic_write(folders[0] / name) as partial:
         shown.plot().save(partial, "png")
-    return None if found.panoptic is None else found.panoptic.to_coco(image_id, folders[-1] / name)
+    return None if predictions.panoptic is None else predictions.panoptic.to_coco(image_id, folders[-1] / name)
 
 
 def _image_ids(paths: Sequence[Path]) -> list[int]:
@@ -183,8 +185,8 @@ def _image_ids(paths: Sequence[Path]) -> list[int]:
     return list(range(1, len(paths) + 1))
 
 
-def _image_entry(found: Predictions, image_id: int, path: Path, overlay: str) -> dict[str, Any]:
-    height, width = found.image.shape[1:]
+def _image_entry(predictions: Predictions, image_id: int, path: Path, overlay: str) -> dict[str, Any]:
+    height, width = predictions.image.shape[1:]
     return {
         "id": image_id,
         "file_name": path.name,

@@ -6,6 +6,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from condinst.files import check_replaceable
 
 _LONGEST_NAME = 255 - len(".partial") - len("_99999.png")  # bytes, on the file systems in use
 
@@ -21,24 +24,29 @@ def read_earlier_overlays(out: Path, names: Sequence[str], inputs: Sequence[Path
     Raises:
         FileExistsError: one of the JSON files exists, and is an input or not of such a run.
     """
-    existing = [out / name for name in names if os.path.lexists(out / name)]
-    overlays = _overlays(out / "images.json")
-    real_inputs = {os.path.realpath(path) for path in inputs}
-    for path in existing:
-        if overlays is None or os.path.realpath(path) in real_inputs:
-            raise FileExistsError(
-                f"{path}: expected no file, or that of an earlier run, which would be replaced; choose another --out"
-            )
+    overlays = _overlays(out)
+    for name in names:
+        check_replaceable(out / name, ours=overlays is not None, inputs=inputs)
     return overlays or set()
 
 
-def _overlays(path: Path) -> set[str] | None:
-    """The overlays that an `images.json` names; None where it is not one of ours."""
+def _overlays(out: Path) -> set[str] | None:
+    """The overlays that the `images.json` of a folder names; None where it is not one of ours."""
     try:
-        images = json.loads(path.read_text(encoding="utf-8"))
+        images = _read_list(out / "images.json")
+        if not images and _read_list(out / "predictions.json"):
+            return None
         return {str(image["overlay"]) for image in images if image["path"] and image["id"] is not None}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _read_list(path: Path) -> list[Any]:
+    """The list in a JSON file; a TypeError where it holds anything else."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, list):
+        raise TypeError(f"{path}: expected a list")
+    return content
 
 
 def overlay_names(paths: Sequence[Path], folders: Sequence[Path], earlier: set[str]) -> list[str]:

@@ -186,7 +186,7 @@ class Trainer:
             ValueError: too many images cannot be read.
             FloatingPointError: a loss is not finite; the message names the images. `last.pt` stays as it was.
             KeyboardInterrupt: after Ctrl-C (or SIGTERM) and the step that was running; `last.pt` is written before.
-                OSError: the last checkpoint, or the weights, could not be written, or the workers ran out of file
+            OSError: the last checkpoint, or the weights, could not be written, or the workers ran out of file
                 descriptors or memory.
         """
         self.out.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,8 @@ def match_categories(
     """The category id of each label of a model, so that a model of many classes can be tested on data of a few.
 
     Matched by name where the model has all the names of the data; else by id where it has all the ids and no name says
-    otherwise; else, where data and model have equally many, by the names that both have and by order for the rest. A
-    warning tells of order, and of ids or names that differ.
+    otherwise; else, where data and model have equally many, by the names that both have and by order for the rest.
+    There is a warning where labels are matched by order, and where ids or names differ.
 
     Args:
         category_ids: of the data, in the order of its labels.

@@ -23,7 +23,7 @@ from condinst.data.ids import Id
 from condinst.data.object_fields import agrees, mask_box, read_area, read_box
 from condinst.data.rles import encode_masks, rle_to_json
 from condinst.data.usable import nothing_usable, survey_instances
-from condinst.distributed import rank
+from condinst.distributed import launched_rank, rank
 from condinst.evaluation.curves import precision_recall
 from condinst.evaluation.instance_results import read_instance_results
 from condinst.evaluation.matching import Accumulated, accumulate, choose_backend, mean_known
@@ -195,7 +195,7 @@ class InstanceEvaluator:
         if not surveyed.num_usable:
             raise ValueError(nothing_usable(self.data, surveyed))
         left_out = surveyed.num_objects - surveyed.num_usable - surveyed.num_empty + surveyed.num_left_out
-        if str(surveyed) and not self._has_warned and rank() == 0:
+        if str(surveyed) and not self._has_warned and launched_rank() == 0 and rank() == 0:
             without = f"; the score is without {left_out} objects" if left_out else ""
             missed = f"; {surveyed.num_empty} objects without pixels count as missed" if surveyed.num_empty else ""
             warnings.warn(f"{surveyed}{without}{missed}", stacklevel=3)

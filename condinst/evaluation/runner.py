@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 
 from condinst.data.annotated import AnnotatedImages
 from condinst.distributed import rank, world_size
+from condinst.messages import is_out_of_memory
 from condinst.progress import track
 
 T = TypeVar("T")
@@ -101,7 +102,9 @@ def _run_image(
     read = time.perf_counter()
     try:
         detections = detect(image)
-    except torch.OutOfMemoryError as error:
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         return Outcome(to_result(index, None), problem=_skip(data, index, error))
     detected = time.perf_counter()
     result = to_result(index, detections)

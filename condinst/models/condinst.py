@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..data.images import ImageSource, read_image
 from ..data.resize import network_size, resize_image
+from ..messages import is_out_of_memory
 from .adjustable import check_adjustable
 from .backbones import make_backbone
 from .config import CondInstConfig
@@ -76,8 +77,8 @@ class CondInst(nn.Module):
     def with_config(self, **overrides: Any) -> CondInst:
         """A model with the same weights and another config, for example with other thresholds.
 
-        The new model is on the same device and in the same mode. Both models share the memory of their weights, so
-        training either of them changes both.
+        The new model is on the same device and in the same mode, and the same parameters are frozen. Both models share
+        the memory of their weights, so training either of them changes both. Hooks are not carried over.
 
         Args:
             **overrides: fields of `CondInstConfig` that do not describe the network, such as `score_threshold=0.05`.
@@ -96,6 +97,8 @@ class CondInst(nn.Module):
         model.detection_loss.moving_num_positives.copy_(self.detection_loss.moving_num_positives)
         for part, old_part in zip(model.modules(), self.modules(), strict=True):
             part.training = old_part.training
+        for parameter, old_parameter in zip(model.parameters(), self.parameters(), strict=True):
+            parameter.requires_grad_(old_parameter.requires_grad)
         return model
 
     @overload
@@ -362,6 +365,8 @@ def _unless_skipped(
     """What is in an image of a list; None, with a warning, where it is the image that is at fault."""
     try:
         return segment(image)
-    except (ValueError, TypeError, torch.OutOfMemoryError) as error:
+    except Exception as error:
+        if not (isinstance(error, ValueError | TypeError) or is_out_of_memory(error)):
+            raise
         _logger.warning("skipped image %d of the list: %s", index, str(error).partition("\n")[0])
         return None

@@ -398,6 +398,26 @@ class CondInstConfig:
         return self.classes.num_stuff_classes
 
     @property
+    def stuff_names(self) -> tuple[str, ...]:
+        """The name of each class without instances, or nothing."""
+        return self.classes.stuff_names
+
+    @property
+    def stuff_category_ids(self) -> tuple[int | str, ...]:
+        """The category id of each class without instances, or nothing."""
+        return self.classes.stuff_category_ids
+
+    @property
+    def panoptic_names(self) -> tuple[str, ...]:
+        """See `Classes.panoptic_names`."""
+        return self.classes.panoptic_names
+
+    @property
+    def panoptic_category_ids(self) -> tuple[int | str, ...]:
+        """See `Classes.panoptic_category_ids`."""
+        return self.classes.panoptic_category_ids
+
+    @property
     def fpn_levels(self) -> tuple[str, ...]:
         """Names of all pyramid levels, finest first: "p3" has stride 8, "p4" 16 and so on."""
         first = int(self.fpn_in_features[0][3:])

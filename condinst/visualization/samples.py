@@ -1,4 +1,4 @@
-"""Pictures of annotated images for someone who looks at a data set."""
+"""Pictures of annotated images, with which a data set is checked by eye."""
 
 from __future__ import annotations
 

@@ -59,6 +59,11 @@ def test_convert(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert out.stat().st_size < 0.6 * Path(weights).stat().st_size
     assert condinst.load(out).config == condinst.load(weights).config
 
+    before = out.read_bytes()
+    for source in (weights, out):
+        assert run_command("convert", source, out) == 1
+        assert f"target: expected a new file, got {out}" in error_line(capsys)
+    assert out.read_bytes() == before
     assert run_command("convert", weights, tmp_path / "out.pth") == 1
     assert "ending in .safetensors" in error_line(capsys)
     assert run_command("convert", tmp_path / "no.pth", out) == 1
@@ -71,6 +76,13 @@ def test_explain(weights: str, images: Path, tmp_path: Path, capsys: pytest.Capt
     assert "nucleus 0." in capsys.readouterr().out
     with Image.open(out / "a_object1.png") as sheet:
         assert sheet.width > 600
+    words = ["explain", images / "a.png", "--instance", 1, "--weights", weights, "--out", out]
+    assert run_command(*words) == 0  # its own picture is replaced
+    (out / "a_object1.png").write_bytes((images / "a.png").read_bytes())
+    capsys.readouterr()
+    assert run_command(*words) == 1
+    assert "a_object1.png: expected no file" in error_line(capsys)
+    assert (out / "a_object1.png").read_bytes() == (images / "a.png").read_bytes()
     assert run_command("explain", images / "a.png", "--instance", 99, "--weights", weights, "--out", out) == 1
     error = error_line(capsys)
     assert "instance: expected 0.." in error and "instances found by condinst_nano, got 99" in error

@@ -269,7 +269,7 @@ def test_names_that_no_file_can_have_are_named(tmp_path: Path, name: Any) -> Non
         CocoInstances.from_content(content, tmp_path, "it")
 
 
-@pytest.mark.parametrize("name", ["a/" * 2047 + "a", "x" * 255, "ü" * 127 + "/" + "ü" * 127, ""])
+@pytest.mark.parametrize("name", ["a/" * 2047 + "a", "x" * 255, "ü" * 127 + "/" + "ü" * 127])
 def test_names_that_a_file_can_have(tmp_path: Path, name: str) -> None:
     content = {"images": [{"id": 1, "file_name": name, "height": 5, "width": 5}], "annotations": [], "categories": []}
     data = CocoInstances.from_content(content, tmp_path, "it")

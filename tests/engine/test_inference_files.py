@@ -89,3 +89,16 @@ def test_other_files_are_not_replaced(model: condinst.CondInst, tmp_path: Path, 
     with pytest.raises(FileExistsError, match=f"{name}: expected no file, or that of an earlier run"):
         run(model, [write_image(tmp_path / "a.png")], tmp_path)
     assert (tmp_path / name).read_text() == '[{"image_id": 1}]'
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '""', "null", "[[]]"])
+def test_images_json_of_others(model: condinst.CondInst, tmp_path: Path, content: str) -> None:
+    (tmp_path / "images.json").write_text(content)
+    (tmp_path / "predictions.json").write_text('[{"image_id": 1}]')
+    with pytest.raises(FileExistsError, match=r"images\.json: expected no file, or that of an earlier run"):
+        run(model, [write_image(tmp_path / "a.png")], tmp_path)
+
+
+def test_results_of_a_run_without_images_are_replaced(model: condinst.CondInst, tmp_path: Path) -> None:
+    run(model, [tmp_path / "missing.png"], tmp_path / "out")
+    assert run(model, [write_image(tmp_path / "a.png")], tmp_path / "out").images == 1

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +172,15 @@ def test_no_image_can_be_read(data: CocoInstances, tmp_path: Path) -> None:
     assert json_ready(scores["timing"]) == {"model": None, "total": None}
 
 
-def test_an_image_too_large_for_the_gpu(data: CocoInstances) -> None:
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError, MemoryError, lambda text: RuntimeError(f"{text}\nyou can't allocate memory")]
+)
+def test_an_image_too_large_for_the_memory(data: CocoInstances, error: Callable[[str], Exception]) -> None:
     class Small(Oracle):
         def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
             found = super().forward(images)
             if self.asked == 2:
-                raise torch.OutOfMemoryError("CUDA out of memory.\nMore words")
+                raise error("CUDA out of memory.\nMore words")
             return found
 
     scores = InstanceEvaluator(data).evaluate(Small(data))

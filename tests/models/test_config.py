@@ -329,3 +329,11 @@ def test_an_old_config_file_is_read() -> None:
     training = load_training_config(OLD_FILES / "config.toml")
     assert (training.steps, training.milestones, training.scale_range) == (10, (4, 8), (0.5, 2.0))
     assert (training.crop_size, training.precision) == (64, "32-true")
+
+
+def test_names_and_ids_of_classes_are_those_of_the_config() -> None:
+    fields = {"num_classes": 1, "class_names": ["a"], "category_ids": [3]}
+    stuff = {"num_stuff_classes": 1, "stuff_names": ["b"], "stuff_category_ids": [7]}
+    config = CondInstConfig().replace(**fields, **stuff)
+    assert (config.stuff_names, config.stuff_category_ids) == (("b",), (7,))
+    assert (config.panoptic_names, config.panoptic_category_ids) == (("a", "b"), (3, 7))

@@ -95,7 +95,11 @@ def test_with_config_keeps_the_mode_of_each_part() -> None:
     assert [part.training for part in other.modules()] == [part.training for part in model.modules()]
 
 
-def test_a_bad_image_in_a_list(caplog: pytest.LogCaptureFixture) -> None:
+def _without_memory(*_: Any, **__: Any) -> None:
+    raise MemoryError("not enough memory")
+
+
+def test_a_bad_image_in_a_list(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model()
     sources: list[Any] = [IMAGES[0], "no/such.png", IMAGES[1]]
     with pytest.raises(ValueError, match=r"no/such.png: no such file"):
@@ -104,5 +108,7 @@ def test_a_bad_image_in_a_list(caplog: pytest.LogCaptureFixture) -> None:
     assert bad is None and first is not None and last is not None
     assert_same(last, model.predict(IMAGES[1]))
     assert caplog.messages == ["skipped image 1 of the list: no/such.png: no such file"]
+    monkeypatch.setattr(model, "forward", _without_memory)
+    assert model.predict([IMAGES[0]], errors="skip") == [None]
     with pytest.raises(ValueError, match="errors: expected raise or skip, got 'ignore'"):
         model.predict(sources, errors="ignore")  # type: ignore[call-overload]

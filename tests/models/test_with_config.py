@@ -49,6 +49,7 @@ def test_weights_are_shared_but_parameters_are_not() -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_mode_and_frozen_stages_are_kept(training: bool) -> None:
     model = make_model(freeze_at=2).train(training)
+    model.mask_branch.requires_grad_(False)
     other = model.with_config(nms="mask")
     assert all(module.training == training for module in other.modules())
     for (name, old), (_, new) in zip(model.named_parameters(), other.named_parameters(), strict=True):

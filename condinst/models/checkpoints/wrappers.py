@@ -11,18 +11,20 @@ from torch import Tensor
 from .arrays import array_of
 
 _WRAPPERS = (
-    *(
-        "model",
-        "state_dict",
-        "blobs",
-        "model_state_dict",
-        "model_state",
-        "ema_state_dict",
-        "model_ema",
-        "ema",
-        "module",
-    ),
-    *("network", "net", "weights", "params", "checkpoint"),
+    "model",
+    "state_dict",
+    "blobs",
+    "model_state_dict",
+    "model_state",
+    "ema_state_dict",
+    "model_ema",
+    "ema",
+    "module",
+    "network",
+    "net",
+    "weights",
+    "params",
+    "checkpoint",
 )
 """Names under which frameworks keep the state dict, the usual ones first."""
 

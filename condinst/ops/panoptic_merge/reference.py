@@ -95,6 +95,6 @@ def _winners(logits: Tensor, axes: tuple[Axis, Axis]) -> Tensor:
     winners = torch.empty(width, height, dtype=torch.int64, device=logits.device)  # [W, H]
     chunk = max(1, CHUNK_VALUES // (width * cells.shape[2]))
     for begin in range(0, height, chunk):
-        some = Axis(rows.taps[:, begin : begin + chunk], rows.weights[:, begin : begin + chunk])
-        winners[:, begin : begin + chunk] = resample(cells, (some, columns)).argmax(-1)  # [W, rows]
+        chunk_rows = Axis(rows.taps[:, begin : begin + chunk], rows.weights[:, begin : begin + chunk])
+        winners[:, begin : begin + chunk] = resample(cells, (chunk_rows, columns)).argmax(-1)  # [W, rows]
     return winners
