@@ -67,5 +67,7 @@ def register_operator(
 
 
 def has_gradient(namespace: str, op: str) -> bool:
-    """Whether `register_operator` has given ``torch.ops.<namespace>.<op>`` a gradient."""
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"{namespace}::{op}", "Autograd")
+    """Whether `register_operator` has given ``torch.ops.<namespace>.<op>`` a gradient; not if there is no library."""
+    return hasattr(getattr(torch.ops, namespace), op) and torch._C._dispatch_has_kernel_for_dispatch_key(
+        f"{namespace}::{op}", "Autograd"
+    )

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from .app import Device, Weights, app, choose_device
 
@@ -24,6 +22,8 @@ def explain_command(
     device: Device = "auto",
 ) -> None:
     """Draw what the mask head of one object makes of coordinates only, features only and both, and its layers."""
+    from PIL.PngImagePlugin import PngInfo
+
     import condinst
     from condinst.files import check_replaceable
     from condinst.models.explanations import INPUTS, explain_instance
@@ -61,6 +61,8 @@ def explain_command(
 
 def _is_explanation(path: Path) -> bool:
     """Whether a file is a picture that this command has drawn."""
+    from PIL import Image
+
     try:
         with Image.open(path) as picture:
             return picture.info.get("Software") == _SOFTWARE

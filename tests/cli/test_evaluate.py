@@ -154,7 +154,7 @@ def test_evaluate_overwrites_no_input(
     for words, path in (
         (["--data", results, "--images", images, "--weights", weights, "--no-plot", "--out", images.parent], results),
         (["--data", panoptic_truth, *panoptic], panoptic_truth),
-        (["--data", metrics, *segments, *panoptic], metrics),
+        (["--data", metrics, *segments, *panoptic], folder / "panoptic"),  # the ground truth, too
         (["--data", metrics, *segments, "--results", panoptic_truth, "--out", folder], metrics),
         (["--data", panoptic_truth, *segments, "--results", metrics, "--out", folder], metrics),
     ):
