@@ -51,12 +51,17 @@ def predict_command(
     import condinst
     from condinst.data.image_files import list_images
     from condinst.engine.inference import predict_files
+    from condinst.engine.inference_files import without_earlier_overlays
 
     limit_pixels(max_pixels)
     problems: list[tuple[Path, str]] = []
     paths = list_images(images, recursive=recursive, problems=problems)
+    photos = without_earlier_overlays(paths, out)
+    if len(photos) < len(paths):
+        print(f"{len(paths) - len(photos)} overlays of an earlier run in {out} are left out", file=sys.stderr)
+    paths = photos
     if not paths:
-        path, reason = problems[0]
+        path, reason = problems[0] if problems else (out, "no images but overlays of an earlier run")
         raise ValueError(f"{path}: {reason}")
     chosen_device = choose_device(device)
     model = condinst.load(weights, device=chosen_device)

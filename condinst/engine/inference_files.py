@@ -30,6 +30,15 @@ def read_earlier_overlays(out: Path, names: Sequence[str], inputs: Sequence[Path
     return overlays or set()
 
 
+def without_earlier_overlays(paths: Sequence[Path], out: Path) -> list[Path]:
+    """The paths without the pictures that the run before has drawn into a folder.
+
+    So a second run over the folder that it writes to does not take drawings for photos.
+    """
+    drawn = {os.path.realpath(out / name) for name in _overlays(out) or ()}
+    return [path for path in paths if os.path.realpath(path) not in drawn]
+
+
 def _overlays(out: Path) -> set[str] | None:
     """The overlays that the `images.json` of a folder names; None where it is not one of ours."""
     try:

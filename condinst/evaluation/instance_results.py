@@ -35,7 +35,8 @@ def read_instance_results(path: str | Path, data: CocoInstances, content: Any = 
 
     Args:
         path: a JSON file, a list of {"image_id", "category_id", "score", "segmentation" and/or "bbox"}; or an object
-            with such a list under "annotations" or "predictions". Without "bbox" the box is that of the mask.
+            with such a list under "annotations", "predictions", "results" or "detections". Without
+            "bbox" the box is that of the mask.
         data: the annotated images, whose ids the results must have.
         content: what the file holds, where it is read already.
 
@@ -67,6 +68,8 @@ def read_instance_results(path: str | Path, data: CocoInstances, content: Any = 
         raise ValueError(
             f"{path}: expected results of {data.annotations}, got {len(rows)} that cannot be scored: {counts}"
         )
+    if not rows:
+        _logger.warning("%s: no results in the file; all objects count as missed", path)
     return results, left_out
 
 
@@ -76,7 +79,13 @@ def _rows(path: Path, content: Any) -> list[Any]:
     if isinstance(content, dict):
         if "images" in content and "categories" in content and not any("score" in row for row in _first(content)):
             raise ValueError(f"{path}: expected results with scores, got annotations")
-        content = content.get("annotations", content.get("predictions"))
+        keys = [key for key in ("annotations", "predictions", "results", "detections") if key in content]
+        if not keys:
+            raise ValueError(
+                f"{path}: expected a list of results, or an object with one under 'annotations', 'predictions',"
+                f" 'results' or 'detections'; got an object with {shorten(list(content)[:5])}"
+            )
+        content = content[keys[0]]
     if not isinstance(content, list):
         raise ValueError(f"{path}: expected a list of results, got {shorten(content)}")
     return content

@@ -163,3 +163,13 @@ def test_pixel_limit(
     assert run_command("predict", images, *arguments, "--max-pixels", 1199) == 1
     assert "too large: expected at most 1199 pixels" in capsys.readouterr().err
     assert run_command("predict", images, *arguments, "--max-pixels", 1200) == 0
+
+
+def test_a_second_run_in_the_folder_of_its_images(
+    weights: str, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert run_command("predict", images, "--weights", weights, "--out", images) == 0
+        entries = json.loads((images / "images.json").read_text())
+        assert not {entry["overlay"] for entry in entries} & {Path(entry["path"]).name for entry in entries}
+    assert "overlays of an earlier run" in capsys.readouterr().err

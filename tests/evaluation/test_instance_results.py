@@ -46,7 +46,7 @@ def run_lengths() -> dict[str, Any]:
 
 @pytest.mark.parametrize("segmentation", [[SQUARE], run_lengths()])
 @pytest.mark.parametrize("box", [{}, {"bbox": [4, 4, 10, 10]}])
-@pytest.mark.parametrize("key", [None, "annotations", "predictions"])
+@pytest.mark.parametrize("key", [None, "annotations", "predictions", "results", "detections"])
 def test_forms(data: CocoInstances, segmentation: Any, box: dict[str, Any], key: str | None) -> None:
     rows = [{**GOOD, **box, "segmentation": segmentation}]
     scores = InstanceEvaluator(data).evaluate_results(write(data, rows if key is None else {key: rows}))
@@ -144,3 +144,12 @@ def test_objects_of_other_images_are_not_left_out_of_the_first(tmp_path: Path) -
         with pytest.warns(UserWarning):
             scores = InstanceEvaluator(data).evaluate_results(write(data, [GOOD]), max_images=limit)
         assert scores["objects_left_out"] == left_out
+
+
+def test_no_results(data: CocoInstances, caplog: pytest.LogCaptureFixture) -> None:
+    assert InstanceEvaluator(data).evaluate_results(write(data, []))["mask"]["AP"] == 0
+    assert "results.json: no results in the file; all objects count as missed" in caplog.text
+    with pytest.raises(
+        ValueError, match=r"expected a list of results, or .*; got an object with \['a'\]"
+    ):
+        InstanceEvaluator(data).evaluate_results(write(data, {"a": []}))
