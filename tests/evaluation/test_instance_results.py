@@ -149,7 +149,5 @@ def test_objects_of_other_images_are_not_left_out_of_the_first(tmp_path: Path) -
 def test_no_results(data: CocoInstances, caplog: pytest.LogCaptureFixture) -> None:
     assert InstanceEvaluator(data).evaluate_results(write(data, []))["mask"]["AP"] == 0
     assert "results.json: no results in the file; all objects count as missed" in caplog.text
-    with pytest.raises(
-        ValueError, match=r"expected a list of results, or .*; got an object with \['a'\]"
-    ):
+    with pytest.raises(ValueError, match=r"expected a list of results, or .*; got an object with \['a'\]"):
         InstanceEvaluator(data).evaluate_results(write(data, {"a": []}))
