@@ -97,6 +97,10 @@ class EntryReader:
                 for key, description in _WHAT_IT_IS:
                     if key in content:
                         raise ValueError(f"{self.path}: expected a COCO {self.kind} file, got {description}")
+                first = next(iter(content.values()), None)
+                if isinstance(first, Mapping) and "regions" in first:
+                    description = "annotations of VGG Image Annotator; export them as COCO"
+                    raise ValueError(f"{self.path}: expected a COCO {self.kind} file, got {description}")
             annotations = entries_of(content.get("annotations"))
             self._check_first(annotations[0] if annotations else None)
             return

@@ -68,9 +68,36 @@ def read_instance_results(path: str | Path, data: CocoInstances, content: Any = 
         raise ValueError(
             f"{path}: expected results of {data.annotations}, got {len(rows)} that cannot be scored: {counts}"
         )
+    for hint in (_hint_at_categories(rows, categories), _hint_at_boxes(results, sizes)):
+        if hint:
+            _logger.warning("%s: %s", path, hint)
     if not rows:
         _logger.warning("%s: no results in the file; all objects count as missed", path)
     return results, left_out
+
+
+def _hint_at_categories(rows: list[Any], categories: IdTable) -> str:
+    """A warning where the category ids of the results count from 0 and those of the data from 1; or nothing."""
+    values = [row.get("category_id") for row in rows if isinstance(row, dict)]
+    ids = {value for value in values if isinstance(value, int)}
+    if ids <= categories.exact or not {number + 1 for number in ids} <= categories.exact:
+        return ""
+    return "the category ids count from 0, it seems, and those of the data do not: the classes may be shifted by 1"
+
+
+def _hint_at_boxes(results: Rows, sizes: Mapping[Id, tuple[int, int]]) -> str:
+    """A warning where most boxes without a mask leave their image, but not as (x1, y1, x2, y2); or nothing."""
+    alone = [
+        (row["bbox"], sizes[image_id]) for image_id, (boxes, masks) in results.items() if not masks for row in boxes
+    ]
+    corners = [
+        x + w > width + 2 or y + h > height + 2
+        for (x, y, w, h), (height, width) in alone
+        if x < w <= width + 2 and y < h <= height + 2
+    ]
+    if 2 * sum(corners) <= len(alone):
+        return ""
+    return f"{sum(corners)} of {len(alone)} boxes fit only as (x1, y1, x2, y2); results have [x, y, width, height]"
 
 
 def _rows(path: Path, content: Any) -> list[Any]:
@@ -116,6 +143,8 @@ def _read_row(
     box = read_box(row)
     if box is None:
         raise _BadRow(f"neither a mask nor a box [x, y, width, height]: {shorten(row.get('bbox'))}")
+    if mask is None and min(box[2:]) <= 0:
+        raise _BadRow(f"neither a mask nor a box with an area: {shorten(row['bbox'])}")
     return {**common, "bbox": [float(number) for number in box]}, mask
 
 

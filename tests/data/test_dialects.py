@@ -225,6 +225,7 @@ def test_what_is_refused(tmp_path: Path, content: dict[str, Any], apply: Any, me
     ("other", "message"),
     [
         ({"version": "5", "shapes": []}, "expected a COCO instances file, got a file of LabelMe"),
+        ({"a.png123": {"filename": "a.png", "regions": []}}, "got annotations of VGG Image Annotator"),
         ({"_via_img_metadata": {}}, "got a project of VGG Image Annotator"),
         ({"type": "FeatureCollection", "features": []}, "got a GeoJSON file"),
         ([{"image_id": 1, "score": 0.5}], "expected a JSON object with .*; this is a list of results"),

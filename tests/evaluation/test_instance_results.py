@@ -151,3 +151,16 @@ def test_no_results(data: CocoInstances, caplog: pytest.LogCaptureFixture) -> No
     assert "results.json: no results in the file; all objects count as missed" in caplog.text
     with pytest.raises(ValueError, match=r"expected a list of results, or .*; got an object with \['a'\]"):
         InstanceEvaluator(data).evaluate_results(write(data, {"a": []}))
+
+
+def test_hints_at_other_conventions(data: CocoInstances, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{**GOOD, "category_id": number, "segmentation": None, "bbox": [16, 12, 26, 18]} for number in (2, 3)]
+    read_instance_results(write(data, rows), data)
+    assert "1 of 1 boxes fit only as (x1, y1, x2, y2)" in caplog.text and "count from 0" not in caplog.text
+    content = json.loads(data.annotations.read_text())
+    content["categories"] = [{"id": number, "name": str(number)} for number in (1, 2, 3)]
+    three = CocoInstances.from_content(content, data.images_dir, data.annotations)
+    read_instance_results(write(data, [{**GOOD, "category_id": number} for number in (0, 1, 2)]), three)
+    assert "the category ids count from 0, it seems" in caplog.text
+    with pytest.raises(ValueError, match="1 with neither a mask nor a box with an area"):
+        read_instance_results(write(data, [{**GOOD, "segmentation": None, "bbox": [4, 4, -3, 10]}]), data)
