@@ -45,6 +45,14 @@ def has_tangent(*tensors: Tensor) -> bool:
     )
 
 
+def is_differentiated(tensor: Tensor) -> bool:
+    """Whether a transform of ``torch.func`` or forward-mode AD differentiates by a tensor; False in compiled code."""
+    if torch.compiler.is_compiling():
+        return False
+    wrapped = _transforms_active() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return (wrapped and tensor.requires_grad) or has_tangent(tensor)
+
+
 def is_batch_of_gradients(grad: Tensor) -> bool:
     """Whether a gradient in ``backward()`` is a batch of them, from ``torch.autograd.grad(is_grads_batched=True)``."""
     return torch._C._functorch.is_legacy_batchedtensor(grad)

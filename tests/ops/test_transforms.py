@@ -193,3 +193,41 @@ def test_indices_under_vmap(op: str) -> None:
     expected = apply(*tensors.values())
     actual = torch.func.vmap(apply)(*(torch.stack([tensor, tensor]) for tensor in tensors.values()))
     torch.testing.assert_close(actual, torch.stack([expected, expected]))
+
+
+def _constants() -> list[tuple[str, int]]:
+    """The floating arguments without a gradient of operators in which others have one."""
+    cases = []
+    for spec in ALL_SPECS:
+        if not spec.differentiable:
+            continue
+        for position, arg in enumerate(spec.small_samples(torch.device("cpu"))[0].args):
+            if isinstance(arg, Tensor) and arg.is_floating_point() and position not in spec.differentiable:
+                cases.append((spec.name, position))
+    return cases
+
+
+@pytest.mark.parametrize(("op", "position"), _constants())
+def test_a_constant_has_no_derivative_of_zero(op: str, position: int) -> None:
+    sample = SPECS[op].small_samples(torch.device("cpu"))[0]
+
+    def scalar(value: Tensor) -> Tensor:
+        args = [*sample.args[:position], value, *sample.args[position + 1 :]]
+        return getattr(ops, op)(*args, **sample.kwargs).sum()
+
+    value = sample.args[position]
+    refused = pytest.raises(NotImplementedError, match=r"^\w+: a constant of this operator, .*backend='reference'")
+    with refused:
+        torch.func.grad(scalar)(value)
+    with refused:
+        torch.func.jvp(scalar, (value,), (torch.ones_like(value),))
+    with refused, forward_ad.dual_level():
+        scalar(forward_ad.make_dual(value, torch.ones_like(value)))
+    expected = scalar(value)
+    # vmap runs the reference, which adds in another order
+    torch.testing.assert_close(torch.func.vmap(scalar)(torch.stack([value, value])), torch.stack([expected, expected]))
+    assert torch.func.grad(lambda x: scalar(x.detach()) + x.sum())(value).eq(1).all()
+
+
+def test_there_are_constants() -> None:
+    assert len(_constants()) >= 7

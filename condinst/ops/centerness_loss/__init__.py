@@ -5,7 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from condinst.backends import select
-from condinst.ops.common.checks import FLOATING, check_choice, check_dims, check_same_shape, check_tensor
+from condinst.ops.common.checks import (
+    FLOATING,
+    check_choice,
+    check_constant,
+    check_dims,
+    check_same_shape,
+    check_tensor,
+)
 
 
 def centerness_loss(logits: Tensor, targets: Tensor, *, reduction: str = "sum", backend: str | None = None) -> Tensor:
@@ -23,11 +30,13 @@ def centerness_loss(logits: Tensor, targets: Tensor, *, reduction: str = "sum", 
     Raises:
         TypeError: wrong dtype.
         ValueError: shapes that do not fit, or an unknown reduction.
+        NotImplementedError: ``torch.func`` or forward-mode AD differentiates by `targets`.
     """
     check_tensor("logits", logits, FLOATING)
     check_dims("logits", logits, 1)
     check_tensor("targets", targets, FLOATING)
     check_same_shape("targets", targets, "logits", logits)
     check_choice("reduction", reduction, ("sum", "mean", "none"))
+    check_constant("targets", targets)
     targets = targets.detach()
     return select("centerness_loss", backend, logits, targets)(logits, targets, reduction=reduction)

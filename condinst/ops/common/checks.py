@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from condinst.backends.transforms import has_readable_values
+from condinst.backends.transforms import has_readable_values, is_differentiated
 from condinst.geometry import MOST_PIXELS
 from condinst.messages import shorten
 
@@ -99,6 +99,18 @@ def check_same_dtype(name: str, value: Tensor, other_name: str, other: Tensor) -
     if value.dtype != other.dtype:
         raise TypeError(
             f"{name}: expected the dtype of {other_name} ({_short(other.dtype)}), got {_short(value.dtype)}"
+        )
+
+
+def check_constant(name: str, value: Tensor) -> None:
+    """Raise NotImplementedError where a transform differentiates by an argument that is a constant of its operator.
+
+    The derivative would be 0. In ``backward()`` such an argument has no gradient, as its operator documents.
+    """
+    if is_differentiated(value):
+        raise NotImplementedError(
+            f"{name}: a constant of this operator, without a derivative on any backend, backend='reference' included;"
+            f" expected {name}.detach()"
         )
 
 

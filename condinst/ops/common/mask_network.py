@@ -11,6 +11,7 @@ from torch import Tensor
 from .checks import (
     FLOATING,
     check_choice,
+    check_constant,
     check_dims,
     check_flag,
     check_index_range,
@@ -107,6 +108,8 @@ def check_mask_head_inputs(
     num_instances = params.shape[0]
     check_shape("params", params, (num_instances, num_mask_head_params(in_channels, shape.channels, shape.num_layers)))
     check_shape("locations", locations, (num_instances, 2))
+    check_constant("locations", locations)
+    check_constant("sizes_of_interest", sizes_of_interest)
     check_shape("image_indices", image_indices, (num_instances,))
     check_shape("sizes_of_interest", sizes_of_interest, (num_instances,))
     tensors = {

@@ -61,6 +61,7 @@ def dynamic_mask_head(
             range, tensors on several devices, and on the CPU an image index that is out of range. On a GPU, and inside
             ``torch.compile``, the kernels check the indices, because reading them would wait for the GPU: an instance
             with such an index gets NaN, and nothing is read out of bounds.
+        NotImplementedError: ``torch.func`` or forward-mode AD differentiates by `locations` or `sizes_of_interest`.
     """
     shape = MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor)
     check_mask_head_inputs(mask_features, params, locations, image_indices, sizes_of_interest, shape)

@@ -60,7 +60,8 @@ def dynamic_mask_loss(
         [] or, with reduction "none", [K]; float64 for float64 features, otherwise float32.
 
     Raises:
-        TypeError, ValueError: see `dynamic_mask_head`; `target_indices` is treated like `image_indices`.
+        TypeError, ValueError, NotImplementedError: see `dynamic_mask_head`; `target_indices` is treated like
+            `image_indices`.
     """
     shape = MaskHeadShape(feature_stride, num_layers, channels, coordinates, use_features, upsample_factor)
     check_mask_head_inputs(mask_features, params, locations, image_indices, sizes_of_interest, shape)

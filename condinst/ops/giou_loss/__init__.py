@@ -8,6 +8,7 @@ from condinst.backends import select
 from condinst.ops.common.checks import (
     FLOATING,
     check_choice,
+    check_constant,
     check_flag,
     check_same_device,
     check_same_shape,
@@ -46,6 +47,7 @@ def giou_loss(
     Raises:
         TypeError: wrong dtype.
         ValueError: shapes that do not fit, or an unknown reduction.
+        NotImplementedError: ``torch.func`` or forward-mode AD differentiates by `targets` or `weights`.
     """
     check_tensor("predicted", predicted, FLOATING, min_dims=2)
     check_shape("predicted", predicted, (predicted.shape[0], 4))
@@ -55,9 +57,11 @@ def giou_loss(
         check_tensor("weights", weights, FLOATING)
         check_shape("weights", weights, (predicted.shape[0],))
         check_same_device("weights", weights, "predicted", predicted)
+        check_constant("weights", weights)
         weights = weights.detach()
     check_flag("smooth", smooth)
     check_choice("reduction", reduction, ("sum", "mean", "none"))
+    check_constant("targets", targets)
     targets = targets.detach()
     implementation = select("giou_loss", backend, predicted, targets)
     return implementation(predicted, targets, weights, smooth=smooth, reduction=reduction)
