@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import warnings
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from condinst.evaluation.runner import (
     check_output,
     image_count,
     report,
+    report_findings,
     run_lengths_option,
     run_model,
 )
@@ -64,13 +64,6 @@ class _Truth:
     image_ids: list[Id]
     objects_left_out: int
     findings: list[Finding]
-
-    def about(self) -> dict[str, Any]:
-        """What the scores say of it."""
-        return {
-            "objects_left_out": self.objects_left_out,
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
-        }
 
 
 class InstanceEvaluator:
@@ -155,7 +148,7 @@ class InstanceEvaluator:
             write_json(self.results_path, _merged(per_image))
         return {
             **self._scores(per_image, truth.coco, image_ids),
-            **truth.about(),
+            **report_findings(truth.objects_left_out, truth.findings),
             **report(self.data, range(len(image_ids)), outcomes),
         }
 
@@ -181,7 +174,7 @@ class InstanceEvaluator:
         if any(boxes for boxes, _ in detections.values()) and not any(masks for _, masks in detections.values()):
             scores["mask"] = _without_values(scores["mask"])
         about = {"data": str(self.data.annotations), "images": len(truth.image_ids), "failed": [], "left_out": left_out}
-        return {**scores, **truth.about(), **about, "results": str(results)}
+        return {**scores, **report_findings(truth.objects_left_out, truth.findings), **about, "results": str(results)}
 
     def _read_truth(self, max_images: int, *, need_images: bool = True) -> _Truth:
         """The annotations as the evaluators need them. What is left out of them is a warning, once."""

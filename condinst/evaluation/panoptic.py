@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from condinst.evaluation.runner import (
     check_output,
     image_count,
     report,
+    report_findings,
     run_lengths_option,
     run_model,
 )
@@ -49,13 +49,6 @@ class _Truth:
     indices: list[int]
     objects_left_out: int
     findings: list[Finding]
-
-    def about(self) -> dict[str, Any]:
-        """What the scores say of it."""
-        return {
-            "objects_left_out": self.objects_left_out,
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
-        }
 
 
 class PanopticEvaluator:
@@ -153,7 +146,7 @@ class PanopticEvaluator:
             self._write_results([outcome.result[1] for outcome in outcomes])
         return {
             **summarize([outcome.result[0] for outcome in outcomes], self.data.classes),
-            **truth.about(),
+            **report_findings(truth.objects_left_out, truth.findings),
             **report(self.data, truth.indices, outcomes),
         }
 
@@ -209,7 +202,11 @@ class PanopticEvaluator:
             compared = pool.map(compare, truth.indices)
             per_image = list(track(compared, "Comparing", len(truth.indices), shown=progress))
         about = {"data": str(data.annotations), "images": len(truth.indices), "failed": [], "results": str(results)}
-        return {**summarize(per_image, data.classes), **truth.about(), **about}
+        return {
+            **summarize(per_image, data.classes),
+            **report_findings(truth.objects_left_out, truth.findings),
+            **about,
+        }
 
     def columns(self, scores: dict[str, Any]) -> dict[str, float]:
         """See `Evaluator.columns`: `PQ`, `SQ` and `RQ`, and `PQ_things` and `PQ_stuff`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 import os
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from condinst.data.annotated import AnnotatedImages
+from condinst.data.findings import Finding
 from condinst.distributed import rank, world_size
 from condinst.messages import is_out_of_memory
 from condinst.progress import track
@@ -164,6 +166,11 @@ def report(data: AnnotatedImages, indices: Sequence[int], outcomes: Sequence[Out
             "total": mean([outcome.seconds for outcome in done]),
         },
     }
+
+
+def report_findings(objects_left_out: int, findings: Sequence[Finding]) -> dict[str, Any]:
+    """What evaluators report of the annotations: how many objects the scores are without, and what is unusual."""
+    return {"objects_left_out": objects_left_out, "findings": [dataclasses.asdict(finding) for finding in findings]}
 
 
 def mean(values: Sequence[float]) -> float:
