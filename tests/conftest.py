@@ -14,7 +14,11 @@ torch.set_num_threads(max(1, torch.get_num_threads() // _PROCESSES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `gpu` where there is no CUDA device."""
+    """Skip the tests marked `gpu` where there is no CUDA device, and begin with those marked `slow`.
+
+    Several processes share the tests. One that begins a test of minutes at the end lets the others wait.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if torch.cuda.is_available():
         return
     for item in items:

@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _describe(error: Exception) -> str:
     """What went wrong; an error of the system without its number, and with its file in front."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        if isinstance(error, FileExistsError | NotADirectoryError):  # of the folder for results
+            return f"{error.filename}: expected a folder, got a file or a path through one"
         return f"{error.filename}: {error.strerror}"
     return str(error)
 

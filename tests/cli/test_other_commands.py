@@ -114,3 +114,11 @@ def test_as_a_process(tmp_path: Path) -> None:
     bad = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
     assert bad.returncode == 1 and bad.stdout == ""
     assert bad.stderr.startswith("error: device: expected auto") and "Traceback" not in bad.stderr
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_results_need_a_folder(below: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "file" / below
+    (tmp_path / "file").write_text("no folder")
+    assert run_command("predict", images, "--out", out) == 1
+    assert f"{out}: expected a folder, got a file or a path through one" in error_line(capsys)

@@ -33,6 +33,7 @@ def _passed(report: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_operators_pass_their_tests(tmp_path: Path) -> None:
     assert LIBRARY.exists(), f"{LIBRARY.relative_to(ROOT)} is not built; run `make build`"
     kernels = {path.parent.name for path in (ROOT / "kernels").glob("*/*.cu")}
