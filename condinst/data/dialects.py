@@ -157,18 +157,18 @@ def _read_annotation(reader: EntryReader, position: int, entry: Any, known: _Kno
         if reference is None:
             reader.leave_out(ANNOTATIONS_LEFT_OUT, f"{place}: {field}: expected {ID}, got {shorten(value)}")
             return None
-        found = table.find(reference)
-        if found is None:
+        known_id = table.find(reference)
+        if known_id is None:
             if field == "image_id" and reference in known.left_out_images:
                 reader.leave_out(ANNOTATIONS_LEFT_OUT, f"{where}: image {shorten(reference)} is left out")
             else:
                 things = "images" if field == "image_id" else "categories"
                 reader.leave_out(ORPHANS, f"{where}: {field} {shorten(value)} is not among the {things}")
             return None
-        if type(reference) is not type(found):
-            message = f"{where}: {field} {shorten(value)} is read as {shorten(found)}"
+        if type(reference) is not type(known_id):
+            message = f"{where}: {field} {shorten(value)} is read as {shorten(known_id)}"
             reader.repair(OTHER_ID_TYPES, message)
-        changed[field] = found
+        changed[field] = known_id
     flag = read_flag(entry.get("iscrowd"))
     if flag is None:
         reader.leave_out(ANNOTATIONS_LEFT_OUT, f"{place}: iscrowd: expected 0 or 1, got {shorten(entry['iscrowd'])}")

@@ -39,7 +39,7 @@ def list_images(
     Raises:
         ValueError: a path without images, without `problems`.
     """
-    found: list[Path] = []
+    image_files: list[Path] = []
     noted: list[Problem] = [] if problems is None else problems
     for path in map(Path, paths):
         if os.path.isdir(path):
@@ -47,7 +47,7 @@ def list_images(
             if not inside and all(folder != path for folder, _ in noted):
                 below = "" if recursive else "; --recursive looks into the folders below"
                 noted.append((path, f"no images in this folder ({' '.join(sorted(IMAGE_EXTENSIONS))}){below}"))
-            found += inside
+            image_files += inside
         elif str(path) == "-":
             noted.append((path, "expected files and folders; images from standard input are not read"))
         elif glob.has_magic(str(path)) and not os.path.lexists(path):
@@ -55,12 +55,12 @@ def list_images(
             files = [Path(match) for match in matches if _is_image_name(os.path.basename(match))]
             if not files:
                 noted.append((path, "no image file has a name of this pattern"))
-            found += files
+            image_files += files
         else:
-            found.append(path)
+            image_files.append(path)
         if noted and problems is None:
             raise ValueError(f"{noted[0][0]}: {noted[0][1]}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(image_files))
 
 
 def _images_below(folder: Path, recursive: bool, problems: list[Problem]) -> Iterator[Path]:

@@ -20,7 +20,7 @@ def precision_recall(accumulated: Accumulated) -> dict[str, list[float]]:
     """The curves of objects of all sizes, as means over the classes that have objects.
 
     Args:
-        accumulated: what an evaluator found.
+        accumulated: precision and recall of an evaluator.
 
     Returns:
         `recall` 0.00, 0.01 ... 1.00, and the precision at each: `AP50` and `AP75` at one IoU, `AP` the mean over IoU

@@ -35,7 +35,7 @@ def legible(name: str, label: int) -> str:
 @cache
 def _fonts(size: int) -> list[Font]:
     fonts: list[Font] = [ImageFont.load_default(size)]
-    # found without an import, which takes a second
+    # The folder is looked up without an import, which takes a second.
     matplotlib = importlib.util.find_spec("matplotlib")
     if matplotlib is not None and matplotlib.origin is not None:
         path = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
